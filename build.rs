@@ -1,0 +1,81 @@
+//! Writes the header and gives the shared object its name.
+
+use std::path::Path;
+use std::{env, fs};
+
+fn main() {
+    println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=cbindgen.toml");
+    println!("cargo:rerun-if-changed=include/greenapi.h");
+    write_header();
+    name_library();
+}
+
+/// Generates `include/greenapi.h` from the C edge, and touches it only when it changes. Where the
+/// sources cannot be written (a package registry's copy, say) they are complete as they are.
+fn write_header() {
+    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let path = Path::new(&root).join("include/greenapi.h");
+    let mut config =
+        cbindgen::Config::from_root_or_default(&root);
+    let version = |part: &str| env::var(format!("CARGO_PKG_VERSION_{part}")).expect("cargo sets it");
+    config.after_includes = Some(format!(
+        "\n/** The version of this header; greenapi_version() is that of the library that is loaded. */\n\
+         #define GREENAPI_VERSION_MAJOR {}\n#define GREENAPI_VERSION_MINOR {}\n#define GREENAPI_VERSION_PATCH {}",
+        version("MAJOR"),
+        version("MINOR"),
+        version("PATCH"),
+    ));
+    let mut header = Vec::new();
+    cbindgen::Builder::new()
+        .with_crate(&root)
+        .with_config(config)
+        .generate()
+        .expect("the C edge can be read by cbindgen")
+        .write(&mut header);
+    let header = without_safety(&String::from_utf8(header).expect("cbindgen writes UTF-8"));
+    if fs::read_to_string(&path).is_ok_and(|current| current == header) {
+        return;
+    }
+    if let Err(error) = fs::write(&path, header) {
+        println!("cargo:warning=include/greenapi.h is out of date and cannot be written: {error}");
+    }
+}
+
+/// Rust's "# Safety" sections repeat for Rust's readers what each parameter's text says already.
+fn without_safety(header: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    let mut skipping = false;
+    for line in header.lines() {
+        if line.trim() == "* # Safety" {
+            skipping = true;
+            if lines.last().is_some_and(|last| last.trim() == "*") {
+                lines.pop();
+            }
+        }
+        if line.trim() == "*/" {
+            skipping = false;
+        }
+        if !skipping {
+            lines.push(line);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The SONAME changes when the ABI breaks, and with nothing else.
+fn name_library() {
+    let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    let abi = "0";
+    match os.as_str() {
+        "linux" | "android" | "freebsd" => {
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libgreenapi.so.{abi}");
+            // The library's thread must not lose its code when the host unloads the library.
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+        }
+        "macos" => {
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libgreenapi.{abi}.dylib");
+        }
+        _ => {}
+    }
+}

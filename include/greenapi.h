@@ -1,0 +1,511 @@
+#ifndef GREENAPI_H
+#define GREENAPI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version of this header; greenapi_version() is that of the library that is loaded. */
+#define GREENAPI_VERSION_MAJOR 0
+#define GREENAPI_VERSION_MINOR 1
+#define GREENAPI_VERSION_PATCH 0
+
+/**
+ * The ids that make a test build panic: on the caller's thread, and on the library's.
+ */
+#define PANIC_AT_THE_EDGE 9999999998
+
+/**
+ * `session`: delete whatever the state of the session. Exactly the documented call.
+ */
+#define GREENAPI_SESSION_IGNORE 0
+
+/**
+ * `session`: ask for the instance's state first, and delete only when it is logged out
+ * (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+ */
+#define GREENAPI_SESSION_REQUIRE_LOGGED_OUT 1
+
+/**
+ * `session`: log the instance out where it is not, wait until it is, then delete it; if that
+ * cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+ */
+#define GREENAPI_SESSION_LOG_OUT 2
+
+/**
+ * `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
+ */
+#define GREENAPI_FLAG_ALLOW_HTTP 1
+
+/**
+ * What happened to a deletion.
+ *
+ * The values are stable for ever. The tens tell the effect, so one comparison is enough for a
+ * caller who wants only that: 0–9 the instance is gone; 10–29 nothing was deleted by this call;
+ * 30–49 it may or may not have been deleted, and calling again with the same id is safe and
+ * tells. `greenapi_status_effect` says the same as an enum.
+ */
+enum greenapi_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The API said `"deleteInstanceAccount": true`.
+   */
+  GREENAPI_STATUS_OK = 0,
+  /**
+   * An earlier attempt of this same call may have been carried out (its answer was lost, or
+   * was a 5xx or 499), and a retry was told 404: it is gone, most likely by this call.
+   */
+  GREENAPI_STATUS_GONE = 1,
+  /**
+   * The API's own `code` 404: no such instance, or it had been deleted before.
+   */
+  GREENAPI_STATUS_NOT_FOUND = 10,
+  /**
+   * 401: the partner token is wrong.
+   */
+  GREENAPI_STATUS_UNAUTHORIZED = 11,
+  /**
+   * 403: this token may not delete this instance.
+   */
+  GREENAPI_STATUS_FORBIDDEN = 12,
+  /**
+   * 429, and the retries are used up, or the pause that the API asked for does not fit into
+   * the timeout.
+   */
+  GREENAPI_STATUS_RATE_LIMITED = 13,
+  /**
+   * Any other refusal: `"deleteInstanceAccount": false`, another `code`, a redirect, another
+   * 4xx. A 404 page that is not the API's own JSON is here: check the URL.
+   */
+  GREENAPI_STATUS_REJECTED = 14,
+  /**
+   * The session policy forbade it: the instance is (or may be) logged in on a device.
+   */
+  GREENAPI_STATUS_SESSION_ACTIVE = 15,
+  /**
+   * The session policy could not be checked, so no deletion was sent.
+   */
+  GREENAPI_STATUS_SESSION_UNKNOWN = 16,
+  /**
+   * Rejected before anything was sent.
+   */
+  GREENAPI_STATUS_INVALID_ARGUMENT = 20,
+  /**
+   * DNS, refused, unreachable, connect timeout: no request was sent.
+   */
+  GREENAPI_STATUS_CONNECT_FAILED = 21,
+  /**
+   * Certificate or handshake: no request was sent.
+   */
+  GREENAPI_STATUS_TLS_FAILED = 22,
+  /**
+   * Cancelled before the request was sent.
+   */
+  GREENAPI_STATUS_CANCELLED = 23,
+  /**
+   * Memory, threads or descriptors ran out before the request was sent.
+   */
+  GREENAPI_STATUS_OUT_OF_RESOURCES = 24,
+  /**
+   * No answer in time, after the request may have been sent.
+   */
+  GREENAPI_STATUS_TIMEOUT = 30,
+  /**
+   * The connection broke after the request may have been sent, and the retries are used up.
+   */
+  GREENAPI_STATUS_CONNECTION_LOST = 31,
+  /**
+   * 5xx or 499, and the retries are used up.
+   */
+  GREENAPI_STATUS_SERVER_ERROR = 32,
+  /**
+   * A success status whose body is not an answer of this API: not JSON, wrong types,
+   * contradictory, too large, or empty.
+   */
+  GREENAPI_STATUS_BAD_RESPONSE = 33,
+  /**
+   * Cancelled after the request may have been sent.
+   */
+  GREENAPI_STATUS_CANCELLED_IN_FLIGHT = 34,
+  /**
+   * A defect in the library itself. Please report it.
+   */
+  GREENAPI_STATUS_INTERNAL = 40,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum greenapi_status greenapi_status;
+#else
+typedef int32_t greenapi_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a status means for the instance.
+ */
+enum greenapi_effect
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The instance is gone (statuses 0–9).
+   */
+  GREENAPI_EFFECT_DELETED = 0,
+  /**
+   * Nothing was deleted by this call (statuses 10–29).
+   */
+  GREENAPI_EFFECT_NOT_DELETED = 1,
+  /**
+   * It may or may not have been deleted (every other number): call again with the same id.
+   */
+  GREENAPI_EFFECT_UNKNOWN = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum greenapi_effect greenapi_effect;
+#else
+typedef int32_t greenapi_effect;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * An account at one address, with options. Made by greenapi_client_new, freed by
+ * greenapi_client_free. May be used by any number of threads at once, and after fork() by the
+ * child too.
+ */
+typedef struct greenapi_client greenapi_client;
+
+/**
+ * Where results wait to be taken. Made by greenapi_queue_new, freed by greenapi_queue_free. May
+ * be used by any number of threads at once; after fork() the child finds it empty, because what
+ * was under way belongs to the parent.
+ */
+typedef struct greenapi_queue greenapi_queue;
+
+/**
+ * What a client may be told. Set it up with greenapi_options_init, then change what you need;
+ * greenapi_client_new copies it, so it may be on the stack.
+ */
+typedef struct greenapi_options {
+  /**
+   * sizeof(greenapi_options), set by greenapi_options_init. It is how later versions add
+   * fields: a smaller size is an older program, whose missing fields take their defaults; a
+   * larger one is a newer program, accepted only while the extra bytes are zero.
+   */
+  size_t size;
+  /**
+   * Milliseconds for a whole call, retries included: 1 or more, default 30000. For a queue
+   * or for bulk it counts from the moment that a request is started, not from when it was
+   * submitted.
+   */
+  uint32_t timeout_ms;
+  /**
+   * Milliseconds to get a connection, TLS included: 1 or more, default 10000.
+   */
+  uint32_t connect_timeout_ms;
+  /**
+   * Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
+   * connections and 429, 499, 500, 502, 503, 504, with growing random pauses (the first up to
+   * 200 ms, none longer than 5 s unless `Retry-After` says so), never past the timeout.
+   */
+  uint32_t max_retries;
+  /**
+   * Requests of this client under way at once: 1 or more, default 64. More wait their turn.
+   */
+  uint32_t max_in_flight;
+  /**
+   * Pace of new requests of this client, evenly spaced: requests a second, default 0 = no
+   * limit. (The API's limit for partner methods is not documented; its general one was 50.)
+   */
+  double requests_per_second;
+  /**
+   * One of GREENAPI_SESSION_…: what to do about a session on a linked device, which deleting
+   * an instance does not end. Default GREENAPI_SESSION_IGNORE.
+   */
+  uint32_t session;
+  /**
+   * 0, or GREENAPI_FLAG_… added up.
+   */
+  uint32_t flags;
+  /**
+   * Path of a PEM bundle of certificates to trust instead of the system's; NULL = the
+   * system's. Read once, by greenapi_client_new.
+   */
+  const char *ca_file;
+  /**
+   * URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
+   * looks names up), with user:password@ where it needs them. NULL = what HTTPS_PROXY,
+   * HTTP_PROXY, ALL_PROXY and NO_PROXY say when the process first connects; "" = none. Plain
+   * http:// to loopback never takes a proxy from the environment.
+   */
+  const char *proxy;
+  /**
+   * Put before the library's own name in `User-Agent`, at most 1024 bytes, no control
+   * characters; NULL = none.
+   */
+  const char *user_agent;
+} greenapi_options;
+
+/**
+ * The whole of what is known about one deletion. 256 bytes, no pointers: copy it, keep it;
+ * there is nothing to free.
+ */
+typedef struct greenapi_result {
+  /**
+   * The tag given to greenapi_queue_submit; 0 for blocking calls.
+   */
+  uint64_t tag;
+  /**
+   * The instance id that the call was about; 0 where there was none.
+   */
+  int64_t id;
+  /**
+   * What happened.
+   */
+  greenapi_status status;
+  /**
+   * The API's own `code` when its body had one, else the HTTP status, else 0.
+   */
+  int32_t code;
+  /**
+   * The HTTP status of the answer that decided; 0: there was no answer.
+   */
+  int32_t http_status;
+  /**
+   * Deletion requests that may have been sent, retries included; 0: none was.
+   */
+  uint32_t attempts;
+  /**
+   * What happened and what to do: NUL-terminated UTF-8, one line, never a secret.
+   */
+  char message[224];
+} greenapi_result;
+
+/**
+ * Told about each result of greenapi_client_delete_instances, on the thread that called it.
+ *
+ * `done` of `total` results are there; `last` is the one that came last, valid during the call;
+ * `user_data` is what the caller gave. Return true to go on, false to cancel what is left. It
+ * must return: no longjmp and no C++ exception may leave it.
+ */
+typedef bool (*greenapi_progress_fn)(size_t done,
+                                     size_t total,
+                                     const struct greenapi_result *last,
+                                     void *user_data);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Deletes one instance, with everything by default: 30 s for the whole call, 10 s to connect,
+ * 3 retries, the system's certificates and proxy settings. Deleting cannot be undone.
+ *
+ * Sends `POST {url}/partner/deleteInstanceAccount/{token}` with `{"idInstance": id}`. This API
+ * reports its errors inside HTTP 200, so only its `"deleteInstanceAccount": true` counts as a
+ * deletion. Connections are kept inside the library and reused by later calls, whatever their
+ * token. Redirects are never followed: they would carry the token elsewhere.
+ *
+ * `url`: `https://host[:port][/prefix]`, at most 4096 bytes, from the partner's console, like
+ * "https://api.green-api.com". A trailing slash does not matter, a path prefix is kept. User
+ * info, query and fragment are refused; `http://` is for loopback hosts only.
+ * `token`: the partner token, 1 to 4096 bytes. It is percent-encoded, so no token can change the
+ * path. Empty, ".", ".." and control characters are refused.
+ * `id`: the instance, 1 to 9 999 999 999.
+ * `out_code`: NULL, or where to write the API's own `code` (404, 401, …), else the HTTP status
+ * (502, …), else 0; 200 after a deletion. Written in every case.
+ *
+ * Returns what happened: GREENAPI_STATUS_OK, or another status (see greenapi_status, and
+ * greenapi_status_effect for what it means for the instance).
+ *
+ * Blocks the calling thread, for at most 30 s. Any thread, any number of them at once, also
+ * after fork() in the child. The strings are copied and stay the caller's.
+ */
+greenapi_status greenapi_delete_instance(const char *url,
+                                         const char *token,
+                                         int64_t id,
+                                         int *out_code);
+
+/**
+ * Makes a client. Nothing is sent and no thread is started yet.
+ *
+ * `url`, `token`: as for greenapi_delete_instance. `options`: NULL = defaults; else set up by
+ * greenapi_options_init. A value that makes no sense is refused with a message that names it.
+ * All of them are copied.
+ * `out_client`: where to write the client, or NULL on failure; required.
+ * `out_error`: NULL, or where to write what is wrong, in `message`; written in every case.
+ *
+ * Returns GREENAPI_STATUS_OK, or GREENAPI_STATUS_INVALID_ARGUMENT. Any thread. The caller owns
+ * the client and frees it with greenapi_client_free.
+ */
+greenapi_status greenapi_client_new(const char *url,
+                                    const char *token,
+                                    const struct greenapi_options *options,
+                                    struct greenapi_client **out_client,
+                                    struct greenapi_result *out_error);
+
+/**
+ * Frees a client. Work that was submitted with it and is under way completes all the same.
+ *
+ * `client`: NULL does nothing. It must not be in use by a blocking call of another thread, and
+ * not be used afterwards. Any thread; returns at once.
+ */
+void greenapi_client_free(struct greenapi_client *client);
+
+/**
+ * Deletes one instance with a client's options. Deleting cannot be undone.
+ *
+ * `client`: from greenapi_client_new. `id`: the instance, 1 to 9 999 999 999.
+ * `out_result`: NULL, or where to write what is known, message included; written in every case.
+ *
+ * Returns the status that is also in the result. Blocks the calling thread, for at most the
+ * client's timeout_ms. Any thread.
+ */
+greenapi_status greenapi_client_delete_instance(struct greenapi_client *client,
+                                                int64_t id,
+                                                struct greenapi_result *out_result);
+
+/**
+ * Deletes many instances, as many at once as the client's max_in_flight allows, and waits for
+ * all of them. Deleting cannot be undone.
+ *
+ * `client`: from greenapi_client_new.
+ * `ids`: `count` instances, each 1 to 9 999 999 999; one that is not gets
+ * GREENAPI_STATUS_INVALID_ARGUMENT and the others are deleted all the same.
+ * `out_results`: NULL, or room for `count` results, written in the order of `ids`.
+ * `on_progress`: NULL, or what to call for each result as it comes, on this thread. Returning
+ * false cancels what is left; every id still gets its result.
+ * `user_data`: given to `on_progress` as it is.
+ *
+ * Returns GREENAPI_STATUS_OK when every id ended in 0 to 9, else the first status, in the order
+ * of `ids`, that did not. Blocks the calling thread; timeout_ms counts for each id from the
+ * moment that its request is started. Any thread.
+ */
+greenapi_status greenapi_client_delete_instances(struct greenapi_client *client,
+                                                 const int64_t *ids,
+                                                 size_t count,
+                                                 struct greenapi_result *out_results,
+                                                 greenapi_progress_fn on_progress,
+                                                 void *user_data);
+
+/**
+ * Sets every option to its default and `size` to what the caller was compiled with.
+ *
+ * `options`: NULL does nothing. `size`: sizeof(greenapi_options); that many bytes are written.
+ * Any thread.
+ */
+void greenapi_options_init(struct greenapi_options *options, size_t size);
+
+/**
+ * Makes a queue.
+ *
+ * `out_queue`: where to write the queue, or NULL on failure; required.
+ *
+ * Returns GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
+ * GREENAPI_STATUS_OUT_OF_RESOURCES when there is no descriptor left. Any thread. The caller owns
+ * the queue and frees it with greenapi_queue_free.
+ */
+greenapi_status greenapi_queue_new(struct greenapi_queue **out_queue);
+
+/**
+ * Frees a queue, cancels everything that it still has under way and returns at once. Results
+ * that were not taken are lost, and the descriptor is closed.
+ *
+ * `queue`: NULL does nothing. No other thread may be using it, and it must not be used
+ * afterwards; take its descriptor out of the event loop before. Any thread.
+ */
+void greenapi_queue_free(struct greenapi_queue *queue);
+
+/**
+ * The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
+ * kqueue, asyncio or Go's netpoller.
+ *
+ * `queue`: NULL gives -1. The descriptor belongs to the queue and lives as long as it does: the
+ * caller only watches it, and never reads or closes it. Close-on-exec. Any thread.
+ */
+int greenapi_queue_fd(const struct greenapi_queue *queue);
+
+/**
+ * Submits the deletion of one instance. Deleting cannot be undone.
+ *
+ * Never blocks, and never fails for what the network does: every accepted submission gives
+ * exactly one result, which greenapi_queue_take hands out. What waits for the client's
+ * max_in_flight costs a few dozen bytes; timeout_ms counts from the moment that the request is
+ * started.
+ *
+ * `queue`: where the result goes. `client`: with whose options; it may be freed at once, and
+ * the submission completes all the same. `id`: the instance, 1 to 9 999 999 999. `tag`: any
+ * number, given back in the result; need not be unique.
+ *
+ * Returns GREENAPI_STATUS_OK when it was accepted; else GREENAPI_STATUS_INVALID_ARGUMENT or
+ * GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
+ */
+greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
+                                      struct greenapi_client *client,
+                                      int64_t id,
+                                      uint64_t tag);
+
+/**
+ * Cancels every submission with this tag that has no result yet. Each still gives its result:
+ * GREENAPI_STATUS_CANCELLED if its request had not been sent, else
+ * GREENAPI_STATUS_CANCELLED_IN_FLIGHT.
+ *
+ * `queue`: NULL gives 0. Returns how many submissions it cancelled. Never blocks. Any thread.
+ */
+size_t greenapi_queue_cancel(struct greenapi_queue *queue, uint64_t tag);
+
+/**
+ * Takes results, in the order in which they came.
+ *
+ * `queue`: NULL gives 0. `out_results`: room for `capacity` results; NULL takes none.
+ * `timeout_ms`: how long to wait for the first one: 0 = not at all, -1 = until there is one.
+ *
+ * Returns how many were taken. 0 when the time is over, and at once when nothing is under way.
+ * Any thread, several at once.
+ */
+size_t greenapi_queue_take(struct greenapi_queue *queue,
+                           struct greenapi_result *out_results,
+                           size_t capacity,
+                           int timeout_ms);
+
+/**
+ * The C name of a status, like "GREENAPI_STATUS_NOT_FOUND".
+ *
+ * `status`: any number; one that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
+ * Returns a string that lives as long as the process. Never NULL. Any thread.
+ */
+const char *greenapi_status_name(int32_t status);
+
+/**
+ * One plain English sentence about a status: what happened, and what to do.
+ *
+ * `status`: any number; one that is no enumerator gives a sentence that says so.
+ * Returns a string that lives as long as the process. Never NULL. Any thread.
+ */
+const char *greenapi_status_message(int32_t status);
+
+/**
+ * What a status means for the instance: deleted, not deleted by this call, or unknown.
+ *
+ * `status`: any number; one that is no enumerator is judged by its tens, and outside them
+ * is GREENAPI_EFFECT_UNKNOWN. Any thread.
+ */
+greenapi_effect greenapi_status_effect(int32_t status);
+
+/**
+ * The version of the library that is loaded, like "0.1.0". GREENAPI_VERSION_MAJOR, _MINOR and
+ * _PATCH are those of the header that a program was compiled with.
+ *
+ * Returns a string that lives as long as the process. Never NULL. Any thread.
+ */
+const char *greenapi_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* GREENAPI_H */

@@ -1,0 +1,386 @@
+//! The judge: a pure function from (HTTP status, body) to what the API said.
+//!
+//! The API reports its errors *inside* HTTP 200 (`{"code": 404, "description": "Not found"}`),
+//! while the front servers before it use the HTTP status, with any body at all. So a success
+//! status says nothing by itself: only a body that is exactly an answer of this API does.
+//!
+//! Three rules carry the table:
+//! - Only `"deleteInstanceAccount": true` on a success status is a deletion.
+//! - Whatever contradicts itself is unknown, never "not deleted".
+//! - An HTTP 404 page says nothing about any instance; only the API's own `code` 404 does.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use crate::status::Status;
+
+/// An answer over this many bytes is not read further: no answer of this API comes near it.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The status, as if this answer were the whole call.
+    pub status: Status,
+    /// The API's own `code` when the body has one, else the HTTP status.
+    pub code: i32,
+    /// The API's own words, unsafe to print as they are.
+    pub description: Option<String>,
+    /// Why an answer could not be believed, in the library's words.
+    pub reason: Option<&'static str>,
+}
+
+/// The body of an answer, as far as it was read.
+#[derive(Debug, Clone, Copy)]
+pub enum Body<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// It could not be read, or not further, for this reason.
+    Unreadable(&'static str),
+}
+
+/// Judges an answer.
+pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
+    let parsed = match body {
+        Body::Whole(bytes) => parse(bytes),
+        Body::Unreadable(reason) => Err(reason),
+    };
+    let code = match &parsed {
+        Ok(Answer {
+            code: Some(code), ..
+        }) => *code,
+        _ => i32::from(http_status),
+    };
+    let (status, reason) = match http_status {
+        200..=299 => match &parsed {
+            Ok(answer) => judge_success(answer),
+            Err(reason) => (Status::BadResponse, Some(*reason)),
+        },
+        300..=499 if claims_deletion(&parsed) => (
+            Status::BadResponse,
+            Some("it refused the request and called the instance deleted at once"),
+        ),
+        401 => (Status::Unauthorized, None),
+        403 => (Status::Forbidden, None),
+        429 => (Status::RateLimited, None),
+        499 | 500..=599 => (Status::ServerError, None),
+        300..=399 => (
+            Status::Rejected,
+            Some("it answered with a redirect, which is never followed because it would carry the token elsewhere"),
+        ),
+        400..=498 => match &parsed {
+            Ok(Answer {
+                code: Some(code), ..
+            }) => match judge_code(*code) {
+                // The front server refused before the API acted: its word is the stronger one.
+                Status::ServerError | Status::BadResponse => (Status::Rejected, None),
+                status => (status, None),
+            },
+            _ if http_status == 404 => (
+                Status::Rejected,
+                Some("that page is not the API's own 404 and says nothing about the instance: check the URL"),
+            ),
+            _ => (Status::Rejected, None),
+        },
+        // 0 stands for an answer that is not even HTTP.
+        _ => (
+            Status::BadResponse,
+            Some(match body {
+                Body::Unreadable(reason) => reason,
+                Body::Whole(_) => "its HTTP status is not one of an answer",
+            }),
+        ),
+    };
+    Verdict {
+        status,
+        code,
+        description: parsed.ok().and_then(|answer| answer.description),
+        reason,
+    }
+}
+
+fn claims_deletion(parsed: &Result<Answer, &'static str>) -> bool {
+    matches!(
+        parsed,
+        Ok(Answer {
+            flag: Some(true),
+            ..
+        })
+    )
+}
+
+fn judge_success(answer: &Answer) -> (Status, Option<&'static str>) {
+    const CONTRADICTION: Option<&str> = Some("its answer contradicts itself");
+    match (answer.flag, answer.code) {
+        // An answer may carry `"code": 200` beside the flag (GREEN-API's issue 607).
+        (Some(true), None | Some(200)) => (Status::Ok, None),
+        (Some(true), Some(_)) | (Some(false), Some(200)) => (Status::BadResponse, CONTRADICTION),
+        (Some(false), None) => (Status::Rejected, None),
+        (Some(false), Some(code)) | (None, Some(code)) => match judge_code(code) {
+            Status::BadResponse => (
+                Status::BadResponse,
+                Some("its answer has a code but does not say whether the instance was deleted"),
+            ),
+            status => (status, None),
+        },
+        (None, None) => (
+            Status::BadResponse,
+            Some("its answer is JSON, but not an answer of this API"),
+        ),
+    }
+}
+
+/// What the API's own `code` says where there is no flag that says more.
+fn judge_code(code: i32) -> Status {
+    match code {
+        200..=299 => Status::BadResponse,
+        401 => Status::Unauthorized,
+        403 => Status::Forbidden,
+        404 => Status::NotFound,
+        429 => Status::RateLimited,
+        // The API's own failures leave the same doubt inside HTTP 200 as outside it.
+        499 | 500..=599 => Status::ServerError,
+        _ => Status::Rejected,
+    }
+}
+
+/// The fields of an answer that decide.
+#[derive(Debug, Default)]
+struct Answer {
+    flag: Option<bool>,
+    code: Option<i32>,
+    description: Option<String>,
+}
+
+fn parse(bytes: &[u8]) -> Result<Answer, &'static str> {
+    if bytes.is_empty() {
+        return Err("its answer is empty");
+    }
+    // JSON is UTF-8, also where a value is passed over unread.
+    let text = std::str::from_utf8(bytes).map_err(|_| "its answer is not UTF-8")?;
+    serde_json::from_str::<Answer>(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => "its answer is JSON, but not an answer of this API",
+        serde_json::error::Category::Eof => "its answer is cut off",
+        _ => "its answer is not JSON",
+    })
+}
+
+/// By hand, because a derived implementation keeps quiet about a repeated key that it does not
+/// know, and takes `null` for an absent one: neither is an answer of this API.
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnswerVisitor;
+
+        impl<'de> Visitor<'de> for AnswerVisitor {
+            type Value = Answer;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an answer object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Answer, A::Error> {
+                let mut answer = Answer::default();
+                let mut seen = HashSet::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "deleteInstanceAccount" => answer.flag = Some(map.next_value()?),
+                        "code" => answer.code = Some(map.next_value()?),
+                        "description" => answer.description = map.next_value::<Text>()?.0,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                    if !seen.insert(key) {
+                        return Err(serde::de::Error::custom("a repeated key"));
+                    }
+                }
+                Ok(answer)
+            }
+        }
+
+        deserializer.deserialize_map(AnswerVisitor)
+    }
+}
+
+/// A string, or nothing where the value is of any other type: a description explains and does
+/// not decide, so a strange one must not spoil an answer.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any value")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Some(text.to_owned())))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_unit<E>(self) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+        }
+
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The judge's own rows: everything a body can say. The table that also runs through every
+    /// language and a real server is `tests/cases.json`.
+    #[test]
+    fn table() {
+        use Status::*;
+        let deep = format!(
+            r#"{{"deleteInstanceAccount":true,"x":{}1{}}}"#,
+            "[".repeat(20_000),
+            "]".repeat(20_000)
+        );
+        #[rustfmt::skip]
+        let rows: &[(u16, &[u8], Status, i32)] = &[
+            // The documented answers.
+            (200, br#"{"deleteInstanceAccount": true}"#, Ok, 200),
+            (200, br#"{"code": 404, "description": "Not found"}"#, NotFound, 404),
+            (200, br#"{"code": 401, "description": "Unauthorized"}"#, Unauthorized, 401),
+            // Flag and code together.
+            (200, br#"{"deleteInstanceAccount": true, "code": 200}"#, Ok, 200),
+            (200, br#"{"code": 200, "deleteInstanceAccount": true}"#, Ok, 200),
+            (200, br#"{"deleteInstanceAccount": true, "code": 404}"#, BadResponse, 404),
+            (200, br#"{"deleteInstanceAccount": true, "code": 201}"#, BadResponse, 201),
+            (200, br#"{"deleteInstanceAccount": false}"#, Rejected, 200),
+            (200, br#"{"deleteInstanceAccount": false, "code": 200}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": false, "code": 404}"#, NotFound, 404),
+            (200, br#"{"deleteInstanceAccount": false, "code": 418}"#, Rejected, 418),
+            // Codes.
+            (200, br#"{"code": 403}"#, Forbidden, 403),
+            (200, br#"{"code": 429}"#, RateLimited, 429),
+            (200, br#"{"code": 466}"#, Rejected, 466),
+            (200, br#"{"code": 999}"#, Rejected, 999),
+            (200, br#"{"code": -1}"#, Rejected, -1),
+            (200, br#"{"code": 502}"#, ServerError, 502),
+            (200, br#"{"code": 499}"#, ServerError, 499),
+            (200, br#"{"code": 200}"#, BadResponse, 200),
+            (200, br#"{"code": 204}"#, BadResponse, 204),
+            // Wrong types.
+            (200, br#"{"deleteInstanceAccount": "true"}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": 1}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": null}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": true, "code": "200"}"#, BadResponse, 200),
+            (200, br#"{"code": "404"}"#, BadResponse, 200),
+            (200, br#"{"code": 404.0}"#, BadResponse, 200),
+            (200, br#"{"code": null}"#, BadResponse, 200),
+            (200, br#"{"code": 99999999999}"#, BadResponse, 200),
+            (200, br#"{"code": 404, "description": ["not", {"a": "text"}]}"#, NotFound, 404),
+            (200, br#"{"code": 404, "description": null}"#, NotFound, 404),
+            // Extra, repeated, deep.
+            (200, br#"{"x": 1, "deleteInstanceAccount": true, "y": {"z": []}}"#, Ok, 200),
+            (200, br#"{"deleteInstanceAccount": true, "deleteInstanceAccount": true}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": true, "deleteInstanceAccount": false}"#, BadResponse, 200),
+            (200, br#"{"code": 404, "code": 401}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": true, "x": 1, "x": 2}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": true, "delete\u0049nstanceAccount": true}"#, BadResponse, 200),
+            (200, deep.as_bytes(), Ok, 200),
+            (200, br#"{"DeleteInstanceAccount": true}"#, BadResponse, 200),
+            // Not an answer.
+            (200, b"", BadResponse, 200),
+            (200, b"   ", BadResponse, 200),
+            (200, b"null", BadResponse, 200),
+            (200, b"[]", BadResponse, 200),
+            (200, br#"[true]"#, BadResponse, 200),
+            (200, b"42", BadResponse, 200),
+            (200, b"true", BadResponse, 200),
+            (200, b"{}", BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": tr"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": true"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": true}}"#, BadResponse, 200),
+            (200, br#"{"deleteInstanceAccount": true} {"code": 404}"#, BadResponse, 200),
+            (200, b"\xef\xbb\xbf{\"deleteInstanceAccount\": true}", BadResponse, 200),
+            (200, b"{\"deleteInstanceAccount\": true, \"x\": \"\xff\"}", BadResponse, 200),
+            (200, b"<html>deleteInstanceAccount: true</html>", BadResponse, 200),
+            (204, b"", BadResponse, 204),
+            (201, br#"{"deleteInstanceAccount": true}"#, Ok, 201),
+            // HTTP's own errors.
+            (301, b"", Rejected, 301),
+            (302, br#"{"deleteInstanceAccount": true}"#, BadResponse, 302),
+            (400, b"", Rejected, 400),
+            (400, br#"{"code": 404}"#, NotFound, 404),
+            (400, br#"{"code": 500}"#, Rejected, 500),
+            (400, br#"{"deleteInstanceAccount": true}"#, BadResponse, 400),
+            (401, b"<html>", Unauthorized, 401),
+            (403, b"", Forbidden, 403),
+            (404, b"<html>Not Found</html>", Rejected, 404),
+            (404, b"", Rejected, 404),
+            (404, br#"{"code": 404, "description": "Not found"}"#, NotFound, 404),
+            (404, br#"{"statusCode": 404}"#, Rejected, 404),
+            (429, b"slow down", RateLimited, 429),
+            (466, br#"{"message": "quota"}"#, Rejected, 466),
+            (499, b"", ServerError, 499),
+            (500, br#"{"deleteInstanceAccount": true}"#, ServerError, 500),
+            (502, br#"{"code": 404}"#, ServerError, 404),
+            (503, b"", ServerError, 503),
+            (101, b"", BadResponse, 101),
+            (600, b"", BadResponse, 600),
+        ];
+        for (http_status, body, status, code) in rows {
+            let verdict = judge(*http_status, Body::Whole(body));
+            assert_eq!(
+                (verdict.status, verdict.code),
+                (*status, *code),
+                "HTTP {http_status} {}",
+                String::from_utf8_lossy(&body[..body.len().min(200)])
+            );
+        }
+    }
+
+    #[test]
+    fn an_unreadable_body_leaves_the_status_alone_to_judge() {
+        for (http_status, status) in [
+            (200, Status::BadResponse),
+            (404, Status::Rejected),
+            (401, Status::Unauthorized),
+            (502, Status::ServerError),
+        ] {
+            assert_eq!(judge(http_status, Body::Unreadable("too large")).status, status);
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever a server sends, only the one documented phrase counts as a deletion.
+        #[test]
+        fn no_other_bytes_are_a_deletion(
+            http_status in 100u16..1000,
+            body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        ) {
+            let verdict = judge(http_status, Body::Whole(&body));
+            proptest::prop_assert_ne!(verdict.status, Status::Ok);
+        }
+    }
+}

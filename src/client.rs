@@ -1,0 +1,387 @@
+//! A client: one account at one address, its limits, and the life of one deletion.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::FutureExt;
+
+use crate::answer::judge;
+use crate::call::Call;
+use crate::endpoint::{check_id, parse_token, Endpoint};
+use crate::engine::{engine, Engine, Finish, Results, Ticket};
+use crate::options::Options;
+use crate::outcome::Outcome;
+use crate::process::PerProcess;
+use crate::retry::{retry_after, Attempt, Failure, History, Limits, Stage, Step};
+use crate::secret::Secret;
+use crate::status::{Effect, Status};
+use crate::transport::{Request, Transport};
+
+/// A server that asks for more is not believed: a header must not stop a client for days.
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
+
+/// The ids that make a test build panic: on the caller's thread, and on the library's.
+#[cfg(feature = "inject-panics")]
+pub const PANIC_AT_THE_EDGE: i64 = 9_999_999_998;
+#[cfg(feature = "inject-panics")]
+const PANIC_IN_A_CALL: i64 = 9_999_999_999;
+
+/// How far the pace may catch up after a late timer: timers are good to a millisecond.
+const CATCH_UP: Duration = Duration::from_millis(5);
+
+pub struct Client {
+    endpoint: Endpoint,
+    token: Secret,
+    options: Options,
+    /// Prefix, token and all.
+    path: String,
+    /// The message of HTTP/1.1 up to the length of its body.
+    head: Vec<u8>,
+    local: PerProcess<Local>,
+}
+
+/// What a client has in one process; a fork leaves it behind.
+#[derive(Default)]
+struct Local {
+    schedule: Mutex<Schedule>,
+    transport: OnceLock<Arc<Transport>>,
+}
+
+/// Which calls may start when.
+#[derive(Default)]
+struct Schedule {
+    waiting: VecDeque<Ticket>,
+    in_flight: u32,
+    /// The pace: no request starts before.
+    next_start: Option<Instant>,
+    /// A 429: no request starts before.
+    held_until: Option<Instant>,
+    /// Whether somebody comes back when the gate opens.
+    watched: bool,
+}
+
+impl Schedule {
+    /// When the next request may start.
+    fn gate(&self) -> Option<Instant> {
+        self.next_start.max(self.held_until)
+    }
+
+    /// A request starts now.
+    fn count_start(&mut self, now: Instant, interval: Duration) {
+        if interval.is_zero() {
+            return;
+        }
+        let due = self.next_start.unwrap_or(now);
+        let due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now));
+        self.next_start = due.checked_add(interval);
+    }
+}
+
+impl Client {
+    pub fn new(url: &str, token: &str, options: Options) -> Result<Arc<Self>, Outcome> {
+        let endpoint = Endpoint::parse(url, options.allow_http)?;
+        let token = parse_token(token)?;
+        let path = format!(
+            "{}/partner/deleteInstanceAccount/{}",
+            endpoint.prefix,
+            token.path_segment()
+        );
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: ",
+            endpoint.authority(),
+            options.user_agent,
+        );
+        Ok(Arc::new(Self {
+            endpoint,
+            token,
+            options,
+            path,
+            head: head.into_bytes(),
+            local: PerProcess::new(),
+        }))
+    }
+
+    /// Deletes one instance and waits for the end of it.
+    pub fn delete(self: &Arc<Self>, id: i64) -> Outcome {
+        if let Err(outcome) = check_id(id) {
+            return outcome;
+        }
+        let engine = match engine() {
+            Ok(engine) => engine,
+            Err(outcome) => return outcome,
+        };
+        let deadline = Instant::now().checked_add(self.options.timeout);
+        let results = Arc::new(Results::new(None));
+        let key = results.open(0, id);
+        engine.submit(self.clone(), results.clone(), key, deadline);
+        let mut taken = results.take(1, deadline);
+        if taken.is_empty() {
+            // It is still waiting for its turn, or just about to report by itself.
+            results.expire(key, self.never_started());
+            taken = results.take(1, None);
+        }
+        match taken.pop() {
+            Some(record) => record.outcome,
+            None => Outcome::plain(Status::Internal),
+        }
+    }
+
+    /// Why a blocking call ended while it still waited for its turn.
+    fn never_started(&self) -> Outcome {
+        let held = self.schedule().held_until;
+        match held.is_some_and(|until| until > Instant::now()) {
+            true => Outcome::new(
+                Status::RateLimited,
+                "The API asked this client for a pause (429) that does not fit into the timeout. No request was sent: call again later.",
+            ),
+            false => History::default().conclude(0),
+        }
+    }
+
+    /// Puts an accepted submission behind those that wait.
+    pub fn enqueue(&self, ticket: Ticket) {
+        let mut schedule = self.schedule();
+        let deadline = ticket.deadline.as_deref().copied();
+        if deadline.is_some_and(|deadline| schedule.held_until.is_some_and(|until| until > deadline)) {
+            drop(schedule);
+            ticket.refuse(self.never_started());
+            return;
+        }
+        schedule.waiting.push_back(ticket);
+    }
+
+    /// Starts what may start now. Only ever called on the engine's thread, or about to be.
+    pub fn pump(self: &Arc<Self>) {
+        let Ok(engine) = engine() else {
+            return;
+        };
+        loop {
+            let ticket = {
+                let mut schedule = self.schedule();
+                if schedule.waiting.is_empty() || schedule.in_flight >= self.options.max_in_flight {
+                    return;
+                }
+                let now = Instant::now();
+                if let Some(gate) = schedule.gate().filter(|gate| *gate > now) {
+                    if !schedule.watched {
+                        schedule.watched = true;
+                        engine.runtime().spawn(self.clone().come_back(gate));
+                    }
+                    return;
+                }
+                let Some(ticket) = schedule.waiting.pop_front() else {
+                    return;
+                };
+                schedule.in_flight += 1;
+                ticket
+            };
+            self.start(&engine, ticket);
+        }
+    }
+
+    async fn come_back(self: Arc<Self>, gate: Instant) {
+        tokio::time::sleep_until(gate.into()).await;
+        self.schedule().watched = false;
+        self.pump();
+    }
+
+    fn start(self: &Arc<Self>, engine: &Arc<Engine>, ticket: Ticket) {
+        let mut place = Place {
+            client: self.clone(),
+            pump: true,
+        };
+        let call = Arc::new(Call::default());
+        let now = Instant::now();
+        let deadline = match &ticket.deadline {
+            Some(deadline) => **deadline,
+            None => far(now, self.options.timeout),
+        };
+        let Some((finish, id)) = ticket.start(&call) else {
+            // Cancelled while it waited; who called this goes on with the next one anyway.
+            place.pump = false;
+            return;
+        };
+        self.schedule().count_start(now, self.options.interval);
+        let transport = self
+            .local
+            .get()
+            .transport
+            .get_or_init(|| engine.transport(&self.options))
+            .clone();
+        let task = engine.runtime().spawn({
+            let call = call.clone();
+            let client = self.clone();
+            async move { client.run(transport, id, call, deadline, finish, place).await }
+        });
+        call.runs_as(task.abort_handle());
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        transport: Arc<Transport>,
+        id: i64,
+        call: Arc<Call>,
+        deadline: Instant,
+        finish: Finish,
+        place: Place,
+    ) {
+        // A panic drops `finish`, which then says `INTERNAL` by itself.
+        let life = std::panic::AssertUnwindSafe(self.live(&transport, id, &call, deadline));
+        if let Ok(outcome) = life.catch_unwind().await {
+            // Before the result, so that a caller who then submits the next finds it free.
+            drop(place);
+            finish.with(outcome);
+        }
+    }
+
+    /// One deletion from its first attempt to its outcome.
+    async fn live(
+        &self,
+        transport: &Arc<Transport>,
+        id: i64,
+        call: &Call,
+        deadline: Instant,
+    ) -> Outcome {
+        #[cfg(feature = "inject-panics")]
+        assert_ne!(id, PANIC_IN_A_CALL);
+        let body = format!("{{\"idInstance\":{id}}}");
+        let mut message = Vec::with_capacity(self.head.len() + body.len() + 8);
+        message.extend_from_slice(&self.head);
+        message.extend_from_slice(body.len().to_string().as_bytes());
+        message.extend_from_slice(b"\r\n\r\n");
+        message.extend_from_slice(body.as_bytes());
+        let request = Request {
+            endpoint: &self.endpoint,
+            http1: &message,
+            path: &self.path,
+            user_agent: &self.options.user_agent,
+            body: body.as_bytes(),
+        };
+        let mut history = History::default();
+        let mut fresh = false;
+        loop {
+            let before = call.attempts();
+            let exchange = transport.exchange(&request, call, fresh);
+            let attempt = match tokio::time::timeout_at(deadline.into(), exchange).await {
+                Ok(Ok(answer)) => {
+                    let pause = answer
+                        .retry_after
+                        .as_deref()
+                        .and_then(|header| retry_after(header, SystemTime::now()));
+                    Attempt::Answered {
+                        http_status: answer.http_status,
+                        verdict: judge(answer.http_status, answer.body.body()),
+                        retry_after: pause,
+                    }
+                }
+                Ok(Err(failure)) => Attempt::Failed(failure),
+                Err(_) => Attempt::Failed(self.out_of_time(call.attempts() > before)),
+            };
+            fresh = matches!(
+                attempt,
+                Attempt::Failed(Failure {
+                    stage: Stage::Lost { .. },
+                    ..
+                })
+            );
+            let now = Instant::now();
+            self.hold(&attempt, now);
+            call.settle(is_in_doubt(&attempt));
+            let limits = Limits {
+                max_retries: self.options.max_retries,
+                left: deadline.saturating_duration_since(now),
+                held_back: self.held_back(now),
+                jitter: fastrand::f64(),
+            };
+            match history.next(attempt, call.attempts(), limits, &[&self.token]) {
+                Step::Finish(outcome) => return outcome,
+                Step::Retry(pause) => {
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
+                    self.schedule()
+                        .count_start(Instant::now(), self.options.interval);
+                }
+            }
+        }
+    }
+
+    fn out_of_time(&self, sent: bool) -> Failure {
+        let timeout = self.options.timeout.as_millis();
+        match sent {
+            true => Failure {
+                stage: Stage::TimedOut,
+                reason: format!("the timeout is {timeout} ms"),
+            },
+            false => Failure {
+                stage: Stage::Connect,
+                reason: format!(
+                    "the timeout of {timeout} ms passed before {} could be reached",
+                    self.endpoint.host_and_port()
+                ),
+            },
+        }
+    }
+
+    /// One 429 slows the whole client, as long as the API asks for.
+    fn hold(&self, attempt: &Attempt, now: Instant) {
+        if let Attempt::Answered {
+            verdict,
+            retry_after: Some(pause),
+            ..
+        } = attempt
+        {
+            if verdict.status == Status::RateLimited {
+                let until = far(now, (*pause).min(LONGEST_HOLD));
+                let mut schedule = self.schedule();
+                schedule.held_until = schedule.held_until.max(Some(until));
+            }
+        }
+    }
+
+    /// How long a request that is not the first of its call has to wait for its turn.
+    fn held_back(&self, now: Instant) -> Duration {
+        self.schedule()
+            .gate()
+            .map_or(Duration::ZERO, |gate| gate.saturating_duration_since(now))
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.local
+            .get()
+            .schedule
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// One of the places that `max_in_flight` gives out.
+struct Place {
+    client: Arc<Client>,
+    /// Whether who leaves it lets the next one in.
+    pump: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.client.schedule().in_flight -= 1;
+        if self.pump {
+            self.client.pump();
+        }
+    }
+}
+
+fn is_in_doubt(attempt: &Attempt) -> bool {
+    match attempt {
+        Attempt::Answered { verdict, .. } => verdict.status.effect() == Effect::Unknown,
+        Attempt::Failed(failure) => {
+            matches!(failure.stage, Stage::Lost { .. } | Stage::TimedOut)
+        }
+    }
+}
+
+/// An instant so far ahead, or as far as the clock goes.
+fn far(now: Instant, ahead: Duration) -> Instant {
+    now.checked_add(ahead).unwrap_or(now + Duration::from_secs(86_400))
+}

@@ -1,0 +1,222 @@
+//! Where a request goes: the checked form of the URL and the token that a caller gives.
+
+use url::{Host, Url};
+
+use crate::outcome::Outcome;
+use crate::secret::Secret;
+
+/// Far more than any URL or token of this API needs, and less than what servers refuse.
+const LENGTH_LIMIT: usize = 4096;
+
+/// The greatest instance id: the API documents one to ten digits.
+pub const LARGEST_ID: i64 = 9_999_999_999;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    pub tls: bool,
+    pub host: Host,
+    pub port: u16,
+    /// What stands before `/partner/…`: empty, or a path with a leading and no trailing slash.
+    pub prefix: String,
+}
+
+impl Endpoint {
+    /// Checks `url`. Plain HTTP shows the token to everybody on the way, so it is for loopback
+    /// hosts only, unless `allow_http`.
+    pub fn parse(url: &str, allow_http: bool) -> Result<Self, Outcome> {
+        let invalid = |what: &str| Outcome::invalid(format!("url {what}, like https://api.green-api.com."));
+        if url.is_empty() {
+            return Err(invalid("is empty: give the address of the API"));
+        }
+        if url.len() > LENGTH_LIMIT {
+            return Err(invalid("is longer than 4096 bytes: give the address of the API"));
+        }
+        // The parser of browsers repairs what is better refused: it drops tabs and line ends,
+        // turns backslashes into slashes and finds a host behind any number of slashes.
+        if url.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+            return Err(invalid("has a space, a control character or a backslash in it: give the address of the API"));
+        }
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(invalid("has no scheme: begin it with https://"));
+        };
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(invalid("has a scheme that is neither https nor http: begin it with https://")),
+        };
+        if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
+            return Err(invalid("has no host: give one"));
+        }
+        let parsed = Url::parse(url).map_err(|error| {
+            invalid(&format!("cannot be understood ({error}): give the address of the API"))
+        })?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(invalid("has a user name or password in it: leave them out"));
+        }
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(invalid("has a query or a fragment: end it before '?' and '#'"));
+        }
+        let Some(host) = parsed.host().map(|host| host.to_owned()) else {
+            return Err(invalid("has no host: give one"));
+        };
+        let Some(port) = parsed.port_or_known_default() else {
+            return Err(invalid("has no port: give one"));
+        };
+        let endpoint = Self {
+            tls,
+            host,
+            port,
+            prefix: parsed.path().trim_end_matches('/').to_owned(),
+        };
+        if !tls && !allow_http && !endpoint.is_loopback() {
+            return Err(Outcome::invalid(
+                "url begins with http://, which would show the token to everybody on the way: use https:// (http:// is for loopback hosts, or GREENAPI_FLAG_ALLOW_HTTP).",
+            ));
+        }
+        Ok(endpoint)
+    }
+
+    /// Whether the host is this machine by its very name.
+    pub fn is_loopback(&self) -> bool {
+        match &self.host {
+            Host::Domain(name) => is_localhost(name),
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+        }
+    }
+
+    /// `host` or `host:port`, as the `Host` header wants it.
+    pub fn authority(&self) -> String {
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => self.host.to_string(),
+            _ => self.host_and_port(),
+        }
+    }
+
+    /// `host:port` always, as `CONNECT` wants it.
+    pub fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    pub fn scheme(&self) -> &'static str {
+        if self.tls {
+            "https"
+        } else {
+            "http"
+        }
+    }
+}
+
+/// RFC 6761 reserves this name for loopback; the resolver is not asked for it, so that plain
+/// HTTP to it cannot leave the machine.
+pub fn is_localhost(name: &str) -> bool {
+    name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+}
+
+/// Checks the partner token.
+pub fn parse_token(token: &str) -> Result<Secret, Outcome> {
+    let problem = if token.is_empty() {
+        "is empty"
+    } else if token.len() > LENGTH_LIMIT {
+        "is longer than 4096 bytes"
+    } else if token == "." || token == ".." {
+        "is a path step, not a token"
+    } else if token.chars().any(char::is_control) {
+        "has a control character in it (perhaps a line end from the file that it was read from)"
+    } else {
+        return Ok(Secret::new(token));
+    };
+    Err(Outcome::invalid(format!(
+        "token {problem}: give the partner token as GREEN-API's support issued it."
+    )))
+}
+
+/// Checks an instance id.
+pub fn check_id(id: i64) -> Result<(), Outcome> {
+    if (1..=LARGEST_ID).contains(&id) {
+        return Ok(());
+    }
+    Err(Outcome::invalid(format!(
+        "id {id} is not an instance id: it has to be in 1 … 9999999999."
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_url_may_be() {
+        #[rustfmt::skip]
+        let rows: &[(&str, Option<(&str, &str)>)] = &[
+            ("https://api.green-api.com", Some(("api.green-api.com", ""))),
+            ("https://api.green-api.com/", Some(("api.green-api.com", ""))),
+            ("HTTPS://API.green-api.com:443", Some(("api.green-api.com", ""))),
+            ("https://gateway:8443/green/api/", Some(("gateway:8443", "/green/api"))),
+            ("https://gateway/a%20b//", Some(("gateway", "/a%20b"))),
+            ("https://[::1]:8443/x", Some(("[::1]:8443", "/x"))),
+            ("http://127.0.0.1:8080", Some(("127.0.0.1:8080", ""))),
+            ("http://127.9.9.9", Some(("127.9.9.9", ""))),
+            ("http://localhost", Some(("localhost", ""))),
+            ("http://[::1]:1", Some(("[::1]:1", ""))),
+            ("https://bücher.example", Some(("xn--bcher-kva.example", ""))),
+            ("", None),
+            ("api.green-api.com", None),
+            ("https://", None),
+            ("https:///x", None),
+            ("https://?x", None),
+            ("ftp://api.green-api.com", None),
+            ("http://api.green-api.com", None),
+            ("http://localhost.example.com", None),
+            ("http://128.0.0.1", None),
+            ("https://user@api.green-api.com", None),
+            ("https://user:secret@api.green-api.com", None),
+            ("https://@api.green-api.com", None),
+            ("https://api.green-api.com?x=1", None),
+            ("https://api.green-api.com/?", None),
+            ("https://api.green-api.com/#", None),
+            ("https://api.green-api.com:99999", None),
+            ("https://api.green-api.com:x", None),
+            ("https:\\\\api.green-api.com", None),
+            ("https://api.green-api.com\n", None),
+            (" https://api.green-api.com", None),
+            ("https://a b", None),
+            ("https://[::1", None),
+        ];
+        for (url, expected) in rows {
+            let got = Endpoint::parse(url, false);
+            match (expected, &got) {
+                (Some((authority, prefix)), Ok(endpoint)) => {
+                    assert_eq!(endpoint.authority(), *authority, "{url}");
+                    assert_eq!(endpoint.prefix, *prefix, "{url}");
+                }
+                (None, Err(outcome)) => assert!(outcome.message.starts_with("url "), "{outcome:?}"),
+                _ => panic!("{url:?}: {got:?}"),
+            }
+        }
+        assert!(Endpoint::parse("http://api.green-api.com", true).is_ok());
+        assert!(Endpoint::parse(&format!("https://a/{}", "x".repeat(5000)), false).is_err());
+    }
+
+    #[test]
+    fn what_a_token_may_be() {
+        for token in ["gac.0123", "a/b", "…", "...", "%2e%2e"] {
+            assert!(parse_token(token).is_ok(), "{token}");
+        }
+        for token in ["", ".", "..", "a\n", "\u{7f}", "\u{85}", &"x".repeat(5000)] {
+            let outcome = parse_token(token).unwrap_err();
+            assert!(outcome.message.starts_with("token "), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_id_may_be() {
+        for id in [1, 1_101_000_001, LARGEST_ID] {
+            assert!(check_id(id).is_ok());
+        }
+        for id in [0, -1, LARGEST_ID + 1, i64::MIN, i64::MAX] {
+            assert!(check_id(id).is_err());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The one call.
+
+use std::ffi::{c_char, c_int};
+
+use super::{guard, text, write};
+use crate::client::Client;
+use crate::options::Options;
+use crate::status::Status;
+
+/// Deletes one instance, with everything by default: 30 s for the whole call, 10 s to connect,
+/// 3 retries, the system's certificates and proxy settings. Deleting cannot be undone.
+///
+/// Sends `POST {url}/partner/deleteInstanceAccount/{token}` with `{"idInstance": id}`. This API
+/// reports its errors inside HTTP 200, so only its `"deleteInstanceAccount": true` counts as a
+/// deletion. Connections are kept inside the library and reused by later calls, whatever their
+/// token. Redirects are never followed: they would carry the token elsewhere.
+///
+/// `url`: `https://host[:port][/prefix]`, at most 4096 bytes, from the partner's console, like
+/// "https://api.green-api.com". A trailing slash does not matter, a path prefix is kept. User
+/// info, query and fragment are refused; `http://` is for loopback hosts only.
+/// `token`: the partner token, 1 to 4096 bytes. It is percent-encoded, so no token can change the
+/// path. Empty, ".", ".." and control characters are refused.
+/// `id`: the instance, 1 to 9 999 999 999.
+/// `out_code`: NULL, or where to write the API's own `code` (404, 401, …), else the HTTP status
+/// (502, …), else 0; 200 after a deletion. Written in every case.
+///
+/// Returns what happened: GREENAPI_STATUS_OK, or another status (see greenapi_status, and
+/// greenapi_status_effect for what it means for the instance).
+///
+/// Blocks the calling thread, for at most 30 s. Any thread, any number of them at once, also
+/// after fork() in the child. The strings are copied and stay the caller's.
+///
+/// # Safety
+/// `url` and `token` are NULL or NUL-terminated strings; `out_code` is NULL or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_delete_instance(
+    url: *const c_char,
+    token: *const c_char,
+    id: i64,
+    out_code: *mut c_int,
+) -> Status {
+    let outcome = guard(|| {
+        let (url, token) = match unsafe { (text("url", url), text("token", token)) } {
+            (Ok(url), Ok(token)) => (url, token),
+            (Err(outcome), _) | (_, Err(outcome)) => return outcome,
+        };
+        match Client::new(url, token, Options::default()) {
+            Ok(client) => client.delete(id),
+            Err(outcome) => outcome,
+        }
+    });
+    unsafe { write(out_code, outcome.code) };
+    outcome.status
+}

@@ -1,0 +1,222 @@
+//! A client: many calls with options of one's own.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::slice;
+use std::sync::Arc;
+
+use super::{behind, guard, greenapi_options, greenapi_result, text, write};
+use crate::client::Client;
+use crate::endpoint::check_id;
+use crate::engine::{engine, Results};
+use crate::outcome::Outcome;
+use crate::status::{Effect, Status};
+
+/// Results handed to the progress callback between two looks at the engine.
+const BATCH: usize = 256;
+
+/// An account at one address, with options. Made by greenapi_client_new, freed by
+/// greenapi_client_free. May be used by any number of threads at once, and after fork() by the
+/// child too.
+pub struct greenapi_client(pub(super) Arc<Client>);
+
+/// Told about each result of greenapi_client_delete_instances, on the thread that called it.
+///
+/// `done` of `total` results are there; `last` is the one that came last, valid during the call;
+/// `user_data` is what the caller gave. Return true to go on, false to cancel what is left. It
+/// must return: no longjmp and no C++ exception may leave it.
+pub type greenapi_progress_fn = Option<
+    unsafe extern "C" fn(
+        done: usize,
+        total: usize,
+        last: *const greenapi_result,
+        user_data: *mut c_void,
+    ) -> bool,
+>;
+
+/// Makes a client. Nothing is sent and no thread is started yet.
+///
+/// `url`, `token`: as for greenapi_delete_instance. `options`: NULL = defaults; else set up by
+/// greenapi_options_init. A value that makes no sense is refused with a message that names it.
+/// All of them are copied.
+/// `out_client`: where to write the client, or NULL on failure; required.
+/// `out_error`: NULL, or where to write what is wrong, in `message`; written in every case.
+///
+/// Returns GREENAPI_STATUS_OK, or GREENAPI_STATUS_INVALID_ARGUMENT. Any thread. The caller owns
+/// the client and frees it with greenapi_client_free.
+///
+/// # Safety
+/// The pointers are NULL or what they are said to be.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_client_new(
+    url: *const c_char,
+    token: *const c_char,
+    options: *const greenapi_options,
+    out_client: *mut *mut greenapi_client,
+    out_error: *mut greenapi_result,
+) -> Status {
+    let mut made = ptr::null_mut();
+    let outcome = guard(|| {
+        if out_client.is_null() {
+            return Outcome::invalid("out_client is NULL: give the address of a greenapi_client *.");
+        }
+        let attempt = || {
+            let url = unsafe { text("url", url) }?;
+            let token = unsafe { text("token", token) }?;
+            Client::new(url, token, unsafe { super::options::check(options) }?)
+        };
+        match attempt() {
+            Ok(client) => {
+                made = Box::into_raw(Box::new(greenapi_client(client)));
+                Outcome::new(Status::Ok, "The client was made.")
+            }
+            Err(outcome) => outcome,
+        }
+    });
+    unsafe {
+        write(out_client, made);
+        write(out_error, greenapi_result::new(0, 0, &outcome));
+    }
+    outcome.status
+}
+
+/// Frees a client. Work that was submitted with it and is under way completes all the same.
+///
+/// `client`: NULL does nothing. It must not be in use by a blocking call of another thread, and
+/// not be used afterwards. Any thread; returns at once.
+///
+/// # Safety
+/// `client` is NULL or came from greenapi_client_new and has not been freed.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_client_free(client: *mut greenapi_client) {
+    if !client.is_null() {
+        guard(|| {
+            drop(unsafe { Box::from_raw(client) });
+            Outcome::plain(Status::Ok)
+        });
+    }
+}
+
+/// Deletes one instance with a client's options. Deleting cannot be undone.
+///
+/// `client`: from greenapi_client_new. `id`: the instance, 1 to 9 999 999 999.
+/// `out_result`: NULL, or where to write what is known, message included; written in every case.
+///
+/// Returns the status that is also in the result. Blocks the calling thread, for at most the
+/// client's timeout_ms. Any thread.
+///
+/// # Safety
+/// `client` is NULL or a living client; `out_result` is NULL or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_client_delete_instance(
+    client: *mut greenapi_client,
+    id: i64,
+    out_result: *mut greenapi_result,
+) -> Status {
+    let outcome = guard(|| {
+        #[cfg(feature = "inject-panics")]
+        assert_ne!(id, crate::client::PANIC_AT_THE_EDGE);
+        match unsafe { behind("client", client) } {
+            Ok(client) => client.0.delete(id),
+            Err(outcome) => outcome,
+        }
+    });
+    unsafe { write(out_result, greenapi_result::new(0, id, &outcome)) };
+    outcome.status
+}
+
+/// Deletes many instances, as many at once as the client's max_in_flight allows, and waits for
+/// all of them. Deleting cannot be undone.
+///
+/// `client`: from greenapi_client_new.
+/// `ids`: `count` instances, each 1 to 9 999 999 999; one that is not gets
+/// GREENAPI_STATUS_INVALID_ARGUMENT and the others are deleted all the same.
+/// `out_results`: NULL, or room for `count` results, written in the order of `ids`.
+/// `on_progress`: NULL, or what to call for each result as it comes, on this thread. Returning
+/// false cancels what is left; every id still gets its result.
+/// `user_data`: given to `on_progress` as it is.
+///
+/// Returns GREENAPI_STATUS_OK when every id ended in 0 to 9, else the first status, in the order
+/// of `ids`, that did not. Blocks the calling thread; timeout_ms counts for each id from the
+/// moment that its request is started. Any thread.
+///
+/// # Safety
+/// `ids` and `out_results` are NULL or as long as `count` says; `client` is NULL or living.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_client_delete_instances(
+    client: *mut greenapi_client,
+    ids: *const i64,
+    count: usize,
+    out_results: *mut greenapi_result,
+    on_progress: greenapi_progress_fn,
+    user_data: *mut c_void,
+) -> Status {
+    let report = |index: usize, result: greenapi_result| {
+        if !out_results.is_null() {
+            unsafe { out_results.add(index).write(result) };
+        }
+    };
+    let refuse_all = |outcome: Outcome| {
+        for index in 0..count {
+            let id = match ids.is_null() {
+                true => 0,
+                false => unsafe { ids.add(index).read() },
+            };
+            report(index, greenapi_result::new(0, id, &outcome));
+        }
+        outcome
+    };
+    guard(|| {
+        if ids.is_null() && count > 0 {
+            return refuse_all(Outcome::invalid("ids is NULL: give an array of instance ids."));
+        }
+        let client = match unsafe { behind("client", client) } {
+            Ok(client) => &client.0,
+            Err(outcome) => return refuse_all(outcome),
+        };
+        if count == 0 {
+            return Outcome::plain(Status::Ok);
+        }
+        let engine = match engine() {
+            Ok(engine) => engine,
+            Err(outcome) => return refuse_all(outcome),
+        };
+        let ids = unsafe { slice::from_raw_parts(ids, count) };
+        let results = Arc::new(Results::new(None));
+        let keys: Vec<_> = (0..).zip(ids).map(|(tag, id)| results.open(tag, *id)).collect();
+        for (key, id) in keys.into_iter().zip(ids) {
+            match check_id(*id) {
+                Ok(()) => engine.submit(client.clone(), results.clone(), key, None),
+                Err(outcome) => results.finish(key, outcome),
+            }
+        }
+        let mut statuses = vec![None; count];
+        let mut done = 0;
+        let mut going = true;
+        loop {
+            let batch = results.take(BATCH, None);
+            if batch.is_empty() {
+                break;
+            }
+            for record in batch {
+                let index = record.tag as usize;
+                let result = greenapi_result::new(0, record.id, &record.outcome);
+                statuses[index] = Some(record.outcome.status);
+                done += 1;
+                report(index, result);
+                if let (Some(on_progress), true) = (on_progress, going) {
+                    going = unsafe { on_progress(done, count, &result, user_data) };
+                    if !going {
+                        results.cancel_all();
+                    }
+                }
+            }
+        }
+        let worst = statuses
+            .into_iter()
+            .flatten()
+            .find(|status| status.effect() != Effect::Deleted);
+        Outcome::plain(worst.unwrap_or(Status::Ok))
+    })
+    .status
+}

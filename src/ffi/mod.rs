@@ -1,0 +1,64 @@
+//! The edge to C: one file for each concept of the header, and here what they share.
+//!
+//! Pointers are turned into Rust here and nowhere else, and no panic passes: it becomes
+//! `INTERNAL`. The comments on the public items are the header's text, written for somebody who
+//! has nothing else.
+#![allow(non_camel_case_types)]
+
+mod call;
+mod client;
+mod options;
+mod queue;
+mod result;
+mod status;
+
+use std::ffi::{c_char, CStr};
+
+pub use call::*;
+pub use client::*;
+pub use options::*;
+pub use queue::*;
+pub use result::*;
+pub use status::*;
+
+use crate::outcome::Outcome;
+use crate::panics;
+use crate::status::Status;
+
+/// Runs the body of a C function that reports an outcome.
+fn guard(body: impl FnOnce() -> Outcome) -> Outcome {
+    panics::catch(body).unwrap_or_else(|| Outcome::plain(Status::Internal))
+}
+
+/// A C string that has to be there.
+///
+/// # Safety
+/// `pointer` is NULL or points to a NUL-terminated string that outlives the result.
+unsafe fn text<'a>(name: &str, pointer: *const c_char) -> Result<&'a str, Outcome> {
+    if pointer.is_null() {
+        return Err(Outcome::invalid(format!("{name} is NULL: give a string.")));
+    }
+    unsafe { CStr::from_ptr(pointer) }
+        .to_str()
+        .map_err(|_| Outcome::invalid(format!("{name} is not UTF-8: give a UTF-8 string.")))
+}
+
+/// Writes through an `out_*` pointer, which may be NULL.
+///
+/// # Safety
+/// `out` is NULL or may be written to.
+unsafe fn write<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        unsafe { out.write(value) };
+    }
+}
+
+/// What stands behind a handle.
+///
+/// # Safety
+/// `handle` is NULL or came from the matching `*_new` and has not been freed.
+unsafe fn behind<'a, T>(name: &str, handle: *const T) -> Result<&'a T, Outcome> {
+    unsafe { handle.as_ref() }.ok_or_else(|| {
+        Outcome::invalid(format!("{name} is NULL: give one that greenapi_{name}_new has made."))
+    })
+}

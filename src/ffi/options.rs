@@ -1,0 +1,203 @@
+//! The options of a client, as C sees them.
+
+use std::ffi::c_char;
+use std::mem::{offset_of, size_of};
+use std::ptr;
+
+use super::text;
+use crate::options::{self, Options};
+use crate::outcome::Outcome;
+use crate::transport::{Proxies, Trust};
+
+/// What a client may be told. Set it up with greenapi_options_init, then change what you need;
+/// greenapi_client_new copies it, so it may be on the stack.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct greenapi_options {
+    /// sizeof(greenapi_options), set by greenapi_options_init. It is how later versions add
+    /// fields: a smaller size is an older program, whose missing fields take their defaults; a
+    /// larger one is a newer program, accepted only while the extra bytes are zero.
+    pub size: usize,
+    /// Milliseconds for a whole call, retries included: 1 or more, default 30000. For a queue
+    /// or for bulk it counts from the moment that a request is started, not from when it was
+    /// submitted.
+    pub timeout_ms: u32,
+    /// Milliseconds to get a connection, TLS included: 1 or more, default 10000.
+    pub connect_timeout_ms: u32,
+    /// Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
+    /// connections and 429, 499, 500, 502, 503, 504, with growing random pauses (the first up to
+    /// 200 ms, none longer than 5 s unless `Retry-After` says so), never past the timeout.
+    pub max_retries: u32,
+    /// Requests of this client under way at once: 1 or more, default 64. More wait their turn.
+    pub max_in_flight: u32,
+    /// Pace of new requests of this client, evenly spaced: requests a second, default 0 = no
+    /// limit. (The API's limit for partner methods is not documented; its general one was 50.)
+    pub requests_per_second: f64,
+    /// One of GREENAPI_SESSION_…: what to do about a session on a linked device, which deleting
+    /// an instance does not end. Default GREENAPI_SESSION_IGNORE.
+    pub session: u32,
+    /// 0, or GREENAPI_FLAG_… added up.
+    pub flags: u32,
+    /// Path of a PEM bundle of certificates to trust instead of the system's; NULL = the
+    /// system's. Read once, by greenapi_client_new.
+    pub ca_file: *const c_char,
+    /// URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
+    /// looks names up), with user:password@ where it needs them. NULL = what HTTPS_PROXY,
+    /// HTTP_PROXY, ALL_PROXY and NO_PROXY say when the process first connects; "" = none. Plain
+    /// http:// to loopback never takes a proxy from the environment.
+    pub proxy: *const c_char,
+    /// Put before the library's own name in `User-Agent`, at most 1024 bytes, no control
+    /// characters; NULL = none.
+    pub user_agent: *const c_char,
+}
+
+/// `session`: delete whatever the state of the session. Exactly the documented call.
+pub const GREENAPI_SESSION_IGNORE: u32 = 0;
+/// `session`: ask for the instance's state first, and delete only when it is logged out
+/// (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+pub const GREENAPI_SESSION_REQUIRE_LOGGED_OUT: u32 = 1;
+/// `session`: log the instance out where it is not, wait until it is, then delete it; if that
+/// cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+pub const GREENAPI_SESSION_LOG_OUT: u32 = 2;
+
+/// `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
+pub const GREENAPI_FLAG_ALLOW_HTTP: u32 = 1;
+
+/// More than any version's options; a larger size is a forgotten greenapi_options_init.
+const SIZE_LIMIT: usize = 4096;
+
+/// Sets every option to its default and `size` to what the caller was compiled with.
+///
+/// `options`: NULL does nothing. `size`: sizeof(greenapi_options); that many bytes are written.
+/// Any thread.
+///
+/// # Safety
+/// `options` is NULL or points to `size` bytes that may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_options_init(options: *mut greenapi_options, size: usize) {
+    if options.is_null() {
+        return;
+    }
+    let mut defaults = defaults();
+    defaults.size = size;
+    let known = size.min(size_of::<greenapi_options>());
+    let bytes = options.cast::<u8>();
+    // Byte by byte, because the caller's struct may be an older, shorter one.
+    unsafe {
+        ptr::copy_nonoverlapping(ptr::from_ref(&defaults).cast::<u8>(), bytes, known);
+        ptr::write_bytes(bytes.add(known), 0, size - known);
+    }
+}
+
+fn defaults() -> greenapi_options {
+    let options = Options::default();
+    greenapi_options {
+        size: size_of::<greenapi_options>(),
+        timeout_ms: options.timeout.as_millis() as u32,
+        connect_timeout_ms: options.connect_timeout.as_millis() as u32,
+        max_retries: options.max_retries,
+        max_in_flight: options.max_in_flight,
+        requests_per_second: 0.0,
+        session: GREENAPI_SESSION_IGNORE,
+        flags: 0,
+        ca_file: ptr::null(),
+        proxy: ptr::null(),
+        user_agent: ptr::null(),
+    }
+}
+
+/// Today's form of what a program of any version gave.
+///
+/// # Safety
+/// `options` points to as many readable bytes as its `size` says.
+unsafe fn read(options: *const greenapi_options) -> Result<greenapi_options, Outcome> {
+    let size = unsafe { ptr::addr_of!((*options).size).read_unaligned() };
+    if !(size_of::<usize>()..=SIZE_LIMIT).contains(&size) {
+        return Err(Outcome::invalid(format!(
+            "options.size is {size}: call greenapi_options_init(&options, sizeof options) first."
+        )));
+    }
+    let bytes = options.cast::<u8>();
+    let known = size_of::<greenapi_options>();
+    for position in known..size {
+        if unsafe { bytes.add(position).read() } != 0 {
+            return Err(Outcome::invalid(format!(
+                "options has a field set that this version ({}) does not know, {position} bytes in: use a newer greenapi.",
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+    }
+    let mut current = defaults();
+    macro_rules! take {
+        ($($field:ident),*) => {$(
+            // A field that is cut by the end is missing.
+            if offset_of!(greenapi_options, $field) + size_of_val(&current.$field) <= size {
+                current.$field = unsafe { ptr::addr_of!((*options).$field).read_unaligned() };
+            }
+        )*};
+    }
+    take!(
+        timeout_ms,
+        connect_timeout_ms,
+        max_retries,
+        max_in_flight,
+        requests_per_second,
+        session,
+        flags,
+        ca_file,
+        proxy,
+        user_agent
+    );
+    Ok(current)
+}
+
+/// The checked form.
+///
+/// # Safety
+/// `given` is NULL or points to options as greenapi_client_new wants them.
+pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Outcome> {
+    if given.is_null() {
+        return Ok(Options::default());
+    }
+    let given = unsafe { read(given) }?;
+    if given.max_in_flight == 0 {
+        return Err(Outcome::invalid(
+            "max_in_flight is 0, which would let no request start: give 1 or more.",
+        ));
+    }
+    if given.flags & !GREENAPI_FLAG_ALLOW_HTTP != 0 {
+        return Err(Outcome::invalid(format!(
+            "flags is {:#x}, which has a bit that is no GREENAPI_FLAG_… of this version.",
+            given.flags
+        )));
+    }
+    let optional = |name, pointer: *const c_char| match pointer.is_null() {
+        true => Ok(None),
+        false => unsafe { text(name, pointer) }.map(Some),
+    };
+    let ca = match optional("ca_file", given.ca_file)? {
+        Some("") => {
+            return Err(Outcome::invalid(
+                "ca_file is an empty path: give the path of a PEM bundle, or NULL.",
+            ))
+        }
+        Some(path) => Some(Trust::from_file(path)?),
+        None => None,
+    };
+    let proxy = optional("proxy", given.proxy)?;
+    if let Some(url) = proxy {
+        Proxies::from_option(url)?;
+    }
+    Ok(Options {
+        timeout: options::milliseconds("timeout_ms", given.timeout_ms)?,
+        connect_timeout: options::milliseconds("connect_timeout_ms", given.connect_timeout_ms)?,
+        max_retries: given.max_retries,
+        max_in_flight: given.max_in_flight,
+        interval: options::interval(given.requests_per_second)?,
+        session: options::session(given.session)?,
+        allow_http: given.flags & GREENAPI_FLAG_ALLOW_HTTP != 0,
+        ca,
+        proxy: proxy.map(str::to_owned),
+        user_agent: options::user_agent(optional("user_agent", given.user_agent)?.unwrap_or(""))?,
+    })
+}

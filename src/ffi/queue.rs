@@ -1,0 +1,225 @@
+//! A queue: many calls at once, from any event loop.
+
+use std::ffi::c_int;
+use std::ptr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{behind, greenapi_client, greenapi_result, guard, write};
+use crate::endpoint::check_id;
+use crate::engine::{engine, Results};
+use crate::outcome::Outcome;
+use crate::panics;
+use crate::process::{generation, Bell, PerProcess};
+use crate::status::Status;
+
+/// Where results wait to be taken. Made by greenapi_queue_new, freed by greenapi_queue_free. May
+/// be used by any number of threads at once; after fork() the child finds it empty, because what
+/// was under way belongs to the parent.
+pub struct greenapi_queue {
+    /// The number of the descriptor, the same in every process of a family of forks.
+    number: c_int,
+    made_in: u32,
+    local: PerProcess<Mutex<Option<Arc<Results>>>>,
+}
+
+impl greenapi_queue {
+    fn new() -> Result<Self, Outcome> {
+        let bell = Bell::new().map_err(no_descriptor)?;
+        let queue = Self {
+            number: bell.number(),
+            made_in: generation(),
+            local: PerProcess::new(),
+        };
+        let results = Arc::new(Results::new(Some(bell)));
+        *queue.local.get().lock().unwrap_or_else(|e| e.into_inner()) = Some(results);
+        Ok(queue)
+    }
+
+    /// This process' results.
+    fn results(&self) -> Result<Arc<Results>, Outcome> {
+        let mut slot = self.local.get().lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(results) = &*slot {
+            return Ok(results.clone());
+        }
+        debug_assert_ne!(self.made_in, generation());
+        let bell = Bell::replace(self.number).map_err(no_descriptor)?;
+        let results = Arc::new(Results::new(Some(bell)));
+        *slot = Some(results.clone());
+        Ok(results)
+    }
+}
+
+fn no_descriptor(error: std::io::Error) -> Outcome {
+    Outcome::new(
+        Status::OutOfResources,
+        format!("No descriptor for the queue ({error}): free some and call again."),
+    )
+}
+
+/// Makes a queue.
+///
+/// `out_queue`: where to write the queue, or NULL on failure; required.
+///
+/// Returns GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
+/// GREENAPI_STATUS_OUT_OF_RESOURCES when there is no descriptor left. Any thread. The caller owns
+/// the queue and frees it with greenapi_queue_free.
+///
+/// # Safety
+/// `out_queue` is NULL or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_queue_new(out_queue: *mut *mut greenapi_queue) -> Status {
+    let mut made = ptr::null_mut();
+    let outcome = guard(|| {
+        if out_queue.is_null() {
+            return Outcome::invalid("out_queue is NULL: give the address of a greenapi_queue *.");
+        }
+        match greenapi_queue::new() {
+            Ok(queue) => {
+                made = Box::into_raw(Box::new(queue));
+                Outcome::plain(Status::Ok)
+            }
+            Err(outcome) => outcome,
+        }
+    });
+    unsafe { write(out_queue, made) };
+    outcome.status
+}
+
+/// Frees a queue, cancels everything that it still has under way and returns at once. Results
+/// that were not taken are lost, and the descriptor is closed.
+///
+/// `queue`: NULL does nothing. No other thread may be using it, and it must not be used
+/// afterwards; take its descriptor out of the event loop before. Any thread.
+///
+/// # Safety
+/// `queue` is NULL or came from greenapi_queue_new and has not been freed.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
+    if !queue.is_null() {
+        panics::catch(|| {
+            let queue = unsafe { Box::from_raw(queue) };
+            if let Ok(results) = queue.results() {
+                results.close();
+            }
+        });
+    }
+}
+
+/// The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
+/// kqueue, asyncio or Go's netpoller.
+///
+/// `queue`: NULL gives -1. The descriptor belongs to the queue and lives as long as it does: the
+/// caller only watches it, and never reads or closes it. Close-on-exec. Any thread.
+///
+/// # Safety
+/// `queue` is NULL or a living queue.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> c_int {
+    panics::catch(|| match unsafe { behind("queue", queue) } {
+        Ok(queue) => {
+            // In a child of a fork this gives the number a descriptor of its own. If there is
+            // none to be had, submitting will say so.
+            let _ = queue.results();
+            queue.number
+        }
+        Err(_) => -1,
+    })
+    .unwrap_or(-1)
+}
+
+/// Submits the deletion of one instance. Deleting cannot be undone.
+///
+/// Never blocks, and never fails for what the network does: every accepted submission gives
+/// exactly one result, which greenapi_queue_take hands out. What waits for the client's
+/// max_in_flight costs a few dozen bytes; timeout_ms counts from the moment that the request is
+/// started.
+///
+/// `queue`: where the result goes. `client`: with whose options; it may be freed at once, and
+/// the submission completes all the same. `id`: the instance, 1 to 9 999 999 999. `tag`: any
+/// number, given back in the result; need not be unique.
+///
+/// Returns GREENAPI_STATUS_OK when it was accepted; else GREENAPI_STATUS_INVALID_ARGUMENT or
+/// GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
+///
+/// # Safety
+/// `queue` and `client` are NULL or living.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_queue_submit(
+    queue: *mut greenapi_queue,
+    client: *mut greenapi_client,
+    id: i64,
+    tag: u64,
+) -> Status {
+    guard(|| {
+        let attempt = || {
+            let queue = unsafe { behind("queue", queue) }?;
+            let client = unsafe { behind("client", client) }?;
+            check_id(id)?;
+            let results = queue.results()?;
+            let engine = engine()?;
+            let key = results.open(tag, id);
+            engine.submit(client.0.clone(), results, key, None);
+            Ok(())
+        };
+        match attempt() {
+            Ok(()) => Outcome::plain(Status::Ok),
+            Err(outcome) => outcome,
+        }
+    })
+    .status
+}
+
+/// Cancels every submission with this tag that has no result yet. Each still gives its result:
+/// GREENAPI_STATUS_CANCELLED if its request had not been sent, else
+/// GREENAPI_STATUS_CANCELLED_IN_FLIGHT.
+///
+/// `queue`: NULL gives 0. Returns how many submissions it cancelled. Never blocks. Any thread.
+///
+/// # Safety
+/// `queue` is NULL or a living queue.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_queue_cancel(queue: *mut greenapi_queue, tag: u64) -> usize {
+    panics::catch(|| {
+        let queue = unsafe { behind("queue", queue) }.ok()?;
+        Some(queue.results().ok()?.cancel(tag))
+    })
+    .flatten()
+    .unwrap_or(0)
+}
+
+/// Takes results, in the order in which they came.
+///
+/// `queue`: NULL gives 0. `out_results`: room for `capacity` results; NULL takes none.
+/// `timeout_ms`: how long to wait for the first one: 0 = not at all, -1 = until there is one.
+///
+/// Returns how many were taken. 0 when the time is over, and at once when nothing is under way.
+/// Any thread, several at once.
+///
+/// # Safety
+/// `queue` is NULL or living; `out_results` is NULL or has room for `capacity` results.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_queue_take(
+    queue: *mut greenapi_queue,
+    out_results: *mut greenapi_result,
+    capacity: usize,
+    timeout_ms: c_int,
+) -> usize {
+    panics::catch(|| {
+        let queue = unsafe { behind("queue", queue) }.ok()?;
+        let results = queue.results().ok()?;
+        if out_results.is_null() {
+            return None;
+        }
+        let until = u64::try_from(timeout_ms)
+            .ok()
+            .and_then(|timeout| Instant::now().checked_add(Duration::from_millis(timeout)));
+        let taken = results.take(capacity, until);
+        for (index, record) in taken.iter().enumerate() {
+            unsafe { out_results.add(index).write(greenapi_result::of(record)) };
+        }
+        Some(taken.len())
+    })
+    .flatten()
+    .unwrap_or(0)
+}

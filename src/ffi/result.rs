@@ -1,0 +1,53 @@
+//! The result of one call, as C sees it.
+
+use std::ffi::c_char;
+
+use crate::completions::Record;
+use crate::outcome::{Outcome, MESSAGE_SIZE};
+use crate::status::Status;
+
+/// The whole of what is known about one deletion. 256 bytes, no pointers: copy it, keep it;
+/// there is nothing to free.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct greenapi_result {
+    /// The tag given to greenapi_queue_submit; 0 for blocking calls.
+    pub tag: u64,
+    /// The instance id that the call was about; 0 where there was none.
+    pub id: i64,
+    /// What happened.
+    pub status: Status,
+    /// The API's own `code` when its body had one, else the HTTP status, else 0.
+    pub code: i32,
+    /// The HTTP status of the answer that decided; 0: there was no answer.
+    pub http_status: i32,
+    /// Deletion requests that may have been sent, retries included; 0: none was.
+    pub attempts: u32,
+    /// What happened and what to do: NUL-terminated UTF-8, one line, never a secret.
+    pub message: [c_char; 224],
+}
+
+const _: () = assert!(size_of::<greenapi_result>() == 256 && MESSAGE_SIZE == 224);
+
+impl greenapi_result {
+    pub(super) fn new(tag: u64, id: i64, outcome: &Outcome) -> Self {
+        let mut message = [0; MESSAGE_SIZE];
+        // An outcome's message is always shorter, which leaves the NUL.
+        for (to, from) in message[..MESSAGE_SIZE - 1].iter_mut().zip(outcome.message.bytes()) {
+            *to = from as c_char;
+        }
+        Self {
+            tag,
+            id,
+            status: outcome.status,
+            code: outcome.code,
+            http_status: outcome.http_status,
+            attempts: outcome.attempts,
+            message,
+        }
+    }
+
+    pub(super) fn of(record: &Record) -> Self {
+        Self::new(record.tag, record.id, &record.outcome)
+    }
+}

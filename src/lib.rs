@@ -1,0 +1,41 @@
+//! greenapi deletes instances of a GREEN-API partner account, for programs in any language that
+//! can call C, and is certain about what it did.
+//!
+//! # Design
+//!
+//! One direction:
+//!
+//! ```text
+//! ffi ──▶ client ──▶ engine        the C edge checks, the client schedules and retries
+//!            │
+//!            ├────▶ transport      one request out, one answer back, over kept connections
+//!            ├────▶ answer         a pure function: (HTTP status, body) → what the API said
+//!            └────▶ retry          a pure function: what the attempts of a call amount to
+//! ```
+//!
+//! Everything is one path: a submission goes to the engine's one thread and leaves exactly one
+//! result in its [`completions`]. A blocking call is a submission that is waited for, bulk is many
+//! of them, a queue shows the results to an event loop.
+//!
+//! `unsafe` stands in two places: [`ffi`], the edge to C, and [`process`], the edge to the
+//! operating system. What a fork does to a library with a thread and connections is told there.
+#![deny(unsafe_code)]
+
+mod answer;
+mod call;
+mod client;
+pub mod completions;
+mod endpoint;
+mod engine;
+#[allow(unsafe_code)]
+pub mod ffi;
+mod options;
+pub mod outcome;
+mod panics;
+#[allow(unsafe_code)]
+pub mod process;
+mod retry;
+mod secret;
+pub mod status;
+pub mod sync;
+mod transport;

@@ -1,0 +1,458 @@
+//! Whether to try again, and what the attempts of one call amount to: pure, without a clock.
+//!
+//! Deleting by id may be repeated safely, so a failure that can pass is retried. What must never
+//! happen is that a retry hides what came before it: once an attempt may have been carried out,
+//! no later failure can make the whole call "nothing was deleted".
+
+use std::time::{Duration, SystemTime};
+
+use crate::answer::Verdict;
+use crate::outcome::{safe, Outcome};
+use crate::secret::Secret;
+use crate::status::Status;
+
+/// The first pause is a random one up to this, each next one up to twice as much.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How one attempt ended.
+#[derive(Debug)]
+pub enum Attempt {
+    /// An answer came.
+    Answered {
+        http_status: u16,
+        verdict: Verdict,
+        retry_after: Option<Duration>,
+    },
+    /// No answer came.
+    Failed(Failure),
+}
+
+/// Why an attempt has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub stage: Stage,
+    /// In plain words and free of secrets, to be put between "…:" and a full stop.
+    pub reason: String,
+}
+
+/// How far an attempt without an answer got. Everything before `Lost` means by fact that not one
+/// byte of the request left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// No connection.
+    Connect,
+    /// A connection that broke during the handshake: that can pass.
+    Handshake,
+    /// A certificate or a protocol that was refused: that does not pass by itself.
+    Certificate,
+    /// This process is out of descriptors, threads or memory.
+    Resources,
+    /// The connection broke after the request may have been sent. `kept`: it had served earlier
+    /// requests and gave not one byte of an answer, so most likely it was dead already.
+    Lost { kept: bool },
+    /// The deadline passed after the request may have been sent.
+    TimedOut,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// The call is over.
+    Finish(Outcome),
+    /// Wait this long, then try again.
+    Retry(Duration),
+}
+
+/// What one call has lived through.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Attempts made.
+    tries: u32,
+    /// Pauses taken, for the backoff; a dead kept connection is retried without one.
+    pauses: u32,
+    /// The latest report of an attempt that may have been carried out.
+    uncertain: Option<Outcome>,
+    /// The latest report of all.
+    latest: Option<Outcome>,
+}
+
+/// What bounds the retries of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub max_retries: u32,
+    /// Time left until the call's deadline.
+    pub left: Duration,
+    /// How long new requests of this client have to wait anyway (another call was told 429).
+    pub held_back: Duration,
+    /// In 0.0 … 1.0: where in the range of the next pause it falls.
+    pub jitter: f64,
+}
+
+impl History {
+    /// Judges an attempt in the light of those before it. `attempts` is how many requests may
+    /// have been sent so far.
+    pub fn next(
+        &mut self,
+        attempt: Attempt,
+        attempts: u32,
+        limits: Limits,
+        secrets: &[&Secret],
+    ) -> Step {
+        self.tries += 1;
+        let retry = retry_kind(&attempt);
+        let retry_after = match &attempt {
+            Attempt::Answered { retry_after, .. } => *retry_after,
+            Attempt::Failed(_) => None,
+        };
+        let mut outcome = report(&attempt, secrets).after(attempts);
+        if outcome.status == Status::NotFound && self.uncertain.is_some() {
+            outcome.status = Status::Gone;
+            outcome.message = Status::Gone.message().into();
+        }
+        if may_have_been_carried_out(outcome.status) {
+            self.uncertain = Some(outcome.clone());
+        }
+        self.latest = Some(outcome);
+
+        if self.tries > limits.max_retries {
+            return Step::Finish(self.conclude(attempts));
+        }
+        let pause = match retry {
+            Retry::Never => return Step::Finish(self.conclude(attempts)),
+            Retry::AtOnce => Duration::ZERO,
+            Retry::AfterPause => {
+                let range = FIRST_PAUSE
+                    .saturating_mul(1 << self.pauses.min(16))
+                    .min(LONGEST_PAUSE);
+                self.pauses += 1;
+                range
+                    .mul_f64(limits.jitter)
+                    .max(retry_after.unwrap_or_default())
+            }
+        }
+        .max(limits.held_back);
+        if pause >= limits.left {
+            return Step::Finish(self.conclude(attempts));
+        }
+        Step::Retry(pause)
+    }
+
+    /// The strongest thing known, when nothing more will be tried.
+    pub fn conclude(&mut self, attempts: u32) -> Outcome {
+        let latest = self.latest.take();
+        let outcome = match (latest, self.uncertain.take()) {
+            (Some(latest), Some(uncertain)) if latest.status.effect() == crate::status::Effect::NotDeleted => uncertain,
+            (Some(latest), _) => latest,
+            (None, Some(uncertain)) => uncertain,
+            (None, None) => Outcome::new(
+                Status::ConnectFailed,
+                "The timeout passed before the request could be sent: raise timeout_ms, or max_in_flight if many calls wait for their turn.",
+            ),
+        };
+        outcome.after(attempts)
+    }
+}
+
+enum Retry {
+    Never,
+    AtOnce,
+    AfterPause,
+}
+
+fn retry_kind(attempt: &Attempt) -> Retry {
+    match attempt {
+        Attempt::Answered {
+            http_status,
+            verdict,
+            ..
+        } => {
+            // The API's own failure inside HTTP 200 counts like the same number outside it.
+            let number = match http_status {
+                200..=299 => verdict.code,
+                _ => i32::from(*http_status),
+            };
+            match (verdict.status, number) {
+                (Status::RateLimited, _) => Retry::AfterPause,
+                (Status::ServerError, 499 | 500 | 502 | 503 | 504) => Retry::AfterPause,
+                _ => Retry::Never,
+            }
+        }
+        Attempt::Failed(failure) => match failure.stage {
+            Stage::Connect | Stage::Handshake => Retry::AfterPause,
+            Stage::Lost { kept: false } => Retry::AfterPause,
+            Stage::Lost { kept: true } => Retry::AtOnce,
+            Stage::Certificate | Stage::Resources | Stage::TimedOut => Retry::Never,
+        },
+    }
+}
+
+fn may_have_been_carried_out(status: Status) -> bool {
+    matches!(
+        status,
+        Status::Timeout | Status::ConnectionLost | Status::ServerError | Status::BadResponse
+    )
+}
+
+/// The report of one attempt by itself.
+fn report(attempt: &Attempt, secrets: &[&Secret]) -> Outcome {
+    match attempt {
+        Attempt::Answered {
+            http_status,
+            verdict,
+            ..
+        } => {
+            let mut outcome = Outcome::plain(verdict.status);
+            if verdict.status != Status::Ok {
+                outcome = Outcome::new(verdict.status, explain(*http_status, verdict, secrets));
+            }
+            outcome.code = verdict.code;
+            outcome.http_status = i32::from(*http_status);
+            outcome
+        }
+        Attempt::Failed(Failure { stage, reason }) => match stage {
+            Stage::Connect => Outcome::new(
+                Status::ConnectFailed,
+                format!("No connection: {reason}. No request was sent: check the host and the network."),
+            ),
+            Stage::Handshake | Stage::Certificate => Outcome::new(
+                Status::TlsFailed,
+                format!("TLS: {reason}. No request was sent."),
+            ),
+            Stage::Resources => Outcome::new(
+                Status::OutOfResources,
+                format!("This process ran out of resources: {reason}. No request was sent: free some and call again."),
+            ),
+            Stage::Lost { .. } => Outcome::new(
+                Status::ConnectionLost,
+                format!("The connection broke before the answer ({reason}), so the instance may or may not have been deleted: call again with the same id."),
+            ),
+            Stage::TimedOut => Outcome::new(Status::Timeout, format!("No answer in time ({reason}), so the instance may or may not have been deleted: call again with the same id.")),
+        },
+    }
+}
+
+fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
+    let mut text = String::new();
+    match verdict.status {
+        Status::BadResponse | Status::Rejected => {
+            text += "The server";
+            if http_status != 200 {
+                text += &format!(" said HTTP {http_status}");
+            }
+            if let Some(reason) = verdict.reason {
+                text += if http_status == 200 { ":" } else { ";" };
+                text += &format!(" {reason}");
+            } else if http_status == 200 {
+                text += " refused the deletion";
+                if verdict.code != 200 {
+                    text += &format!(" with code {}", verdict.code);
+                }
+            }
+            text += if verdict.status == Status::Rejected {
+                ". Nothing was deleted."
+            } else {
+                ". The instance may or may not have been deleted: call again with the same id."
+            };
+        }
+        Status::ServerError => {
+            text += &format!("The server failed with {}, so the instance may or may not have been deleted: call again with the same id.", verdict.code);
+        }
+        status => text += status.message(),
+    }
+    if let Some(description) = &verdict.description {
+        let said = safe(description, secrets);
+        if !said.is_empty() {
+            text += &format!(" The API said: \"{said}\".");
+        }
+    }
+    text
+}
+
+/// Reads a `Retry-After` header in either of its forms: seconds, or an HTTP date.
+pub fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
+    let header = header.trim();
+    if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are simply a very long time.
+        return Some(Duration::from_secs(header.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(header).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::{judge, Body};
+
+    const LIMITS: Limits = Limits {
+        max_retries: 3,
+        left: Duration::from_secs(30),
+        held_back: Duration::ZERO,
+        jitter: 0.5,
+    };
+
+    fn answered(http_status: u16, body: &str) -> Attempt {
+        Attempt::Answered {
+            http_status,
+            verdict: judge(http_status, Body::Whole(body.as_bytes())),
+            retry_after: None,
+        }
+    }
+
+    fn failed(stage: Stage) -> Attempt {
+        Attempt::Failed(Failure {
+            stage,
+            reason: "reason".into(),
+        })
+    }
+
+    const TRUE: &str = r#"{"deleteInstanceAccount":true}"#;
+    const MISSING: &str = r#"{"code":404,"description":"Not found"}"#;
+    const LOST: Stage = Stage::Lost { kept: false };
+    const DEAD: Stage = Stage::Lost { kept: true };
+
+    /// Each row is the life of one call, and what it must report.
+    #[test]
+    fn lives() {
+        use Status::*;
+        let lives: Vec<(Vec<Attempt>, Status, i32)> = vec![
+            (vec![answered(200, TRUE)], Ok, 200),
+            (vec![answered(200, MISSING)], NotFound, 404),
+            (vec![failed(LOST), answered(200, TRUE)], Ok, 200),
+            (vec![failed(LOST), answered(200, MISSING)], Gone, 404),
+            (vec![failed(DEAD), answered(200, MISSING)], Gone, 404),
+            (vec![answered(502, ""), answered(200, MISSING)], Gone, 404),
+            (vec![answered(499, ""), answered(200, MISSING)], Gone, 404),
+            // 429 and a failed connection leave no doubt behind.
+            (vec![answered(429, ""), answered(200, MISSING)], NotFound, 404),
+            (vec![failed(Stage::Connect), answered(200, MISSING)], NotFound, 404),
+            // Once in doubt, no refusal takes the doubt away.
+            (vec![failed(LOST), failed(Stage::Certificate)], ConnectionLost, 0),
+            (vec![failed(LOST), answered(401, "")], ConnectionLost, 0),
+            (vec![answered(502, ""), answered(403, "")], ServerError, 502),
+            (vec![answered(502, ""), failed(Stage::Connect), failed(Stage::Connect), failed(Stage::Connect)], ServerError, 502),
+            (vec![failed(LOST), answered(429, ""), answered(429, ""), answered(429, "")], ConnectionLost, 0),
+            // A later doubt replaces an earlier one.
+            (vec![failed(LOST), answered(200, "<html>")], BadResponse, 200),
+            (vec![answered(502, ""), failed(Stage::TimedOut)], Timeout, 0),
+            // Retries used up.
+            (vec![answered(429, ""), answered(429, ""), answered(429, ""), answered(429, "")], RateLimited, 429),
+            (vec![failed(Stage::Connect), failed(Stage::Connect), failed(Stage::Connect), failed(Stage::Connect)], ConnectFailed, 0),
+            // Not retried.
+            (vec![answered(501, "")], ServerError, 501),
+            (vec![answered(200, "<html>")], BadResponse, 200),
+            (vec![failed(Stage::Certificate)], TlsFailed, 0),
+            (vec![failed(Stage::Resources)], OutOfResources, 0),
+            // The API's own failure inside HTTP 200.
+            (vec![answered(200, r#"{"code":502}"#), answered(200, TRUE)], Ok, 200),
+        ];
+        for (life, status, code) in lives {
+            let shown = format!("{life:?}");
+            let (mut history, mut steps) = (History::default(), 0);
+            let total = life.len();
+            for attempt in life {
+                steps += 1;
+                match history.next(attempt, steps, LIMITS, &[]) {
+                    Step::Finish(outcome) => {
+                        assert_eq!((outcome.status, outcome.code), (status, code), "{shown}");
+                        break;
+                    }
+                    Step::Retry(_) => assert!((steps as usize) < total, "no end: {shown}"),
+                }
+            }
+            assert_eq!(steps as usize, total, "stopped early: {shown}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_with_full_jitter_and_a_dead_kept_connection_needs_none() {
+        let limits = Limits {
+            max_retries: 100,
+            ..LIMITS
+        };
+        let pauses = |jitter: f64| {
+            let mut history = History::default();
+            (0..8)
+                .map(|_| match history.next(failed(LOST), 1, Limits { jitter, ..limits }, &[]) {
+                    Step::Retry(pause) => pause.as_millis(),
+                    Step::Finish(outcome) => panic!("{outcome:?}"),
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(pauses(1.0), [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        assert_eq!(pauses(0.5), [100, 200, 400, 800, 1600, 2500, 2500, 2500]);
+        assert_eq!(pauses(0.0), [0; 8]);
+        assert!(matches!(
+            History::default().next(failed(DEAD), 1, LIMITS, &[]),
+            Step::Retry(Duration::ZERO)
+        ));
+    }
+
+    #[test]
+    fn a_pause_that_would_cross_the_deadline_ends_the_call() {
+        let throttled = |seconds| Attempt::Answered {
+            http_status: 429,
+            verdict: judge(429, Body::Whole(b"")),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        let limits = Limits {
+            left: Duration::from_secs(2),
+            ..LIMITS
+        };
+        assert!(matches!(
+            History::default().next(throttled(1), 1, limits, &[]),
+            Step::Retry(pause) if pause == Duration::from_secs(1)
+        ));
+        assert!(matches!(
+            History::default().next(throttled(2), 1, limits, &[]),
+            Step::Finish(outcome) if outcome.status == Status::RateLimited
+        ));
+        let held_back = Limits {
+            held_back: Duration::from_secs(3),
+            ..limits
+        };
+        assert!(matches!(
+            History::default().next(failed(LOST), 1, held_back, &[]),
+            Step::Finish(outcome) if outcome.status == Status::ConnectionLost
+        ));
+    }
+
+    #[test]
+    fn no_retry_means_one_attempt() {
+        let limits = Limits {
+            max_retries: 0,
+            ..LIMITS
+        };
+        for stage in [LOST, DEAD, Stage::Connect] {
+            assert!(matches!(
+                History::default().next(failed(stage), 1, limits, &[]),
+                Step::Finish(_)
+            ));
+        }
+    }
+
+    #[test]
+    fn retry_after_has_two_forms() {
+        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 12:00:00 GMT").unwrap();
+        let seconds = |header| retry_after(header, now).map(|pause| pause.as_secs());
+        assert_eq!(seconds("0"), Some(0));
+        assert_eq!(seconds(" 17 "), Some(17));
+        assert_eq!(seconds("Sun, 22 Nov 2026 12:00:05 GMT"), Some(5));
+        assert_eq!(seconds("Sun, 22 Nov 2026 11:00:00 GMT"), Some(0));
+        assert_eq!(seconds("99999999999999999999999"), Some(u64::MAX));
+        for header in ["", "-1", "1.5", "soon", "１"] {
+            assert_eq!(seconds(header), None, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn messages_say_what_the_api_said_but_never_a_secret() {
+        let token = Secret::new("gac.5ecre7");
+        let attempt = answered(200, r#"{"code":404,"description":"No gac.5ecre7\nhere"}"#);
+        let Step::Finish(outcome) = History::default().next(attempt, 1, LIMITS, &[&token]) else {
+            panic!("a 404 is final")
+        };
+        assert!(outcome.message.ends_with("The API said: \"No … here\"."), "{}", outcome.message);
+    }
+}

@@ -1,0 +1,365 @@
+//! From an endpoint to an open connection: addresses, proxy, TLS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{ready, Context, Poll};
+use std::time::Duration;
+
+use base64::Engine;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_socks::tcp::Socks5Stream;
+use url::Host;
+
+use super::dns::Resolver;
+use super::proxy::{Kind, Proxy, Route};
+use super::tls::{chose_http2, Tls};
+use crate::endpoint::Endpoint;
+use crate::outcome::safe;
+use crate::process::is_exhaustion;
+use crate::retry::{Failure, Stage};
+
+/// How long one address may take before the next is tried beside it (RFC 8305).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// A proxy's answer to `CONNECT` is a head of a few lines.
+const PROXY_HEAD_LIMIT: usize = 16 * 1024;
+
+/// Both directions of a connection, whatever layers it has.
+pub type Io = Box<dyn Stream>;
+
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Bytes of the request's layer that reached the kernel; only its changes matter.
+    fn written(&self) -> u64;
+    /// What waits to be read, seen without reading it.
+    fn peek(&self) -> Waiting;
+}
+
+/// What waits to be read on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    Nothing,
+    Data,
+    /// The other side has closed it, or it is broken.
+    End,
+}
+
+/// A TCP connection that counts what leaves it.
+///
+/// It has no vectored write on purpose: the standard library's plain one asks the kernel not to
+/// raise SIGPIPE, its vectored one cannot.
+struct Socket {
+    tcp: TcpStream,
+    written: u64,
+}
+
+pub fn socket(tcp: TcpStream) -> Io {
+    Box::new(Socket { tcp, written: 0 })
+}
+
+impl Stream for Socket {
+    fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn peek(&self) -> Waiting {
+        // Tokio would answer from what its last look at the kernel said.
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        match socket2::SockRef::from(&self.tcp).peek(&mut byte) {
+            Ok(0) => Waiting::End,
+            Ok(_) => Waiting::Data,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Nothing,
+            Err(_) => Waiting::End,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
+        self.written += count as u64;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// A connection that is ready for a request.
+pub struct Connected {
+    pub io: Io,
+    pub http2: bool,
+}
+
+/// Opens a connection to `endpoint` along `route`.
+pub async fn connect(
+    endpoint: &Endpoint,
+    route: &Route,
+    resolver: &Resolver,
+    tls: &Tls,
+) -> Result<Connected, Failure> {
+    let io: Io = match route {
+        Route::Direct => dial(&endpoint.host, endpoint.port, resolver).await?,
+        Route::Proxy(proxy) => {
+            let at_proxy = |failure: Failure| Failure {
+                reason: format!("at the proxy: {}", failure.reason),
+                ..failure
+            };
+            let mut io = dial(&proxy.host, proxy.port, resolver)
+                .await
+                .map_err(at_proxy)?;
+            if proxy.kind == Kind::Https {
+                io = Box::new(
+                    tls.handshake(&proxy.host, io, false)
+                        .await
+                        .map_err(at_proxy)?,
+                );
+            }
+            match proxy.kind {
+                Kind::Http | Kind::Https if endpoint.tls => tunnel(endpoint, proxy, io).await?,
+                // It takes plain HTTP as it is, with the whole URL in the request line.
+                Kind::Http | Kind::Https => io,
+                Kind::Socks5 { remote_dns } => {
+                    socks5(endpoint, proxy, remote_dns, io, resolver).await?
+                }
+            }
+        }
+    };
+    if !endpoint.tls {
+        return Ok(Connected { io, http2: false });
+    }
+    let stream = tls.handshake(&endpoint.host, io, true).await?;
+    let http2 = chose_http2(&stream);
+    Ok(Connected {
+        io: Box::new(stream),
+        http2,
+    })
+}
+
+/// A TCP connection to the first address that answers.
+async fn dial(host: &Host, port: u16, resolver: &Resolver) -> Result<Io, Failure> {
+    let addresses = match host {
+        Host::Ipv4(address) => vec![IpAddr::from(*address)],
+        Host::Ipv6(address) => vec![IpAddr::from(*address)],
+        Host::Domain(name) => interleave(resolver.look_up(name).await?),
+    };
+    let mut waiting = addresses.into_iter();
+    let mut under_way = FuturesUnordered::new();
+    let mut last = None;
+    loop {
+        if let Some(address) = waiting.next() {
+            under_way.push(open(SocketAddr::new(address, port)));
+        }
+        let ended = match waiting.len() {
+            0 => under_way.next().await,
+            _ => match tokio::time::timeout(NEXT_ADDRESS, under_way.next()).await {
+                Ok(ended) => ended,
+                Err(_) => continue,
+            },
+        };
+        match ended {
+            Some(Ok(tcp)) => return Ok(socket(tcp)),
+            Some(Err(error)) => last = Some(error),
+            None if waiting.len() == 0 => break,
+            None => {}
+        }
+    }
+    let error = last.unwrap_or_else(|| io::Error::other("the name has no address"));
+    Err(Failure {
+        stage: if is_exhaustion(&error) {
+            Stage::Resources
+        } else {
+            Stage::Connect
+        },
+        reason: format!("{host} port {port}: {}", words(&error)),
+    })
+}
+
+/// The families in turn, beginning with the resolver's choice (RFC 8305).
+fn interleave(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let mut result = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.drain(..), second.drain(..));
+    loop {
+        match (first.next(), second.next()) {
+            (None, None) => return result,
+            (a, b) => result.extend(a.into_iter().chain(b)),
+        }
+    }
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_keepalive(true)?;
+    let tcp = socket.connect(address).await?;
+    // A request is one small write that should leave at once.
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+/// Asks an HTTP proxy for a tunnel.
+async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Failure> {
+    let target = endpoint.host_and_port();
+    let request = format!(
+        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
+        authorization(proxy)
+    );
+    let broken = |error: io::Error| Failure {
+        stage: Stage::Connect,
+        reason: format!("the proxy broke the connection ({})", words(&error)),
+    };
+    io.write_all(request.as_bytes()).await.map_err(broken)?;
+    io.flush().await.map_err(broken)?;
+    let mut head = Vec::new();
+    loop {
+        // Byte by byte: what follows the head belongs to the tunnel.
+        head.push(io.read_u8().await.map_err(broken)?);
+        if !head.ends_with(b"\r\n\r\n") && head.len() < PROXY_HEAD_LIMIT {
+            continue;
+        }
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut answer = httparse::Response::new(&mut headers);
+        let refusal = match answer.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => match (answer.code, answer.reason) {
+                (Some(200..=299), _) => return Ok(io),
+                (Some(100..=199), _) => {
+                    head.clear();
+                    continue;
+                }
+                (Some(407), _) => "the proxy wants a user and password, or refuses those in its URL (407)".to_owned(),
+                (Some(code), reason) => format!(
+                    "the proxy refused the tunnel ({code} {})",
+                    safe(reason.unwrap_or_default(), &login_secrets(proxy))
+                ),
+                (None, _) => "the proxy did not answer as an HTTP proxy does".to_owned(),
+            },
+            _ => "the proxy did not answer as an HTTP proxy does".to_owned(),
+        };
+        return Err(Failure {
+            stage: Stage::Connect,
+            reason: refusal,
+        });
+    }
+}
+
+/// The header that shows the login to an HTTP proxy, or nothing.
+pub fn authorization(proxy: &Proxy) -> String {
+    match &proxy.login {
+        Some((user, password)) => {
+            let plain = format!("{}:{}", user.expose(), password.expose());
+            let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
+            format!("Proxy-Authorization: Basic {encoded}\r\n")
+        }
+        None => String::new(),
+    }
+}
+
+fn login_secrets(proxy: &Proxy) -> Vec<&crate::secret::Secret> {
+    proxy
+        .login
+        .iter()
+        .flat_map(|(user, password)| [user, password])
+        .filter(|secret| !secret.expose().is_empty())
+        .collect()
+}
+
+async fn socks5(
+    endpoint: &Endpoint,
+    proxy: &Proxy,
+    remote_dns: bool,
+    io: Io,
+    resolver: &Resolver,
+) -> Result<Io, Failure> {
+    use tokio_socks::TargetAddr;
+    let target = match &endpoint.host {
+        Host::Ipv4(address) => TargetAddr::Ip(((*address), endpoint.port).into()),
+        Host::Ipv6(address) => TargetAddr::Ip(((*address), endpoint.port).into()),
+        Host::Domain(name) if remote_dns => {
+            TargetAddr::Domain(name.as_str().into(), endpoint.port)
+        }
+        Host::Domain(name) => match resolver.look_up(name).await?.first() {
+            Some(address) => TargetAddr::Ip((*address, endpoint.port).into()),
+            None => {
+                return Err(Failure {
+                    stage: Stage::Connect,
+                    reason: format!("the name {name} has no address"),
+                })
+            }
+        },
+    };
+    let stream = match &proxy.login {
+        Some((user, password)) => {
+            Socks5Stream::connect_with_password_and_socket(
+                io,
+                target,
+                user.expose(),
+                password.expose(),
+            )
+            .await
+        }
+        None => Socks5Stream::connect_with_socket(io, target).await,
+    };
+    stream
+        .map(Socks5Stream::into_inner)
+        .map_err(|error| Failure {
+            stage: Stage::Connect,
+            reason: format!("the proxy refused the connection ({error})"),
+        })
+}
+
+/// An operating system's error as people say it, without the number.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let addresses = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        assert_eq!(
+            interleave(addresses(&["::1", "::2", "::3", "1.1.1.1"])),
+            addresses(&["::1", "1.1.1.1", "::2", "::3"])
+        );
+        assert_eq!(
+            interleave(addresses(&["1.1.1.1", "::1"])),
+            addresses(&["1.1.1.1", "::1"])
+        );
+        assert_eq!(interleave(Vec::new()), Vec::<IpAddr>::new());
+    }
+}

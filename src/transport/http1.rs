@@ -1,0 +1,467 @@
+//! One request and its answer over an HTTP/1.1 connection.
+//!
+//! Written for the two things that a general client does not give: the certainty whether a byte
+//! of the request left (the connection counts them), and next to no memory while an answer is
+//! awaited (bytes are read onto the stack when they are there; a connection at rest owns no
+//! buffer). The grammar is httparse's.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+
+use super::connect::{words, Io, Waiting};
+use super::{Answer, Ended, Gate, Received};
+use crate::answer::BODY_LIMIT;
+
+/// Bytes that the heads of one answer, interim ones (1xx) included, may have together.
+const HEAD_LIMIT: usize = 64 * 1024;
+/// Far more lines than servers and the proxies before them add.
+const HEADER_LIMIT: usize = 128;
+/// The size line of a chunk, with its extensions, or the trailers.
+const LINE_LIMIT: usize = 8 * 1024;
+
+/// An open connection.
+pub struct Connection {
+    io: Io,
+    /// Whether it has served a request before.
+    pub kept: bool,
+}
+
+impl Connection {
+    pub fn new(io: Io) -> Self {
+        Self { io, kept: false }
+    }
+
+    /// Whether it can take another request. What a server sends unasked belongs to no request.
+    pub fn is_usable(&self) -> bool {
+        self.io.peek() == Waiting::Nothing
+    }
+
+    /// Sends `request`, a whole message, and reads the answer.
+    pub async fn exchange(&mut self, request: &[u8], gate: &impl Gate) -> Ended {
+        if !gate.open() {
+            return Ended::Unsent("cancelled".into());
+        }
+        let before = self.io.written();
+        let sent = async {
+            self.io.write_all(request).await?;
+            self.io.flush().await
+        }
+        .await;
+        if let Err(error) = &sent {
+            if self.io.written() == before {
+                gate.shut();
+                return Ended::Unsent(words(error));
+            }
+        }
+        let mut reader = Reader {
+            io: &mut self.io,
+            buffer: Vec::new(),
+            silent: true,
+        };
+        match reader.answer().await {
+            Ok((answer, reusable)) => {
+                // More than the answer, or an answer before the request was taken: whatever
+                // follows on this connection could be mistaken for the answer to something else.
+                let reusable = reusable && reader.buffer.is_empty() && sent.is_ok();
+                self.kept = true;
+                Ended::Answered(answer, reusable)
+            }
+            Err(Problem::Io(error)) => Ended::Lost {
+                reason: words(sent.as_ref().err().unwrap_or(&error)),
+                silent: reader.silent,
+            },
+            Err(Problem::Grammar(reason)) => Ended::Answered(
+                Answer {
+                    http_status: 0,
+                    retry_after: None,
+                    body: Received::Unreadable(reason),
+                },
+                false,
+            ),
+        }
+    }
+}
+
+enum Problem {
+    Io(io::Error),
+    Grammar(&'static str),
+}
+
+/// How the end of a body is found.
+#[derive(Debug, PartialEq, Eq)]
+enum Framing {
+    Empty,
+    Length(u64),
+    Chunked,
+    /// It ends with the connection.
+    Close,
+}
+
+struct Head {
+    http_status: u16,
+    framing: Framing,
+    reusable: bool,
+    retry_after: Option<String>,
+}
+
+struct Reader<'a> {
+    io: &'a mut Io,
+    /// Read and not yet consumed.
+    buffer: Vec<u8>,
+    /// Whether not one byte has come.
+    silent: bool,
+}
+
+impl Reader<'_> {
+    async fn answer(&mut self) -> Result<(Answer, bool), Problem> {
+        let head = self.head().await?;
+        let body = match head.framing {
+            Framing::Empty => Received::Whole(Vec::new()),
+            Framing::Length(length) if length > BODY_LIMIT as u64 => Received::TOO_LARGE,
+            Framing::Length(length) => self.exactly(length as usize).await?,
+            Framing::Close => self.until_close().await?,
+            Framing::Chunked => self.chunked().await?,
+        };
+        let reusable = head.reusable && matches!(body, Received::Whole(_));
+        let answer = Answer {
+            http_status: head.http_status,
+            retry_after: head.retry_after,
+            body,
+        };
+        Ok((answer, reusable))
+    }
+
+    /// The head of the final answer; interim ones are passed over.
+    async fn head(&mut self) -> Result<Head, Problem> {
+        let mut consumed = 0;
+        let mut seen = 0;
+        loop {
+            // Only a further line can complete a head, so nothing is parsed again for less.
+            if self.buffer[seen..].contains(&b'\n') {
+                if let Some((length, head)) = parse_head(&self.buffer)? {
+                    self.buffer.drain(..length);
+                    if let Some(head) = head {
+                        return Ok(head);
+                    }
+                    consumed += length;
+                    if consumed > HEAD_LIMIT {
+                        return Err(Problem::Grammar("it sends interim answers without end"));
+                    }
+                    seen = 0;
+                    continue;
+                }
+            }
+            if self.buffer.len() > HEAD_LIMIT {
+                return Err(Problem::Grammar("the head of its answer has no end"));
+            }
+            seen = self.buffer.len();
+            self.more().await?;
+        }
+    }
+
+    async fn exactly(&mut self, length: usize) -> Result<Received, Problem> {
+        while self.buffer.len() < length {
+            self.more().await?;
+        }
+        Ok(Received::Whole(self.buffer.drain(..length).collect()))
+    }
+
+    async fn until_close(&mut self) -> Result<Received, Problem> {
+        while self.buffer.len() <= BODY_LIMIT {
+            match self.read().await {
+                Ok(0) => return Ok(Received::Whole(std::mem::take(&mut self.buffer))),
+                Ok(_) => {}
+                Err(error) => return Err(Problem::Io(error)),
+            }
+        }
+        Ok(Received::TOO_LARGE)
+    }
+
+    async fn chunked(&mut self) -> Result<Received, Problem> {
+        const BROKEN: Received = Received::Unreadable("the chunks of its answer are not well-formed");
+        let mut body = Vec::new();
+        loop {
+            let (line, size) = loop {
+                match httparse::parse_chunk_size(&self.buffer) {
+                    Ok(httparse::Status::Complete(found)) => break found,
+                    Ok(httparse::Status::Partial) if self.buffer.len() < LINE_LIMIT => {
+                        self.more().await?;
+                    }
+                    _ => return Ok(BROKEN),
+                }
+            };
+            self.buffer.drain(..line);
+            if size == 0 {
+                break;
+            }
+            if size > (BODY_LIMIT - body.len()) as u64 {
+                return Ok(Received::TOO_LARGE);
+            }
+            let size = size as usize;
+            while self.buffer.len() < size + 2 {
+                self.more().await?;
+            }
+            body.extend(self.buffer.drain(..size));
+            if self.buffer.drain(..2).ne(*b"\r\n") {
+                return Ok(BROKEN);
+            }
+        }
+        // The trailers, which say nothing here, and the empty line that ends them.
+        loop {
+            let mut trailers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
+            match httparse::parse_headers(&self.buffer, &mut trailers) {
+                Ok(httparse::Status::Complete((length, _))) => {
+                    self.buffer.drain(..length);
+                    return Ok(Received::Whole(body));
+                }
+                Ok(httparse::Status::Partial) if self.buffer.len() < LINE_LIMIT => {
+                    self.more().await?;
+                }
+                _ => return Ok(BROKEN),
+            }
+        }
+    }
+
+    /// Reads some; the end of the connection is an error here.
+    async fn more(&mut self) -> Result<(), Problem> {
+        match self.read().await {
+            Ok(0) => Err(Problem::Io(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "closed by the server",
+            ))),
+            Ok(_) => {
+                self.silent = false;
+                Ok(())
+            }
+            Err(error) => Err(Problem::Io(error)),
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        let Self { io, buffer, .. } = self;
+        poll_fn(|cx| {
+            let mut chunk = [MaybeUninit::<u8>::uninit(); 8 * 1024];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            std::task::ready!(Pin::new(&mut **io).poll_read(cx, &mut chunk))?;
+            buffer.extend_from_slice(chunk.filled());
+            std::task::Poll::Ready(Ok(chunk.filled().len()))
+        })
+        .await
+    }
+}
+
+/// The length of the head at the start of `bytes` and what it says (nothing for an interim one),
+/// once it is there as a whole.
+fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
+    let mut answer = httparse::Response::new(&mut headers);
+    let length = match answer.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Problem::Grammar("its answer is not HTTP")),
+    };
+    let http_status = answer.code.unwrap_or_default();
+    if (100..200).contains(&http_status) && http_status != 101 {
+        return Ok(Some((length, None)));
+    }
+    let value = |name: &'static str| {
+        answer
+            .headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| String::from_utf8_lossy(header.value))
+    };
+    let tokens = |name| {
+        value(name)
+            .flat_map(|value| {
+                value
+                    .split(',')
+                    .map(|token| token.trim().to_ascii_lowercase())
+                    .collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
+    };
+    let encodings = tokens("transfer-encoding");
+    let lengths = tokens("content-length");
+    let framing = if matches!(http_status, 101 | 204 | 304) {
+        Framing::Empty
+    } else if let Some(last) = encodings.last() {
+        match last.as_str() {
+            "chunked" if encodings.len() == 1 => Framing::Chunked,
+            // A coding that was not asked for: the body would not be understood anyway.
+            _ => Framing::Close,
+        }
+    } else if let Some(first) = lengths.first() {
+        // Repeating the same length is allowed; two lengths would be two messages (RFC 9112, 6.3).
+        match first.parse() {
+            Ok(length) if first.bytes().all(|b| b.is_ascii_digit()) && lengths.iter().all(|l| l == first) => {
+                Framing::Length(length)
+            }
+            _ => return Err(Problem::Grammar("its answer has no credible Content-Length")),
+        }
+    } else {
+        Framing::Close
+    };
+    let reusable = answer.version == Some(1)
+        && framing != Framing::Close
+        && http_status != 101
+        && (encodings.is_empty() || lengths.is_empty())
+        && !tokens("connection").iter().any(|token| token == "close");
+    let retry_after = value("retry-after").next().map(|value| value.into_owned());
+    Ok(Some((
+        length,
+        Some(Head {
+            http_status,
+            framing,
+            reusable,
+            retry_after,
+        }),
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::tests::OpenGate;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// What comes of `bytes` as the answer of a real server, sent in pieces of `piece`.
+    fn answered(bytes: Vec<u8>, piece: usize) -> Ended {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = async move {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                tcp.set_nodelay(true).unwrap();
+                tcp.read_exact(&mut [0; 7]).await.unwrap();
+                for piece in bytes.chunks(piece) {
+                    if tcp.write_all(piece).await.is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let client = async {
+                let tcp = TcpStream::connect(address).await.unwrap();
+                let mut connection = Connection::new(super::super::connect::socket(tcp));
+                connection.exchange(b"request", &OpenGate).await
+            };
+            let (ended, ()) = tokio::join!(client, server);
+            ended
+        })
+    }
+
+    fn show(ended: &Ended) -> String {
+        match ended {
+            Ended::Answered(answer, reusable) => {
+                let body = match &answer.body {
+                    Received::Whole(body) => String::from_utf8_lossy(body).into_owned(),
+                    Received::Unreadable(reason) => format!("({reason})"),
+                };
+                let reuse = if *reusable { "keep" } else { "close" };
+                format!("{} {body} {reuse}", answer.http_status)
+            }
+            Ended::Unsent(reason) => format!("unsent: {reason}"),
+            Ended::Lost { reason, silent } => format!("lost: {reason}, silent: {silent}"),
+        }
+    }
+
+    #[test]
+    fn table() {
+        const LOST: &str = "lost: closed by the server, silent: false";
+        #[rustfmt::skip]
+        let rows: &[(&str, &str)] = &[
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 hi keep"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\nContent-Length: 2\r\n\r\nhi", "200 hi keep"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: Close\r\n\r\nhi", "200 hi close"),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 hi close"),
+            ("HTTP/1.1 200 OK\r\n\r\nhi", "200 hi close"),
+            ("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "200  keep"),
+            ("HTTP/1.1 204 No Content\r\n\r\n", "204  keep"),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 hi keep"),
+            ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "101  close"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\nh\r\n1\r\ni\r\n0\r\n\r\n", "200 hi keep"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nTrailer: x\r\n\r\n", "200 hi keep"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "200 hi close"),
+            // Two answers to one request: the second could be taken for the next one's.
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "200 hi close"),
+            // Cut off.
+            ("", "lost: closed by the server, silent: true"),
+            ("HTTP/1.1 20", LOST),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", LOST),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n", LOST),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n", LOST),
+            // Not HTTP, or not credible.
+            ("SSH-2.0-OpenSSH_9.2\r\n", "0 (its answer is not HTTP) close"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nhi", "0 (its answer has no credible Content-Length) close"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi", "0 (its answer has no credible Content-Length) close"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", "0 (its answer has no credible Content-Length) close"),
+            ("HTTP/1.1 502 Bad\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n", "502 (the chunks of its answer are not well-formed) close"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhixx", "200 (the chunks of its answer are not well-formed) close"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "200 (its answer is larger than 64 KiB) close"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n", "200 (its answer is larger than 64 KiB) close"),
+        ];
+        for (bytes, expected) in rows {
+            // "Two answers" in pieces is seen or not by timing; whole, it always is.
+            for piece in [usize::MAX, 1] {
+                if piece == 1 && bytes.matches("Content-Length: 0").count() == 1 && bytes.contains("hiHTTP") {
+                    continue;
+                }
+                let ended = answered(bytes.as_bytes().to_vec(), piece);
+                assert_eq!(show(&ended), *expected, "{bytes:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn floods_end() {
+        let floods = [
+            ("HTTP/1.1 200 OK\r\nX: ".to_owned() + &"x".repeat(1 << 20), "has no end"),
+            ("HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n".repeat(100_000), "interim answers without end"),
+            ("HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"x".repeat(1 << 20), "larger than 64 KiB"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned() + &"1\r\nx\r\n".repeat(1 << 18),
+                "larger than 64 KiB",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_owned() + &"x".repeat(1 << 20),
+                "not well-formed",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: ".to_owned() + &"x".repeat(1 << 20),
+                "not well-formed",
+            ),
+        ];
+        for (flood, expected) in floods {
+            let shown = show(&answered(flood.into_bytes(), usize::MAX));
+            assert!(shown.contains(expected), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_body_limit_is_exact() {
+        for (length, fits) in [(BODY_LIMIT, true), (BODY_LIMIT + 1, false)] {
+            let body = "x".repeat(length);
+            for head in [
+                format!("Content-Length: {length}\r\n\r\n{body}"),
+                format!("\r\n{body}"),
+                format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"),
+            ] {
+                let ended = answered(format!("HTTP/1.1 200 OK\r\n{head}").into_bytes(), 10_000);
+                let Ended::Answered(answer, _) = ended else {
+                    panic!("no answer")
+                };
+                assert_eq!(matches!(answer.body, Received::Whole(body) if body.len() == length), fits);
+            }
+        }
+    }
+}
