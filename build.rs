@@ -16,12 +16,14 @@ fn main() {
 fn write_header() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let path = Path::new(&root).join("include/greenapi.h");
-    let mut config =
-        cbindgen::Config::from_root_or_default(&root);
-    let version = |part: &str| env::var(format!("CARGO_PKG_VERSION_{part}")).expect("cargo sets it");
+    let mut config = cbindgen::Config::from_root_or_default(&root);
+    let version =
+        |part: &str| env::var(format!("CARGO_PKG_VERSION_{part}")).expect("cargo sets it");
     config.after_includes = Some(format!(
         "\n/** The version of this header; greenapi_version() is that of the library that is loaded. */\n\
-         #define GREENAPI_VERSION_MAJOR {}\n#define GREENAPI_VERSION_MINOR {}\n#define GREENAPI_VERSION_PATCH {}",
+         #define GREENAPI_VERSION_MAJOR {}\n\
+         /** See GREENAPI_VERSION_MAJOR. */\n#define GREENAPI_VERSION_MINOR {}\n\
+         /** See GREENAPI_VERSION_MAJOR. */\n#define GREENAPI_VERSION_PATCH {}",
         version("MAJOR"),
         version("MINOR"),
         version("PATCH"),
@@ -74,7 +76,9 @@ fn name_library() {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
         }
         "macos" => {
-            println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libgreenapi.{abi}.dylib");
+            println!(
+                "cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libgreenapi.{abi}.dylib"
+            );
         }
         _ => {}
     }

@@ -1,3 +1,38 @@
+/**
+ * ile greenapi.h
+ * Deletes instances of a GREEN-API partner account, and is certain about what it did.
+ *
+ * One call is enough:
+ *
+ *     int code;
+ *     greenapi_status status = greenapi_delete_instance("https://api.green-api.com", token,
+ *                                                        1101000001, &code);
+ *     if (greenapi_status_effect(status) != GREENAPI_EFFECT_DELETED)
+ *         fprintf(stderr, "%s
+", greenapi_status_message(status));
+ *
+ * A **client** (greenapi_client_new) does it with options of your own: timeouts, retries, a pace,
+ * certificates, a proxy, and what to do about a session on a phone. A **queue**
+ * (greenapi_queue_new) does thousands at once, from any event loop.
+ *
+ * **Errors.** Every function that can fail returns a greenapi_status. Its tens tell what became of
+ * the instance: 0–9 it is gone, 10–29 nothing was deleted, 30–49 nobody knows, and calling again
+ * with the same id is safe and tells. NULL where a value is required is
+ * GREENAPI_STATUS_INVALID_ARGUMENT, never a crash.
+ *
+ * **Memory.** What greenapi_…_new makes, greenapi_…_free frees; nothing else is ever yours to
+ * free. Strings that you give are copied before the function returns.
+ *
+ * **Threads.** Every function may be called from any thread at any time, and after fork() in the
+ * child. The library has threads of its own, at most four, none before the first call.
+ *
+ * **Your process.** Nothing is printed, no signal handler installed, no environment changed. The
+ * token is in no message.
+ *
+ * Link with `$(pkg-config --cflags --libs greenapi)`.
+ */
+
+
 #ifndef GREENAPI_H
 #define GREENAPI_H
 
@@ -7,13 +42,10 @@
 
 /** The version of this header; greenapi_version() is that of the library that is loaded. */
 #define GREENAPI_VERSION_MAJOR 0
+/** See GREENAPI_VERSION_MAJOR. */
 #define GREENAPI_VERSION_MINOR 1
+/** See GREENAPI_VERSION_MAJOR. */
 #define GREENAPI_VERSION_PATCH 0
-
-/**
- * The ids that make a test build panic: on the caller's thread, and on the library's.
- */
-#define PANIC_AT_THE_EDGE 9999999998
 
 /**
  * `session`: delete whatever the state of the session. Exactly the documented call.
@@ -424,7 +456,7 @@ void greenapi_queue_free(struct greenapi_queue *queue);
  * The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
  * kqueue, asyncio or Go's netpoller.
  *
- * `queue`: NULL gives -1. The descriptor belongs to the queue and lives as long as it does: the
+ * `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor belongs to the queue and lives as long as it does: the
  * caller only watches it, and never reads or closes it. Close-on-exec. Any thread.
  */
 int greenapi_queue_fd(const struct greenapi_queue *queue);

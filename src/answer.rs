@@ -9,7 +9,7 @@
 //! - Whatever contradicts itself is unknown, never "not deleted".
 //! - An HTTP 404 page says nothing about any instance; only the API's own `code` 404 does.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -182,7 +182,7 @@ impl<'de> Deserialize<'de> for Answer {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Answer, A::Error> {
                 let mut answer = Answer::default();
-                let mut seen = HashSet::new();
+                let mut seen = BTreeSet::new();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "deleteInstanceAccount" => answer.flag = Some(map.next_value()?),
@@ -368,7 +368,10 @@ mod tests {
             (401, Status::Unauthorized),
             (502, Status::ServerError),
         ] {
-            assert_eq!(judge(http_status, Body::Unreadable("too large")).status, status);
+            assert_eq!(
+                judge(http_status, Body::Unreadable("too large")).status,
+                status
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 //! One call under way: what others may see of it, and stop.
 
-use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::task::AbortHandle;
@@ -8,19 +8,21 @@ use tokio::task::AbortHandle;
 use crate::completions::Running;
 use crate::transport::Gate;
 
-/// Nothing may have been carried out: cancelled now, the instance is untouched.
-const CLEAN: u8 = 0;
-/// A request may have been sent, and how it ended is not known.
-const IN_DOUBT: u8 = 1;
-/// Cancelled: nothing may be sent any more.
-const OVER: u8 = 2;
+/// A request may have been sent, and how it ended is not known. Without this bit nothing can have
+/// been carried out: cancelled now, the instance is untouched.
+const IN_DOUBT: u32 = 1;
+/// Ended or cancelled: nothing may be sent any more.
+const OVER: u32 = 2;
+
+/// The state is in the lowest bits, the number of attempts in those above.
+const STATE: u32 = 3;
+const ATTEMPT: u32 = 4;
 
 /// A call, shared by the task that works on it and those who may cancel it. The one atomic makes
 /// "cancelled before the request was sent" a fact: to send and to cancel exclude each other.
 #[derive(Default)]
 pub struct Call {
-    state: AtomicU8,
-    attempts: AtomicU32,
+    word: AtomicU32,
     rest: Mutex<Rest>,
 }
 
@@ -34,7 +36,7 @@ struct Rest {
 impl Call {
     /// Deletion requests that may have been sent.
     pub fn attempts(&self) -> u32 {
-        self.attempts.load(Ordering::Relaxed)
+        self.word.load(Ordering::Relaxed) / ATTEMPT
     }
 
     /// How to stop the task that works on it, told once it runs.
@@ -46,19 +48,31 @@ impl Call {
         rest.task = Some(task);
     }
 
-    /// The attempt has ended; `in_doubt` if it may have been carried out.
-    pub fn settle(&self, in_doubt: bool) {
+    /// It has an outcome; false if it was cancelled before.
+    pub fn end(&self) -> bool {
+        self.word.fetch_or(OVER, Ordering::Relaxed) & OVER == 0
+    }
+
+    /// The attempt has ended; `maybe_deleted` unless it is certain that it deleted nothing. (After
+    /// a deletion too: until [`Call::end`] a cancellation has to say that a request was sent.)
+    pub fn settle(&self, maybe_deleted: bool) {
         let mut rest = self.rest();
-        rest.in_doubt_for_good |= in_doubt;
+        rest.in_doubt_for_good |= maybe_deleted;
         if !rest.in_doubt_for_good {
-            // A cancelled call stays cancelled.
-            let _ = self.state.compare_exchange(
-                IN_DOUBT,
-                CLEAN,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            self.change(|word| Some(word & !IN_DOUBT));
         }
+    }
+
+    /// Changes the word while the call is not over.
+    fn change(&self, new: impl Fn(u32) -> Option<u32>) -> bool {
+        self.word
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+                match word & OVER {
+                    0 => new(word),
+                    _ => None,
+                }
+            })
+            .is_ok()
     }
 
     fn rest(&self) -> MutexGuard<'_, Rest> {
@@ -68,34 +82,32 @@ impl Call {
 
 impl Gate for Call {
     fn open(&self) -> bool {
-        let before = self
-            .state
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
-                (state != OVER).then_some(IN_DOUBT)
-            });
-        if before.is_ok() {
-            self.attempts.fetch_add(1, Ordering::Relaxed);
-        }
-        before.is_ok()
+        self.change(|word| Some((word | IN_DOUBT) + ATTEMPT))
     }
 
     fn shut(&self) {
-        self.attempts.fetch_sub(1, Ordering::Relaxed);
-        self.settle(false);
+        let for_good = self.rest().in_doubt_for_good;
+        self.change(|word| match for_good {
+            true => Some(word - ATTEMPT),
+            false => Some((word & !IN_DOUBT) - ATTEMPT),
+        });
     }
 
     fn is_cancelled(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == OVER
+        self.word.load(Ordering::Relaxed) & OVER != 0
     }
 }
 
 impl Running for Call {
-    fn stop(&self) -> (bool, u32) {
-        let before = self.state.swap(OVER, Ordering::Relaxed);
+    fn stop(&self) -> Option<(bool, u32)> {
+        let before = self.word.fetch_or(OVER, Ordering::Relaxed);
+        if before & OVER != 0 {
+            return None;
+        }
         if let Some(task) = &self.rest().task {
             task.abort();
         }
-        (before == IN_DOUBT, self.attempts())
+        Some((before & STATE == IN_DOUBT, before / ATTEMPT))
     }
 }
 
@@ -106,23 +118,30 @@ mod tests {
     #[test]
     fn a_cancelled_call_sends_nothing_and_a_sent_one_says_so() {
         let call = Call::default();
-        assert_eq!(call.stop(), (false, 0));
+        assert_eq!(call.stop(), Some((false, 0)));
         assert!(!call.open());
         assert_eq!(call.attempts(), 0);
 
         let call = Call::default();
         assert!(call.open());
-        assert_eq!(call.stop(), (true, 1));
+        assert_eq!(call.stop(), Some((true, 1)));
+        assert!(!call.end());
+
+        // Whose outcome is on the way is not cancelled any more.
+        let call = Call::default();
+        assert!(call.open());
+        assert!(call.end());
+        assert_eq!(call.stop(), None);
 
         // Refused for certain (429), or found not to have left: nothing is in doubt.
         let call = Call::default();
         assert!(call.open());
         call.settle(false);
-        assert_eq!(call.stop(), (false, 1));
+        assert_eq!(call.stop(), Some((false, 1)));
         let call = Call::default();
         assert!(call.open());
         call.shut();
-        assert_eq!(call.stop(), (false, 0));
+        assert_eq!(call.stop(), Some((false, 0)));
 
         // Once in doubt, always in doubt.
         let call = Call::default();
@@ -130,6 +149,6 @@ mod tests {
         call.settle(true);
         assert!(call.open());
         call.settle(false);
-        assert_eq!(call.stop(), (true, 2));
+        assert_eq!(call.stop(), Some((true, 2)));
     }
 }

@@ -1,21 +1,22 @@
 //! A client: one account at one address, its limits, and the life of one deletion.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 
+use crate::account::{after_logout, Account};
 use crate::answer::judge;
 use crate::call::Call;
 use crate::endpoint::{check_id, parse_token, Endpoint};
 use crate::engine::{engine, Engine, Finish, Results, Ticket};
-use crate::options::Options;
+use crate::options::{Options, Session};
 use crate::outcome::Outcome;
 use crate::process::PerProcess;
 use crate::retry::{retry_after, Attempt, Failure, History, Limits, Stage, Step};
 use crate::secret::Secret;
-use crate::status::{Effect, Status};
+use crate::status::Status;
 use crate::transport::{Request, Transport};
 
 /// A server that asks for more is not believed: a header must not stop a client for days.
@@ -23,7 +24,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 /// The ids that make a test build panic: on the caller's thread, and on the library's.
 #[cfg(feature = "inject-panics")]
-pub const PANIC_AT_THE_EDGE: i64 = 9_999_999_998;
+pub(crate) const PANIC_AT_THE_EDGE: i64 = 9_999_999_998;
 #[cfg(feature = "inject-panics")]
 const PANIC_IN_A_CALL: i64 = 9_999_999_999;
 
@@ -45,7 +46,9 @@ pub struct Client {
 #[derive(Default)]
 struct Local {
     schedule: Mutex<Schedule>,
-    transport: OnceLock<Arc<Transport>>,
+    /// With the engine that it works on.
+    transport: Mutex<Option<(Arc<Engine>, Arc<Transport>)>>,
+    account: Account,
 }
 
 /// Which calls may start when.
@@ -57,8 +60,8 @@ struct Schedule {
     next_start: Option<Instant>,
     /// A 429: no request starts before.
     held_until: Option<Instant>,
-    /// Whether somebody comes back when the gate opens.
-    watched: bool,
+    /// Until when somebody waits to come back and start more.
+    watched_until: Option<Instant>,
 }
 
 impl Schedule {
@@ -102,6 +105,22 @@ impl Client {
         }))
     }
 
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub fn account(&self) -> &Account {
+        &self.local.get().account
+    }
+
     /// Deletes one instance and waits for the end of it.
     pub fn delete(self: &Arc<Self>, id: i64) -> Outcome {
         if let Err(outcome) = check_id(id) {
@@ -143,7 +162,9 @@ impl Client {
     pub fn enqueue(&self, ticket: Ticket) {
         let mut schedule = self.schedule();
         let deadline = ticket.deadline.as_deref().copied();
-        if deadline.is_some_and(|deadline| schedule.held_until.is_some_and(|until| until > deadline)) {
+        if deadline
+            .is_some_and(|deadline| schedule.held_until.is_some_and(|until| until > deadline))
+        {
             drop(schedule);
             ticket.refuse(self.never_started());
             return;
@@ -164,8 +185,8 @@ impl Client {
                 }
                 let now = Instant::now();
                 if let Some(gate) = schedule.gate().filter(|gate| *gate > now) {
-                    if !schedule.watched {
-                        schedule.watched = true;
+                    if schedule.watched_until < Some(gate) {
+                        schedule.watched_until = Some(gate);
                         engine.runtime().spawn(self.clone().come_back(gate));
                     }
                     return;
@@ -182,7 +203,6 @@ impl Client {
 
     async fn come_back(self: Arc<Self>, gate: Instant) {
         tokio::time::sleep_until(gate.into()).await;
-        self.schedule().watched = false;
         self.pump();
     }
 
@@ -203,18 +223,25 @@ impl Client {
             return;
         };
         self.schedule().count_start(now, self.options.interval);
-        let transport = self
-            .local
-            .get()
-            .transport
-            .get_or_init(|| engine.transport(&self.options))
-            .clone();
-        let task = engine.runtime().spawn({
-            let call = call.clone();
-            let client = self.clone();
-            async move { client.run(transport, id, call, deadline, finish, place).await }
-        });
+        let transport = self.transport(engine);
+        let run = self
+            .clone()
+            .run(transport, id, call.clone(), deadline, finish, place);
+        let task = engine.runtime().spawn(run);
         call.runs_as(task.abort_handle());
+    }
+
+    fn transport(&self, engine: &Arc<Engine>) -> Arc<Transport> {
+        let slot = &self.local.get().transport;
+        let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+        match &*slot {
+            Some((its, transport)) if Arc::ptr_eq(its, engine) => transport.clone(),
+            _ => {
+                let transport = engine.transport(&self.options);
+                *slot = Some((engine.clone(), transport.clone()));
+                transport
+            }
+        }
     }
 
     async fn run(
@@ -229,14 +256,39 @@ impl Client {
         // A panic drops `finish`, which then says `INTERNAL` by itself.
         let life = std::panic::AssertUnwindSafe(self.live(&transport, id, &call, deadline));
         if let Ok(outcome) = life.catch_unwind().await {
-            // Before the result, so that a caller who then submits the next finds it free.
+            if call.end() {
+                finish.with(outcome);
+            }
             drop(place);
-            finish.with(outcome);
         }
     }
 
-    /// One deletion from its first attempt to its outcome.
+    /// One deletion under the session policy.
     async fn live(
+        &self,
+        transport: &Arc<Transport>,
+        id: i64,
+        call: &Call,
+        deadline: Instant,
+    ) -> Outcome {
+        if self.options.session == Session::Ignore {
+            return self.attempt(transport, id, call, deadline).await;
+        }
+        // In a box: most calls have no use for so much of it.
+        match Box::pin(self.check_session(transport, id, deadline)).await {
+            Err(outcome) => outcome,
+            Ok(logged_out) => {
+                let outcome = self.attempt(transport, id, call, deadline).await;
+                match logged_out {
+                    true => after_logout(outcome),
+                    false => outcome,
+                }
+            }
+        }
+    }
+
+    /// The deletion itself, from its first attempt to its outcome.
+    async fn attempt(
         &self,
         transport: &Arc<Transport>,
         id: i64,
@@ -259,10 +311,10 @@ impl Client {
             body: body.as_bytes(),
         };
         let mut history = History::default();
-        let mut fresh = false;
+        let mut not_before = None;
         loop {
             let before = call.attempts();
-            let exchange = transport.exchange(&request, call, fresh);
+            let exchange = transport.exchange(&request, call, not_before);
             let attempt = match tokio::time::timeout_at(deadline.into(), exchange).await {
                 Ok(Ok(answer)) => {
                     let pause = answer
@@ -278,16 +330,23 @@ impl Client {
                 Ok(Err(failure)) => Attempt::Failed(failure),
                 Err(_) => Attempt::Failed(self.out_of_time(call.attempts() > before)),
             };
-            fresh = matches!(
-                attempt,
-                Attempt::Failed(Failure {
-                    stage: Stage::Lost { .. },
-                    ..
-                })
-            );
             let now = Instant::now();
-            self.hold(&attempt, now);
-            call.settle(is_in_doubt(&attempt));
+            if matches!(&attempt, Attempt::Failed(failure) if matches!(failure.stage, Stage::Lost { .. }))
+            {
+                // Its like may be dead as well.
+                not_before = Some(now);
+            }
+            if let Attempt::Answered {
+                verdict,
+                retry_after: Some(pause),
+                ..
+            } = &attempt
+            {
+                if verdict.status == Status::RateLimited {
+                    self.hold(*pause);
+                }
+            }
+            call.settle(!attempt.deleted_nothing());
             let limits = Limits {
                 max_retries: self.options.max_retries,
                 left: deadline.saturating_duration_since(now),
@@ -300,8 +359,9 @@ impl Client {
                     if !pause.is_zero() {
                         tokio::time::sleep(pause).await;
                     }
-                    self.schedule()
-                        .count_start(Instant::now(), self.options.interval);
+                    if !self.wait_for_pace(Some(deadline)).await {
+                        return history.conclude(call.attempts());
+                    }
                 }
             }
         }
@@ -325,18 +385,32 @@ impl Client {
     }
 
     /// One 429 slows the whole client, as long as the API asks for.
-    fn hold(&self, attempt: &Attempt, now: Instant) {
-        if let Attempt::Answered {
-            verdict,
-            retry_after: Some(pause),
-            ..
-        } = attempt
-        {
-            if verdict.status == Status::RateLimited {
-                let until = far(now, (*pause).min(LONGEST_HOLD));
+    pub fn hold(&self, pause: Duration) {
+        let until = far(Instant::now(), pause.min(LONGEST_HOLD));
+        let mut schedule = self.schedule();
+        schedule.held_until = schedule.held_until.max(Some(until));
+    }
+
+    /// Waits until the pace and a 429 allow a request that is not the first of its call, and
+    /// counts it; false if that is not before the deadline.
+    pub async fn wait_for_pace(&self, deadline: Option<Instant>) -> bool {
+        loop {
+            let gate = {
                 let mut schedule = self.schedule();
-                schedule.held_until = schedule.held_until.max(Some(until));
+                let now = Instant::now();
+                match schedule.gate().filter(|gate| *gate > now) {
+                    None => {
+                        schedule.count_start(now, self.options.interval);
+                        return true;
+                    }
+                    Some(gate) => gate,
+                }
+            };
+            if deadline.is_some_and(|deadline| gate >= deadline) {
+                return false;
             }
+            // Others may be waiting for the same moment, of whom one gets it.
+            tokio::time::sleep_until(gate.into()).await;
         }
     }
 
@@ -366,22 +440,15 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.client.schedule().in_flight -= 1;
-        if self.pump {
+        // A second panic while the first unwinds would end the process.
+        if self.pump && !std::thread::panicking() {
             self.client.pump();
-        }
-    }
-}
-
-fn is_in_doubt(attempt: &Attempt) -> bool {
-    match attempt {
-        Attempt::Answered { verdict, .. } => verdict.status.effect() == Effect::Unknown,
-        Attempt::Failed(failure) => {
-            matches!(failure.stage, Stage::Lost { .. } | Stage::TimedOut)
         }
     }
 }
 
 /// An instant so far ahead, or as far as the clock goes.
 fn far(now: Instant, ahead: Duration) -> Instant {
-    now.checked_add(ahead).unwrap_or(now + Duration::from_secs(86_400))
+    now.checked_add(ahead)
+        .unwrap_or(now + Duration::from_secs(86_400))
 }

@@ -24,16 +24,22 @@ impl Endpoint {
     /// Checks `url`. Plain HTTP shows the token to everybody on the way, so it is for loopback
     /// hosts only, unless `allow_http`.
     pub fn parse(url: &str, allow_http: bool) -> Result<Self, Outcome> {
-        let invalid = |what: &str| Outcome::invalid(format!("url {what}, like https://api.green-api.com."));
+        let invalid =
+            |what: &str| Outcome::invalid(format!("url {what}, like https://api.green-api.com."));
         if url.is_empty() {
             return Err(invalid("is empty: give the address of the API"));
         }
         if url.len() > LENGTH_LIMIT {
-            return Err(invalid("is longer than 4096 bytes: give the address of the API"));
+            return Err(invalid(
+                "is longer than 4096 bytes: give the address of the API",
+            ));
         }
         // The parser of browsers repairs what is better refused: it drops tabs and line ends,
         // turns backslashes into slashes and finds a host behind any number of slashes.
-        if url.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+        if url
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace() || c == '\\')
+        {
             return Err(invalid("has a space, a control character or a backslash in it: give the address of the API"));
         }
         let Some((scheme, rest)) = url.split_once("://") else {
@@ -42,20 +48,28 @@ impl Endpoint {
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
             "http" => false,
-            _ => return Err(invalid("has a scheme that is neither https nor http: begin it with https://")),
+            _ => {
+                return Err(invalid(
+                    "has a scheme that is neither https nor http: begin it with https://",
+                ))
+            }
         };
         if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
             return Err(invalid("has no host: give one"));
         }
         let parsed = Url::parse(url).map_err(|error| {
-            invalid(&format!("cannot be understood ({error}): give the address of the API"))
+            invalid(&format!(
+                "cannot be understood ({error}): give the address of the API"
+            ))
         })?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
             return Err(invalid("has a user name or password in it: leave them out"));
         }
         if parsed.query().is_some() || parsed.fragment().is_some() {
-            return Err(invalid("has a query or a fragment: end it before '?' and '#'"));
+            return Err(invalid(
+                "has a query or a fragment: end it before '?' and '#'",
+            ));
         }
         let Some(host) = parsed.host().map(|host| host.to_owned()) else {
             return Err(invalid("has no host: give one"));

@@ -5,11 +5,12 @@
 //! it when its limits allow. One thread is enough for as many calls as the machine has room for,
 //! and it is the only one that ever touches a connection.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, Notify};
 
 use crate::call::Call;
 use crate::client::Client;
@@ -88,9 +89,62 @@ pub struct Finish {
 }
 
 impl Finish {
+    /// Leaves the result, together with those of the other calls that end just now.
     pub fn with(mut self, outcome: Outcome) {
-        if let Some(results) = self.results.take() {
-            results.finish(self.key, outcome);
+        let left = DELIVERIES.with_borrow_mut(|deliveries| match deliveries {
+            Some(deliveries) => {
+                deliveries.ended.push((self, outcome));
+                deliveries.due.notify_one();
+                None
+            }
+            None => self
+                .results
+                .take()
+                .map(|results| (results, self.key, outcome)),
+        });
+        if let Some((results, key, outcome)) = left {
+            results.finish(key, outcome);
+        }
+    }
+}
+
+thread_local! {
+    /// On the engine's thread, results on their way out. A lock and a wake-up for each would cost
+    /// more than the rest of a call, so they leave when the tasks that are ready have had their
+    /// turn.
+    static DELIVERIES: RefCell<Option<Deliveries>> = const { RefCell::new(None) };
+}
+
+struct Deliveries {
+    /// Whatever happens to them here, each still leaves a result.
+    ended: Vec<(Finish, Outcome)>,
+    due: Arc<Notify>,
+}
+
+async fn deliver() {
+    let due = Arc::new(Notify::new());
+    DELIVERIES.set(Some(Deliveries {
+        ended: Vec::new(),
+        due: due.clone(),
+    }));
+    loop {
+        due.notified().await;
+        let ended = DELIVERIES.with_borrow_mut(|deliveries| {
+            deliveries
+                .as_mut()
+                .map(|deliveries| std::mem::take(&mut deliveries.ended))
+        });
+        let mut ended = ended
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(mut finish, outcome)| Some((finish.results.take()?, finish.key, outcome)))
+            .peekable();
+        while let Some((results, key, outcome)) = ended.next() {
+            let rest = std::iter::from_fn(|| {
+                let (_, key, outcome) = ended.next_if(|(next, ..)| Arc::ptr_eq(next, &results))?;
+                Some((key, outcome))
+            });
+            results.finish_all(std::iter::once((key, outcome)).chain(rest));
         }
     }
 }
@@ -106,7 +160,10 @@ impl Drop for Finish {
 /// This process' engine, started if need be.
 pub fn engine() -> Result<Arc<Engine>, Outcome> {
     let mut slot = ENGINE.get().lock().unwrap_or_else(|e| e.into_inner());
-    if let Some(engine) = slot.as_ref().filter(|engine| !engine.submissions.is_closed()) {
+    if let Some(engine) = slot
+        .as_ref()
+        .filter(|engine| !engine.submissions.is_closed())
+    {
         return Ok(engine.clone());
     }
     let engine = Arc::new(Engine::start().map_err(|error| {
@@ -130,6 +187,7 @@ impl Engine {
         process::spawn("greenapi-io", move || {
             crate::panics::keep_quiet();
             runtime.block_on(async move {
+                tokio::spawn(deliver());
                 let mut batch = Vec::with_capacity(BATCH);
                 while incoming.recv_many(&mut batch, BATCH).await > 0 {
                     let mut last: Option<Arc<Client>> = None;

@@ -10,7 +10,8 @@
 //!            │
 //!            ├────▶ transport      one request out, one answer back, over kept connections
 //!            ├────▶ answer         a pure function: (HTTP status, body) → what the API said
-//!            └────▶ retry          a pure function: what the attempts of a call amount to
+//!            ├────▶ retry          a pure function: what the attempts of a call amount to
+//!            └────▶ account ─▶ session   before a deletion under a session policy
 //! ```
 //!
 //! Everything is one path: a submission goes to the engine's one thread and leaves exactly one
@@ -21,6 +22,7 @@
 //! operating system. What a fork does to a library with a thread and connections is told there.
 #![deny(unsafe_code)]
 
+mod account;
 mod answer;
 mod call;
 mod client;
@@ -36,6 +38,7 @@ mod panics;
 pub mod process;
 mod retry;
 mod secret;
+mod session;
 pub mod status;
 pub mod sync;
 mod transport;

@@ -26,8 +26,8 @@ pub struct Options {
     pub allow_http: bool,
     /// `None`: the system's certificates.
     pub ca: Option<Trust>,
-    /// `None`: what the environment says. As given; it was checked.
-    pub proxy: Option<String>,
+    /// `None`: what the environment says.
+    pub proxy: Option<Proxies>,
     /// With the library's own name at its end.
     pub user_agent: String,
 }
@@ -61,10 +61,7 @@ impl Options {
     }
 
     pub fn proxies(&self) -> Proxies {
-        match &self.proxy {
-            None => Proxies::from_environment(),
-            Some(url) => Proxies::from_option(url).unwrap_or(Proxies::Never),
-        }
+        self.proxy.clone().unwrap_or_else(Proxies::from_environment)
     }
 
     pub fn trust(&self) -> Trust {
@@ -94,7 +91,9 @@ pub fn interval(requests_per_second: f64) -> Result<Duration, Outcome> {
     }
     // Slower than one a year is one a year: longer pauses do not fit the clocks.
     const YEAR: f64 = 31_536_000.0;
-    Ok(Duration::from_secs_f64((1.0 / requests_per_second).min(YEAR)))
+    Ok(Duration::from_secs_f64(
+        (1.0 / requests_per_second).min(YEAR),
+    ))
 }
 
 /// The `session` option's number.

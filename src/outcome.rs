@@ -137,6 +137,9 @@ mod tests {
         for (foreign, safe_text) in cases {
             assert_eq!(safe(foreign, &[&token]), safe_text);
         }
-        assert_eq!(safe(&"é".repeat(500), &[]).chars().count(), FOREIGN_TEXT_LIMIT + 1);
+        assert_eq!(
+            safe(&"é".repeat(500), &[]).chars().count(),
+            FOREIGN_TEXT_LIMIT + 1
+        );
     }
 }

@@ -32,8 +32,8 @@ extern "C" fn watch_forks() {
 /// At load time rather than at the first call: a lock or a flag that says "already done" would
 /// itself be state that a fork at the wrong moment leaves half done.
 #[used]
-#[cfg_attr(target_os = "linux", link_section = ".init_array")]
-#[cfg_attr(target_os = "macos", link_section = "__DATA,__mod_init_func")]
+#[cfg_attr(target_vendor = "apple", link_section = "__DATA,__mod_init_func")]
+#[cfg_attr(not(target_vendor = "apple"), link_section = ".init_array")]
 static WATCH_FORKS: extern "C" fn() = watch_forks;
 
 /// The number of this process among its ancestors that had the library loaded.
@@ -110,6 +110,45 @@ where
     result
 }
 
+/// While it lives, pthread_cancel() of the calling thread waits: its forced unwinding must not
+/// meet frames that know nothing of it.
+pub struct Uncancellable {
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    before: libc::c_int,
+}
+
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+mod cancellation {
+    // Not in the libc crate for every system.
+    extern "C" {
+        pub fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
+    }
+    pub const DISABLE: libc::c_int = if cfg!(target_vendor = "apple") { 0 } else { 1 };
+}
+
+impl Uncancellable {
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    pub fn new() -> Self {
+        let mut before = 0;
+        unsafe { cancellation::pthread_setcancelstate(cancellation::DISABLE, &mut before) };
+        Self { before }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl Drop for Uncancellable {
+    fn drop(&mut self) {
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        unsafe {
+            cancellation::pthread_setcancelstate(self.before, std::ptr::null_mut())
+        };
+    }
+}
+
 /// Whether an operating system error means that the process has run out of something.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory
@@ -160,6 +199,10 @@ impl Bell {
     /// host may have given that number to its event loop; the parent keeps its own.
     pub fn replace(number: libc::c_int) -> io::Result<Self> {
         let mut bell = Self::new()?;
+        if !is_alike(bell.readable, number) {
+            // A child that becomes a daemon closes everything; the number is another's by now.
+            return Ok(bell);
+        }
         #[cfg(target_os = "linux")]
         let moved = unsafe { libc::dup3(bell.readable, number, libc::O_CLOEXEC) };
         #[cfg(not(target_os = "linux"))]
@@ -197,6 +240,22 @@ impl Bell {
         let mut count = [0u8; 8];
         let length = if cfg!(target_os = "linux") { 8 } else { 1 };
         unsafe { libc::read(self.readable, count.as_mut_ptr().cast(), length) };
+    }
+}
+
+/// Whether both are descriptors of the same kind of bell.
+fn is_alike(a: libc::c_int, b: libc::c_int) -> bool {
+    let stat = |number| {
+        let mut stat = unsafe { mem::zeroed::<libc::stat>() };
+        (unsafe { libc::fstat(number, &mut stat) } == 0).then_some(stat)
+    };
+    match (stat(a), stat(b)) {
+        // All eventfds share one inode; pipes have one each, but are pipes.
+        (Some(a), Some(b)) if cfg!(target_os = "linux") => {
+            (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+        }
+        (Some(a), Some(b)) => a.st_mode & libc::S_IFMT == b.st_mode & libc::S_IFMT,
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::answer::Verdict;
 use crate::outcome::{safe, Outcome};
 use crate::secret::Secret;
-use crate::status::Status;
+use crate::status::{Effect, Status};
 
 /// The first pause is a random one up to this, each next one up to twice as much.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -51,8 +51,28 @@ pub enum Stage {
     /// The connection broke after the request may have been sent. `kept`: it had served earlier
     /// requests and gave not one byte of an answer, so most likely it was dead already.
     Lost { kept: bool },
+    /// The server said that it has not looked at the request (HTTP/2's REFUSED_STREAM).
+    Unprocessed,
     /// The deadline passed after the request may have been sent.
     TimedOut,
+}
+
+impl Attempt {
+    /// Whether it is certain that this attempt deleted nothing.
+    pub fn deleted_nothing(&self) -> bool {
+        match self {
+            Self::Answered { verdict, .. } => verdict.status.effect() == Effect::NotDeleted,
+            Self::Failed(_) => !self.is_in_doubt(),
+        }
+    }
+
+    /// Whether nobody knows if it was carried out.
+    pub fn is_in_doubt(&self) -> bool {
+        match self {
+            Self::Answered { verdict, .. } => verdict.status.effect() == Effect::Unknown,
+            Self::Failed(failure) => matches!(failure.stage, Stage::Lost { .. } | Stage::TimedOut),
+        }
+    }
 }
 
 /// What to do next.
@@ -101,6 +121,7 @@ impl History {
     ) -> Step {
         self.tries += 1;
         let retry = retry_kind(&attempt);
+        let in_doubt = attempt.is_in_doubt();
         let retry_after = match &attempt {
             Attempt::Answered { retry_after, .. } => *retry_after,
             Attempt::Failed(_) => None,
@@ -110,7 +131,7 @@ impl History {
             outcome.status = Status::Gone;
             outcome.message = Status::Gone.message().into();
         }
-        if may_have_been_carried_out(outcome.status) {
+        if in_doubt {
             self.uncertain = Some(outcome.clone());
         }
         self.latest = Some(outcome);
@@ -122,13 +143,9 @@ impl History {
             Retry::Never => return Step::Finish(self.conclude(attempts)),
             Retry::AtOnce => Duration::ZERO,
             Retry::AfterPause => {
-                let range = FIRST_PAUSE
-                    .saturating_mul(1 << self.pauses.min(16))
-                    .min(LONGEST_PAUSE);
+                let pause = pause(self.pauses, limits.jitter, retry_after);
                 self.pauses += 1;
-                range
-                    .mul_f64(limits.jitter)
-                    .max(retry_after.unwrap_or_default())
+                pause
             }
         }
         .max(limits.held_back);
@@ -142,7 +159,9 @@ impl History {
     pub fn conclude(&mut self, attempts: u32) -> Outcome {
         let latest = self.latest.take();
         let outcome = match (latest, self.uncertain.take()) {
-            (Some(latest), Some(uncertain)) if latest.status.effect() == crate::status::Effect::NotDeleted => uncertain,
+            (Some(latest), Some(uncertain)) if latest.status.effect() == Effect::NotDeleted => {
+                uncertain
+            }
             (Some(latest), _) => latest,
             (None, Some(uncertain)) => uncertain,
             (None, None) => Outcome::new(
@@ -179,19 +198,12 @@ fn retry_kind(attempt: &Attempt) -> Retry {
             }
         }
         Attempt::Failed(failure) => match failure.stage {
-            Stage::Connect | Stage::Handshake => Retry::AfterPause,
+            Stage::Connect | Stage::Handshake | Stage::Unprocessed => Retry::AfterPause,
             Stage::Lost { kept: false } => Retry::AfterPause,
             Stage::Lost { kept: true } => Retry::AtOnce,
             Stage::Certificate | Stage::Resources | Stage::TimedOut => Retry::Never,
         },
     }
-}
-
-fn may_have_been_carried_out(status: Status) -> bool {
-    matches!(
-        status,
-        Status::Timeout | Status::ConnectionLost | Status::ServerError | Status::BadResponse
-    )
 }
 
 /// The report of one attempt by itself.
@@ -223,7 +235,7 @@ fn report(attempt: &Attempt, secrets: &[&Secret]) -> Outcome {
                 Status::OutOfResources,
                 format!("This process ran out of resources: {reason}. No request was sent: free some and call again."),
             ),
-            Stage::Lost { .. } => Outcome::new(
+            Stage::Lost { .. } | Stage::Unprocessed => Outcome::new(
                 Status::ConnectionLost,
                 format!("The connection broke before the answer ({reason}), so the instance may or may not have been deleted: call again with the same id."),
             ),
@@ -237,11 +249,15 @@ fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
     match verdict.status {
         Status::BadResponse | Status::Rejected => {
             text += "The server";
-            if http_status != 200 {
+            if !matches!(http_status, 0 | 200) {
                 text += &format!(" said HTTP {http_status}");
             }
             if let Some(reason) = verdict.reason {
-                text += if http_status == 200 { ":" } else { ";" };
+                text += if matches!(http_status, 0 | 200) {
+                    ":"
+                } else {
+                    ";"
+                };
                 text += &format!(" {reason}");
             } else if http_status == 200 {
                 text += " refused the deletion";
@@ -267,6 +283,16 @@ fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
         }
     }
     text
+}
+
+/// The pause after `earlier` others: a random one out of a range that doubles, or what the server
+/// asked for, if that is longer.
+pub fn pause(earlier: u32, jitter: f64, retry_after: Option<Duration>) -> Duration {
+    FIRST_PAUSE
+        .saturating_mul(1 << earlier.min(16))
+        .min(LONGEST_PAUSE)
+        .mul_f64(jitter)
+        .max(retry_after.unwrap_or_default())
 }
 
 /// Reads a `Retry-After` header in either of its forms: seconds, or an HTTP date.
@@ -324,28 +350,89 @@ mod tests {
             (vec![failed(DEAD), answered(200, MISSING)], Gone, 404),
             (vec![answered(502, ""), answered(200, MISSING)], Gone, 404),
             (vec![answered(499, ""), answered(200, MISSING)], Gone, 404),
-            // 429 and a failed connection leave no doubt behind.
-            (vec![answered(429, ""), answered(200, MISSING)], NotFound, 404),
-            (vec![failed(Stage::Connect), answered(200, MISSING)], NotFound, 404),
+            // 429, a failed connection and a refused stream leave no doubt behind.
+            (
+                vec![failed(Stage::Unprocessed), answered(200, MISSING)],
+                NotFound,
+                404,
+            ),
+            (
+                vec![answered(429, ""), answered(200, MISSING)],
+                NotFound,
+                404,
+            ),
+            (
+                vec![failed(Stage::Connect), answered(200, MISSING)],
+                NotFound,
+                404,
+            ),
             // Once in doubt, no refusal takes the doubt away.
-            (vec![failed(LOST), failed(Stage::Certificate)], ConnectionLost, 0),
+            (
+                vec![failed(LOST), failed(Stage::Certificate)],
+                ConnectionLost,
+                0,
+            ),
             (vec![failed(LOST), answered(401, "")], ConnectionLost, 0),
             (vec![answered(502, ""), answered(403, "")], ServerError, 502),
-            (vec![answered(502, ""), failed(Stage::Connect), failed(Stage::Connect), failed(Stage::Connect)], ServerError, 502),
-            (vec![failed(LOST), answered(429, ""), answered(429, ""), answered(429, "")], ConnectionLost, 0),
+            (
+                vec![
+                    answered(502, ""),
+                    failed(Stage::Connect),
+                    failed(Stage::Connect),
+                    failed(Stage::Connect),
+                ],
+                ServerError,
+                502,
+            ),
+            (
+                vec![
+                    failed(LOST),
+                    answered(429, ""),
+                    answered(429, ""),
+                    answered(429, ""),
+                ],
+                ConnectionLost,
+                0,
+            ),
             // A later doubt replaces an earlier one.
-            (vec![failed(LOST), answered(200, "<html>")], BadResponse, 200),
+            (
+                vec![failed(LOST), answered(200, "<html>")],
+                BadResponse,
+                200,
+            ),
             (vec![answered(502, ""), failed(Stage::TimedOut)], Timeout, 0),
             // Retries used up.
-            (vec![answered(429, ""), answered(429, ""), answered(429, ""), answered(429, "")], RateLimited, 429),
-            (vec![failed(Stage::Connect), failed(Stage::Connect), failed(Stage::Connect), failed(Stage::Connect)], ConnectFailed, 0),
+            (
+                vec![
+                    answered(429, ""),
+                    answered(429, ""),
+                    answered(429, ""),
+                    answered(429, ""),
+                ],
+                RateLimited,
+                429,
+            ),
+            (
+                vec![
+                    failed(Stage::Connect),
+                    failed(Stage::Connect),
+                    failed(Stage::Connect),
+                    failed(Stage::Connect),
+                ],
+                ConnectFailed,
+                0,
+            ),
             // Not retried.
             (vec![answered(501, "")], ServerError, 501),
             (vec![answered(200, "<html>")], BadResponse, 200),
             (vec![failed(Stage::Certificate)], TlsFailed, 0),
             (vec![failed(Stage::Resources)], OutOfResources, 0),
             // The API's own failure inside HTTP 200.
-            (vec![answered(200, r#"{"code":502}"#), answered(200, TRUE)], Ok, 200),
+            (
+                vec![answered(200, r#"{"code":502}"#), answered(200, TRUE)],
+                Ok,
+                200,
+            ),
         ];
         for (life, status, code) in lives {
             let shown = format!("{life:?}");
@@ -374,10 +461,12 @@ mod tests {
         let pauses = |jitter: f64| {
             let mut history = History::default();
             (0..8)
-                .map(|_| match history.next(failed(LOST), 1, Limits { jitter, ..limits }, &[]) {
-                    Step::Retry(pause) => pause.as_millis(),
-                    Step::Finish(outcome) => panic!("{outcome:?}"),
-                })
+                .map(
+                    |_| match history.next(failed(LOST), 1, Limits { jitter, ..limits }, &[]) {
+                        Step::Retry(pause) => pause.as_millis(),
+                        Step::Finish(outcome) => panic!("{outcome:?}"),
+                    },
+                )
                 .collect::<Vec<_>>()
         };
         assert_eq!(pauses(1.0), [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
@@ -453,6 +542,10 @@ mod tests {
         let Step::Finish(outcome) = History::default().next(attempt, 1, LIMITS, &[&token]) else {
             panic!("a 404 is final")
         };
-        assert!(outcome.message.ends_with("The API said: \"No … here\"."), "{}", outcome.message);
+        assert!(
+            outcome.message.ends_with("The API said: \"No … here\"."),
+            "{}",
+            outcome.message
+        );
     }
 }

@@ -90,7 +90,10 @@ mod tests {
     fn a_piece_of_a_secret_is_hidden_in_both_its_forms() {
         let secret = Secret::new("s3cr&t/word");
         assert_eq!(secret.redact("GET /x/s3cr%26t%2Fword/y"), "GET /x/…/y");
-        assert_eq!(secret.redact("…cr&t/w and word"), "……  and …".replace("  ", " "));
+        assert_eq!(
+            secret.redact("…cr&t/w and word"),
+            "……  and …".replace("  ", " ")
+        );
         assert_eq!(secret.redact("nothing here"), "nothing here");
         assert!(!format!("{secret:?}").contains("s3cr"));
     }

@@ -1,7 +1,7 @@
 //! The locks of [`crate::completions`]: the standard ones, or loom's when it is the one to try
-//! every order (`RUSTFLAGS="--cfg loom" cargo test --test loom`).
+//! every order (`RUSTFLAGS="--cfg greenapi_loom" cargo test --lib loom_`).
 
-#[cfg(loom)]
-pub use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
-pub use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+#[cfg(greenapi_loom)]
+pub use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(greenapi_loom))]
+pub use std::sync::{Condvar, Mutex, MutexGuard};

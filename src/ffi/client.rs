@@ -5,12 +5,15 @@ use std::ptr;
 use std::slice;
 use std::sync::Arc;
 
-use super::{behind, guard, greenapi_options, greenapi_result, text, write};
+use super::{behind, greenapi_options, greenapi_result, guard, text, write};
 use crate::client::Client;
 use crate::endpoint::check_id;
 use crate::engine::{engine, Results};
 use crate::outcome::Outcome;
 use crate::status::{Effect, Status};
+
+/// More results than this fit into no memory.
+const LARGEST_COUNT: usize = isize::MAX as usize / size_of::<greenapi_result>();
 
 /// Results handed to the progress callback between two looks at the engine.
 const BATCH: usize = 256;
@@ -58,7 +61,9 @@ pub unsafe extern "C" fn greenapi_client_new(
     let mut made = ptr::null_mut();
     let outcome = guard(|| {
         if out_client.is_null() {
-            return Outcome::invalid("out_client is NULL: give the address of a greenapi_client *.");
+            return Outcome::invalid(
+                "out_client is NULL: give the address of a greenapi_client *.",
+            );
         }
         let attempt = || {
             let url = unsafe { text("url", url) }?;
@@ -157,6 +162,7 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
         }
     };
     let refuse_all = |outcome: Outcome| {
+        let count = if out_results.is_null() { 0 } else { count };
         for index in 0..count {
             let id = match ids.is_null() {
                 true => 0,
@@ -166,9 +172,17 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
         }
         outcome
     };
+    if count > LARGEST_COUNT {
+        // No array can be so long, so none is touched.
+        return Status::InvalidArgument;
+    }
+    // What stands there if the library fails in the middle.
+    refuse_all(Outcome::plain(Status::Internal));
     guard(|| {
         if ids.is_null() && count > 0 {
-            return refuse_all(Outcome::invalid("ids is NULL: give an array of instance ids."));
+            return refuse_all(Outcome::invalid(
+                "ids is NULL: give an array of instance ids.",
+            ));
         }
         let client = match unsafe { behind("client", client) } {
             Ok(client) => &client.0,
@@ -183,7 +197,10 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
         };
         let ids = unsafe { slice::from_raw_parts(ids, count) };
         let results = Arc::new(Results::new(None));
-        let keys: Vec<_> = (0..).zip(ids).map(|(tag, id)| results.open(tag, *id)).collect();
+        let keys: Vec<_> = (0..)
+            .zip(ids)
+            .map(|(tag, id)| results.open(tag, *id))
+            .collect();
         for (key, id) in keys.into_iter().zip(ids) {
             match check_id(*id) {
                 Ok(()) => engine.submit(client.clone(), results.clone(), key, None),

@@ -23,11 +23,19 @@ pub use status::*;
 
 use crate::outcome::Outcome;
 use crate::panics;
+use crate::process::Uncancellable;
 use crate::status::Status;
 
-/// Runs the body of a C function that reports an outcome.
+/// Runs the body of a C function; nothing if it panicked. Nothing unwinds out of it: neither a
+/// panic nor pthread_cancel(), which takes effect after the call.
+fn enter<T>(body: impl FnOnce() -> T) -> Option<T> {
+    let _uncancellable = Uncancellable::new();
+    panics::catch(body)
+}
+
+/// The same for one that reports an outcome.
 fn guard(body: impl FnOnce() -> Outcome) -> Outcome {
-    panics::catch(body).unwrap_or_else(|| Outcome::plain(Status::Internal))
+    enter(body).unwrap_or_else(|| Outcome::plain(Status::Internal))
 }
 
 /// A C string that has to be there.
@@ -59,6 +67,8 @@ unsafe fn write<T>(out: *mut T, value: T) {
 /// `handle` is NULL or came from the matching `*_new` and has not been freed.
 unsafe fn behind<'a, T>(name: &str, handle: *const T) -> Result<&'a T, Outcome> {
     unsafe { handle.as_ref() }.ok_or_else(|| {
-        Outcome::invalid(format!("{name} is NULL: give one that greenapi_{name}_new has made."))
+        Outcome::invalid(format!(
+            "{name} is NULL: give one that greenapi_{name}_new has made."
+        ))
     })
 }

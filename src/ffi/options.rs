@@ -184,10 +184,10 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         Some(path) => Some(Trust::from_file(path)?),
         None => None,
     };
-    let proxy = optional("proxy", given.proxy)?;
-    if let Some(url) = proxy {
-        Proxies::from_option(url)?;
-    }
+    let proxy = match optional("proxy", given.proxy)? {
+        Some(url) => Some(Proxies::from_option(url)?),
+        None => None,
+    };
     Ok(Options {
         timeout: options::milliseconds("timeout_ms", given.timeout_ms)?,
         connect_timeout: options::milliseconds("connect_timeout_ms", given.connect_timeout_ms)?,
@@ -197,7 +197,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         session: options::session(given.session)?,
         allow_http: given.flags & GREENAPI_FLAG_ALLOW_HTTP != 0,
         ca,
-        proxy: proxy.map(str::to_owned),
+        proxy,
         user_agent: options::user_agent(optional("user_agent", given.user_agent)?.unwrap_or(""))?,
     })
 }

@@ -5,22 +5,27 @@ use std::ptr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{behind, greenapi_client, greenapi_result, guard, write};
+use super::{behind, enter, greenapi_client, greenapi_result, guard, write};
 use crate::endpoint::check_id;
 use crate::engine::{engine, Results};
 use crate::outcome::Outcome;
-use crate::panics;
-use crate::process::{generation, Bell, PerProcess};
+use crate::process::{Bell, PerProcess};
 use crate::status::Status;
 
 /// Where results wait to be taken. Made by greenapi_queue_new, freed by greenapi_queue_free. May
 /// be used by any number of threads at once; after fork() the child finds it empty, because what
 /// was under way belongs to the parent.
 pub struct greenapi_queue {
-    /// The number of the descriptor, the same in every process of a family of forks.
+    /// Of the process that made the queue; a child keeps it where it can.
     number: c_int,
-    made_in: u32,
-    local: PerProcess<Mutex<Option<Arc<Results>>>>,
+    local: PerProcess<Mutex<Option<Local>>>,
+}
+
+/// What a queue has in one process.
+#[derive(Clone)]
+struct Local {
+    results: Arc<Results>,
+    number: c_int,
 }
 
 impl greenapi_queue {
@@ -28,25 +33,34 @@ impl greenapi_queue {
         let bell = Bell::new().map_err(no_descriptor)?;
         let queue = Self {
             number: bell.number(),
-            made_in: generation(),
             local: PerProcess::new(),
         };
-        let results = Arc::new(Results::new(Some(bell)));
-        *queue.local.get().lock().unwrap_or_else(|e| e.into_inner()) = Some(results);
+        *queue.local.get().lock().unwrap_or_else(|e| e.into_inner()) = Some(Local {
+            number: bell.number(),
+            results: Arc::new(Results::new(Some(bell))),
+        });
         Ok(queue)
     }
 
-    /// This process' results.
-    fn results(&self) -> Result<Arc<Results>, Outcome> {
+    fn local(&self) -> Result<Local, Outcome> {
         let mut slot = self.local.get().lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(results) = &*slot {
-            return Ok(results.clone());
+        if let Some(local) = &*slot {
+            return Ok(local.clone());
         }
-        debug_assert_ne!(self.made_in, generation());
+        // In a child of a fork: the descriptor is the parent's, whose results it tells.
         let bell = Bell::replace(self.number).map_err(no_descriptor)?;
-        let results = Arc::new(Results::new(Some(bell)));
-        *slot = Some(results.clone());
-        Ok(results)
+        let local = Local {
+            number: bell.number(),
+            results: Arc::new(Results::new(Some(bell))),
+        };
+        // The parent's event loop may have been watching it, and this one with it.
+        local.results.watch();
+        *slot = Some(local.clone());
+        Ok(local)
+    }
+
+    fn results(&self) -> Result<Arc<Results>, Outcome> {
+        self.local().map(|local| local.results)
     }
 }
 
@@ -97,7 +111,7 @@ pub unsafe extern "C" fn greenapi_queue_new(out_queue: *mut *mut greenapi_queue)
 #[no_mangle]
 pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
     if !queue.is_null() {
-        panics::catch(|| {
+        enter(|| {
             let queue = unsafe { Box::from_raw(queue) };
             if let Ok(results) = queue.results() {
                 results.close();
@@ -109,20 +123,21 @@ pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
 /// The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
 /// kqueue, asyncio or Go's netpoller.
 ///
-/// `queue`: NULL gives -1. The descriptor belongs to the queue and lives as long as it does: the
+/// `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor belongs to the queue and lives as long as it does: the
 /// caller only watches it, and never reads or closes it. Close-on-exec. Any thread.
 ///
 /// # Safety
 /// `queue` is NULL or a living queue.
 #[no_mangle]
 pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> c_int {
-    panics::catch(|| match unsafe { behind("queue", queue) } {
-        Ok(queue) => {
-            // In a child of a fork this gives the number a descriptor of its own. If there is
-            // none to be had, submitting will say so.
-            let _ = queue.results();
-            queue.number
-        }
+    enter(|| match unsafe { behind("queue", queue) } {
+        Ok(queue) => match queue.local() {
+            Ok(local) => {
+                local.results.watch();
+                local.number
+            }
+            Err(_) => -1,
+        },
         Err(_) => -1,
     })
     .unwrap_or(-1)
@@ -180,7 +195,7 @@ pub unsafe extern "C" fn greenapi_queue_submit(
 /// `queue` is NULL or a living queue.
 #[no_mangle]
 pub unsafe extern "C" fn greenapi_queue_cancel(queue: *mut greenapi_queue, tag: u64) -> usize {
-    panics::catch(|| {
+    enter(|| {
         let queue = unsafe { behind("queue", queue) }.ok()?;
         Some(queue.results().ok()?.cancel(tag))
     })
@@ -205,7 +220,7 @@ pub unsafe extern "C" fn greenapi_queue_take(
     capacity: usize,
     timeout_ms: c_int,
 ) -> usize {
-    panics::catch(|| {
+    enter(|| {
         let queue = unsafe { behind("queue", queue) }.ok()?;
         let results = queue.results().ok()?;
         if out_results.is_null() {

@@ -33,7 +33,10 @@ impl greenapi_result {
     pub(super) fn new(tag: u64, id: i64, outcome: &Outcome) -> Self {
         let mut message = [0; MESSAGE_SIZE];
         // An outcome's message is always shorter, which leaves the NUL.
-        for (to, from) in message[..MESSAGE_SIZE - 1].iter_mut().zip(outcome.message.bytes()) {
+        for (to, from) in message[..MESSAGE_SIZE - 1]
+            .iter_mut()
+            .zip(outcome.message.bytes())
+        {
             *to = from as c_char;
         }
         Self {

@@ -33,8 +33,8 @@ pub type Io = Box<dyn Stream>;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// Bytes of the request's layer that reached the kernel; only its changes matter.
     fn written(&self) -> u64;
-    /// What waits to be read, seen without reading it.
-    fn peek(&self) -> Waiting;
+    /// What waits to be read. For a connection at rest only: TLS has to read to know.
+    fn peek(&mut self) -> Waiting;
 }
 
 /// What waits to be read on a connection.
@@ -64,7 +64,7 @@ impl Stream for Socket {
         self.written
     }
 
-    fn peek(&self) -> Waiting {
+    fn peek(&mut self) -> Waiting {
         // Tokio would answer from what its last look at the kernel said.
         let mut byte = [std::mem::MaybeUninit::uninit()];
         match socket2::SockRef::from(&self.tcp).peek(&mut byte) {
@@ -253,7 +253,10 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
                     head.clear();
                     continue;
                 }
-                (Some(407), _) => "the proxy wants a user and password, or refuses those in its URL (407)".to_owned(),
+                (Some(407), _) => {
+                    "the proxy wants a user and password, or refuses those in its URL (407)"
+                        .to_owned()
+                }
                 (Some(code), reason) => format!(
                     "the proxy refused the tunnel ({code} {})",
                     safe(reason.unwrap_or_default(), &login_secrets(proxy))
@@ -301,9 +304,7 @@ async fn socks5(
     let target = match &endpoint.host {
         Host::Ipv4(address) => TargetAddr::Ip(((*address), endpoint.port).into()),
         Host::Ipv6(address) => TargetAddr::Ip(((*address), endpoint.port).into()),
-        Host::Domain(name) if remote_dns => {
-            TargetAddr::Domain(name.as_str().into(), endpoint.port)
-        }
+        Host::Domain(name) if remote_dns => TargetAddr::Domain(name.as_str().into(), endpoint.port),
         Host::Domain(name) => match resolver.look_up(name).await?.first() {
             Some(address) => TargetAddr::Ip((*address, endpoint.port).into()),
             None => {

@@ -66,9 +66,12 @@ impl Resolver {
             Entry::Vacant(first) => first.insert(vec![reply]),
         };
         state.names.push_back(name.to_owned());
-        if state.idle == 0 && state.threads < MAX_THREADS {
+        if state.idle < state.names.len() && state.threads < MAX_THREADS {
             let shared = self.0.clone();
-            match process::spawn("greenapi-dns", move || shared.work()) {
+            match process::spawn("greenapi-dns", move || {
+                crate::panics::keep_quiet();
+                shared.work();
+            }) {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => {
                     state.names.pop_back();

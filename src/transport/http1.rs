@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
@@ -28,15 +29,20 @@ pub struct Connection {
     io: Io,
     /// Whether it has served a request before.
     pub kept: bool,
+    pub made: Instant,
 }
 
 impl Connection {
     pub fn new(io: Io) -> Self {
-        Self { io, kept: false }
+        Self {
+            io,
+            kept: false,
+            made: Instant::now(),
+        }
     }
 
     /// Whether it can take another request. What a server sends unasked belongs to no request.
-    pub fn is_usable(&self) -> bool {
+    pub fn is_usable(&mut self) -> bool {
         self.io.peek() == Waiting::Nothing
     }
 
@@ -90,6 +96,8 @@ enum Problem {
     Io(io::Error),
     Grammar(&'static str),
 }
+
+const NO_LENGTH: &str = "its answer has no credible Content-Length";
 
 /// How the end of a body is found.
 #[derive(Debug, PartialEq, Eq)]
@@ -182,7 +190,8 @@ impl Reader<'_> {
     }
 
     async fn chunked(&mut self) -> Result<Received, Problem> {
-        const BROKEN: Received = Received::Unreadable("the chunks of its answer are not well-formed");
+        const BROKEN: Received =
+            Received::Unreadable("the chunks of its answer are not well-formed");
         let mut body = Vec::new();
         loop {
             let (line, size) = loop {
@@ -212,15 +221,12 @@ impl Reader<'_> {
         }
         // The trailers, which say nothing here, and the empty line that ends them.
         loop {
-            let mut trailers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
-            match httparse::parse_headers(&self.buffer, &mut trailers) {
-                Ok(httparse::Status::Complete((length, _))) => {
+            match trailers_length(&self.buffer) {
+                Ok(Some(length)) => {
                     self.buffer.drain(..length);
                     return Ok(Received::Whole(body));
                 }
-                Ok(httparse::Status::Partial) if self.buffer.len() < LINE_LIMIT => {
-                    self.more().await?;
-                }
+                Ok(None) if self.buffer.len() < LINE_LIMIT => self.more().await?,
                 _ => return Ok(BROKEN),
             }
         }
@@ -254,6 +260,16 @@ impl Reader<'_> {
     }
 }
 
+/// How long the trailers at the start of `bytes` are, once they are there as a whole. (Not inside
+/// the function that awaits them, where the array would stay in every call's memory.)
+fn trailers_length(bytes: &[u8]) -> Result<Option<usize>, httparse::Error> {
+    let mut trailers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
+    Ok(match httparse::parse_headers(bytes, &mut trailers)? {
+        httparse::Status::Complete((length, _)) => Some(length),
+        httparse::Status::Partial => None,
+    })
+}
+
 /// The length of the head at the start of `bytes` and what it says (nothing for an interim one),
 /// once it is there as a whole.
 fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
@@ -268,50 +284,49 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
     if (100..200).contains(&http_status) && http_status != 101 {
         return Ok(Some((length, None)));
     }
-    let value = |name: &'static str| {
-        answer
-            .headers
-            .iter()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name))
-            .map(|header| String::from_utf8_lossy(header.value))
-    };
-    let tokens = |name| {
-        value(name)
-            .flat_map(|value| {
-                value
-                    .split(',')
-                    .map(|token| token.trim().to_ascii_lowercase())
-                    .collect::<Vec<_>>()
-            })
-            .collect::<Vec<_>>()
-    };
-    let encodings = tokens("transfer-encoding");
-    let lengths = tokens("content-length");
-    let framing = if matches!(http_status, 101 | 204 | 304) {
-        Framing::Empty
-    } else if let Some(last) = encodings.last() {
-        match last.as_str() {
-            "chunked" if encodings.len() == 1 => Framing::Chunked,
-            // A coding that was not asked for: the body would not be understood anyway.
-            _ => Framing::Close,
-        }
-    } else if let Some(first) = lengths.first() {
-        // Repeating the same length is allowed; two lengths would be two messages (RFC 9112, 6.3).
-        match first.parse() {
-            Ok(length) if first.bytes().all(|b| b.is_ascii_digit()) && lengths.iter().all(|l| l == first) => {
-                Framing::Length(length)
+    let mut length_header: Option<&[u8]> = None;
+    let (mut chunked, mut encodings, mut close) = (false, 0, false);
+    let mut retry_after = None;
+    for header in answer.headers.iter() {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        let mut tokens = header
+            .value
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii);
+        if is("content-length") {
+            for length in tokens {
+                // Repeating the same length is allowed; two lengths would be two messages
+                // (RFC 9112, 6.3).
+                if *length_header.get_or_insert(length) != length {
+                    return Err(Problem::Grammar(NO_LENGTH));
+                }
             }
-            _ => return Err(Problem::Grammar("its answer has no credible Content-Length")),
+        } else if is("transfer-encoding") {
+            for encoding in tokens {
+                encodings += 1;
+                chunked = encoding.eq_ignore_ascii_case(b"chunked");
+            }
+        } else if is("connection") {
+            close |= tokens.any(|token| token.eq_ignore_ascii_case(b"close"));
+        } else if is("retry-after") && retry_after.is_none() {
+            retry_after = Some(String::from_utf8_lossy(header.value).into_owned());
         }
-    } else {
-        Framing::Close
+    }
+    let framing = match (http_status, encodings, length_header) {
+        (101 | 204 | 304, ..) => Framing::Empty,
+        (_, 1, _) if chunked => Framing::Chunked,
+        (_, 0, Some(length)) => match std::str::from_utf8(length).map(str::parse) {
+            Ok(Ok(number)) if length.iter().all(u8::is_ascii_digit) => Framing::Length(number),
+            _ => return Err(Problem::Grammar(NO_LENGTH)),
+        },
+        // No length, or a coding that was not asked for and would not be understood anyway.
+        _ => Framing::Close,
     };
     let reusable = answer.version == Some(1)
         && framing != Framing::Close
         && http_status != 101
-        && (encodings.is_empty() || lengths.is_empty())
-        && !tokens("connection").iter().any(|token| token == "close");
-    let retry_after = value("retry-after").next().map(|value| value.into_owned());
+        && (encodings == 0 || length_header.is_none())
+        && !close;
     Ok(Some((
         length,
         Some(Head {
@@ -370,7 +385,7 @@ mod tests {
                 let reuse = if *reusable { "keep" } else { "close" };
                 format!("{} {body} {reuse}", answer.http_status)
             }
-            Ended::Unsent(reason) => format!("unsent: {reason}"),
+            Ended::Unsent(reason) | Ended::Unprocessed(reason) => format!("unsent: {reason}"),
             Ended::Lost { reason, silent } => format!("lost: {reason}, silent: {silent}"),
         }
     }
@@ -413,7 +428,10 @@ mod tests {
         for (bytes, expected) in rows {
             // "Two answers" in pieces is seen or not by timing; whole, it always is.
             for piece in [usize::MAX, 1] {
-                if piece == 1 && bytes.matches("Content-Length: 0").count() == 1 && bytes.contains("hiHTTP") {
+                if piece == 1
+                    && bytes.matches("Content-Length: 0").count() == 1
+                    && bytes.contains("hiHTTP")
+                {
                     continue;
                 }
                 let ended = answered(bytes.as_bytes().to_vec(), piece);
@@ -425,19 +443,31 @@ mod tests {
     #[test]
     fn floods_end() {
         let floods = [
-            ("HTTP/1.1 200 OK\r\nX: ".to_owned() + &"x".repeat(1 << 20), "has no end"),
-            ("HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n".repeat(100_000), "interim answers without end"),
-            ("HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"x".repeat(1 << 20), "larger than 64 KiB"),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned() + &"1\r\nx\r\n".repeat(1 << 18),
+                "HTTP/1.1 200 OK\r\nX: ".to_owned() + &"x".repeat(1 << 20),
+                "has no end",
+            ),
+            (
+                "HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n".repeat(100_000),
+                "interim answers without end",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"x".repeat(1 << 20),
                 "larger than 64 KiB",
             ),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_owned() + &"x".repeat(1 << 20),
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()
+                    + &"1\r\nx\r\n".repeat(1 << 18),
+                "larger than 64 KiB",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_owned()
+                    + &"x".repeat(1 << 20),
                 "not well-formed",
             ),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: ".to_owned() + &"x".repeat(1 << 20),
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: ".to_owned()
+                    + &"x".repeat(1 << 20),
                 "not well-formed",
             ),
         ];
@@ -460,7 +490,10 @@ mod tests {
                 let Ended::Answered(answer, _) = ended else {
                     panic!("no answer")
                 };
-                assert_eq!(matches!(answer.body, Received::Whole(body) if body.len() == length), fits);
+                assert_eq!(
+                    matches!(answer.body, Received::Whole(body) if body.len() == length),
+                    fits
+                );
             }
         }
     }

@@ -2,15 +2,17 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::Reason;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::connect::Io;
-use super::{Answer, Ended, Gate, Received, Request};
+use super::{Answer, Ended, Gate, Received, Request, KEEP};
 use crate::answer::BODY_LIMIT;
 use crate::retry::{Failure, Stage};
 
@@ -23,6 +25,9 @@ pub struct Connection {
     task: AbortHandle,
     /// Whether it has served a request before.
     kept: AtomicBool,
+    pub made: Instant,
+    /// When a stream of it was last opened or closed.
+    used: Mutex<Instant>,
 }
 
 /// How many streams are open. h2 would take any number and hold them back itself, but then
@@ -76,12 +81,26 @@ impl Connection {
             streams,
             task: task.abort_handle(),
             kept: AtomicBool::new(false),
+            made: Instant::now(),
+            used: Mutex::new(Instant::now()),
         })
     }
 
     /// Whether it can take another request.
     pub fn is_usable(&self) -> bool {
-        !self.streams.closed.load(Ordering::Relaxed)
+        let used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let at_rest = self.streams.open.load(Ordering::Relaxed) == 0;
+        // Something on the way may have forgotten it.
+        let too_old = at_rest && used.elapsed() > KEEP;
+        !too_old && !self.is_closed()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.streams.closed.load(Ordering::Relaxed)
+    }
+
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(|e| e.into_inner()) = Instant::now();
     }
 
     pub async fn exchange(&self, request: &Request<'_>, gate: &impl Gate) -> Ended {
@@ -95,7 +114,9 @@ impl Connection {
         }
         let head = match request.http2_head() {
             Ok(head) => head,
-            Err(error) => return Ended::Unsent(format!("the request cannot be said in HTTP/2: {error}")),
+            Err(error) => {
+                return Ended::Unsent(format!("the request cannot be said in HTTP/2: {error}"))
+            }
         };
         let kept = self.kept.load(Ordering::Relaxed);
         if !gate.open() {
@@ -108,13 +129,18 @@ impl Connection {
                 return Ended::Unsent(words(&error));
             }
         };
-        let sent = stream.send_data(Bytes::copy_from_slice(request.body), true);
-        // Where the body could not be sent, the answer tells why.
-        drop(sent);
+        self.touch();
+        // Where the body cannot be sent, the answer tells why.
+        let _ = stream.send_data(Bytes::copy_from_slice(request.body), true);
         match read(response).await {
             Ok(answer) => {
                 self.kept.store(true, Ordering::Relaxed);
+                self.touch();
                 Ended::Answered(answer, true)
+            }
+            // By RFC 9113, 8.7, the server has not looked at it.
+            Err(error) if error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) => {
+                Ended::Unprocessed(words(&error))
             }
             Err(error) => Ended::Lost {
                 reason: words(&error),
@@ -127,7 +153,7 @@ impl Connection {
     async fn place(&self) -> Option<Place<'_>> {
         loop {
             let changed = self.streams.changed.notified();
-            if !self.is_usable() {
+            if self.is_closed() {
                 return None;
             }
             let allowed = self.send.current_max_send_streams();
@@ -177,6 +203,8 @@ async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> {
 
 fn words(error: &h2::Error) -> String {
     match error.get_io() {
+        // What h2 says of a connection that was closed without a word.
+        Some(io) if io.kind() == std::io::ErrorKind::BrokenPipe => "closed by the server".into(),
         Some(io) => super::connect::words(io),
         None => error.to_string(),
     }

@@ -1,6 +1,8 @@
 //! Which way a connection takes: straight, or through a proxy that the caller or the
 //! environment names.
 
+use std::sync::Arc;
+
 use hyper_util::client::proxy::matcher::Matcher;
 use url::{Host, Url};
 
@@ -31,15 +33,17 @@ pub enum Kind {
     /// An HTTP proxy that is itself spoken to by TLS.
     Https,
     /// `remote_dns`: the proxy looks the name up (`socks5h`).
-    Socks5 { remote_dns: bool },
+    Socks5 {
+        remote_dns: bool,
+    },
 }
 
 /// How a transport finds its routes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Proxies {
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case, as they were when
     /// the transport was made.
-    Environment(Box<Matcher>),
+    Environment(Arc<Matcher>),
     /// One for everything.
     Always(Proxy),
     Never,
@@ -47,7 +51,7 @@ pub enum Proxies {
 
 impl Proxies {
     pub fn from_environment() -> Self {
-        Self::Environment(Box::new(Matcher::from_env()))
+        Self::Environment(Arc::new(Matcher::from_env()))
     }
 
     /// The `proxy` option: an empty text means none.
@@ -82,9 +86,9 @@ impl Proxies {
                     .map_err(|_| "the environment names a proxy that cannot be used: correct HTTPS_PROXY, or set the proxy option")?;
                 // The matcher keeps the login apart, as a header for HTTP proxies and raw for SOCKS.
                 proxy.login = match proxy.kind {
-                    Kind::Socks5 { .. } => found.raw_auth().map(|(user, password)| {
-                        (Secret::new(user), Secret::new(password))
-                    }),
+                    Kind::Socks5 { .. } => found
+                        .raw_auth()
+                        .map(|(user, password)| (Secret::new(user), Secret::new(password))),
                     Kind::Http | Kind::Https => found.basic_auth().and_then(decode_basic),
                 };
                 Ok(Route::Proxy(proxy))
@@ -96,7 +100,9 @@ impl Proxies {
 fn decode_basic(header: &http::HeaderValue) -> Option<(Secret, Secret)> {
     use base64::Engine;
     let encoded = header.to_str().ok()?.strip_prefix("Basic ")?;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (user, password) = text.split_once(':')?;
     Some((Secret::new(user), Secret::new(password)))
@@ -122,7 +128,9 @@ fn parse(url: &str) -> Result<Proxy, &'static str> {
     // A scheme that the parser does not know keeps its host as text, which may still be an address.
     let host = match parsed.host().ok_or("has no host")? {
         Host::Domain("") => return Err("has no host"),
-        Host::Domain(name) => Host::parse(name).map_err(|_| "has a host that cannot be understood")?,
+        Host::Domain(name) => {
+            Host::parse(name).map_err(|_| "has a host that cannot be understood")?
+        }
         other => other.to_owned(),
     };
     let decode = |text: &str| {
@@ -151,8 +159,16 @@ mod tests {
     fn what_a_proxy_may_be() {
         let show = |url: &str| {
             parse(url).map(|proxy| {
-                let login = proxy.login.map(|(user, password)| format!("{}:{}@", user.expose(), password.expose()));
-                format!("{:?} {}{}:{}", proxy.kind, login.unwrap_or_default(), proxy.host, proxy.port)
+                let login = proxy
+                    .login
+                    .map(|(user, password)| format!("{}:{}@", user.expose(), password.expose()));
+                format!(
+                    "{:?} {}{}:{}",
+                    proxy.kind,
+                    login.unwrap_or_default(),
+                    proxy.host,
+                    proxy.port
+                )
             })
         };
         for (url, expected) in [
@@ -160,13 +176,26 @@ mod tests {
             ("proxy:3128", "Http proxy:3128"),
             ("http://proxy", "Http proxy:80"),
             ("https://proxy/", "Https proxy:443"),
-            ("socks5://127.0.0.1", "Socks5 { remote_dns: false } 127.0.0.1:1080"),
-            ("socks5h://me:p%40ss@proxy:1", "Socks5 { remote_dns: true } me:p@ss@proxy:1"),
+            (
+                "socks5://127.0.0.1",
+                "Socks5 { remote_dns: false } 127.0.0.1:1080",
+            ),
+            (
+                "socks5h://me:p%40ss@proxy:1",
+                "Socks5 { remote_dns: true } me:p@ss@proxy:1",
+            ),
             ("http://[::1]:8", "Http [::1]:8"),
         ] {
             assert_eq!(show(url).as_deref(), Ok(expected), "{url}");
         }
-        for url in ["ftp://proxy", "http://", "socks4://proxy", "http://a b", "http://proxy:x", "://"] {
+        for url in [
+            "ftp://proxy",
+            "http://",
+            "socks4://proxy",
+            "http://a b",
+            "http://proxy:x",
+            "://",
+        ] {
             let message = Proxies::from_option(url).unwrap_err().message;
             assert!(message.starts_with("proxy "), "{message}");
         }
@@ -178,7 +207,7 @@ mod tests {
     #[test]
     fn plain_http_to_loopback_never_takes_a_proxy_of_the_environment() {
         let matcher = Matcher::builder().all("http://proxy:1").build();
-        let proxies = Proxies::Environment(Box::new(matcher));
+        let proxies = Proxies::Environment(Arc::new(matcher));
         let route = |url: &str| proxies.route(&Endpoint::parse(url, true).unwrap()).unwrap();
         for url in ["http://localhost", "http://127.0.0.1:99", "http://[::1]"] {
             assert_eq!(route(url), Route::Direct, "{url}");

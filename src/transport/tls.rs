@@ -7,18 +7,23 @@
 
 use std::fs;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
 use url::Host;
 
 use super::connect::{Io, Stream, Waiting};
 use crate::outcome::{safe, Outcome};
+use crate::process::{is_exhaustion, PerProcess};
 use crate::retry::{Failure, Stage};
+use crate::status::Status;
 
 /// Which certificates a client trusts.
 #[derive(Clone, Debug)]
@@ -34,20 +39,31 @@ impl Trust {
     pub fn from_file(path: &str) -> Result<Self, Outcome> {
         let shown = safe(path, &[]);
         let invalid = |what: String| Outcome::invalid(format!("ca_file {shown}: {what}"));
-        let pem = fs::read(path).map_err(|error| invalid(format!("cannot be read ({error}).")))?;
+        let pem = fs::read(path).map_err(|error| match is_exhaustion(&error) {
+            true => Outcome::new(
+                Status::OutOfResources,
+                format!("ca_file {shown} could not be opened ({error}): free descriptors and call again."),
+            ),
+            false => invalid(format!("cannot be read ({error}).")),
+        })?;
         if pem.is_empty() {
-            return Err(invalid("is empty: give a PEM bundle of certificates.".into()));
+            return Err(invalid(
+                "is empty: give a PEM bundle of certificates.".into(),
+            ));
         }
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate
-                .map_err(|_| invalid("is not well-formed PEM: give a PEM bundle of certificates.".into()))?;
+            let certificate = certificate.map_err(|_| {
+                invalid("is not well-formed PEM: give a PEM bundle of certificates.".into())
+            })?;
             roots
                 .add(certificate)
                 .map_err(|_| invalid("has a certificate in it that cannot be read.".into()))?;
         }
         if roots.is_empty() {
-            return Err(invalid("has no certificate in it: give a PEM bundle of certificates.".into()));
+            return Err(invalid(
+                "has no certificate in it: give a PEM bundle of certificates.".into(),
+            ));
         }
         Ok(Self::Only(Arc::new(roots)))
     }
@@ -78,23 +94,23 @@ impl Tls {
             Trust::Only(roots) => roots.clone(),
             Trust::System => system_roots()?,
         };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Failure {
-                stage: Stage::Certificate,
-                reason: format!("TLS cannot be set up ({error})"),
-            })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let config = Arc::new(config);
+        let config = trusting(roots)?;
         *slot = Some(config.clone());
         Ok(config)
     }
 
+    /// For a reader that never speaks TLS and has to have a configuration all the same.
+    pub fn trusting_nobody() -> Result<Arc<ClientConfig>, Failure> {
+        trusting(Arc::new(RootCertStore::empty()))
+    }
+
     /// The handshake. `http2`: whether HTTP/2 may be offered (not to a proxy).
-    pub async fn handshake(&self, host: &Host, io: Io, http2: bool) -> Result<TlsStream<Io>, Failure> {
+    pub async fn handshake(
+        &self,
+        host: &Host,
+        io: Io,
+        http2: bool,
+    ) -> Result<TlsStream<Io>, Failure> {
         let mut config = self.config()?;
         if !http2 {
             let mut plain = ClientConfig::clone(&config);
@@ -117,6 +133,20 @@ impl Tls {
     }
 }
 
+fn trusting(roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, Failure> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure {
+            stage: Stage::Certificate,
+            reason: format!("TLS cannot be set up ({error})"),
+        })?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// Whether the server chose HTTP/2.
 pub fn chose_http2(stream: &TlsStream<Io>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
@@ -127,16 +157,33 @@ impl Stream for TlsStream<Io> {
         self.get_ref().0.written()
     }
 
-    fn peek(&self) -> Waiting {
-        match self.get_ref().0.peek() {
-            // Servers send session tickets at any time; an end behind one shows at the next read.
-            Waiting::Data => Waiting::Nothing,
-            waiting => waiting,
+    fn peek(&mut self) -> Waiting {
+        let waiting = self.get_mut().0.peek();
+        if waiting != Waiting::Nothing {
+            // Most likely the end of it. A late session ticket is not worth telling apart.
+            return waiting;
+        }
+        // What came in with the last answer is in the TLS layer's hands already, and would be
+        // taken for the answer to the next request.
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut nobody = Context::from_waker(Waker::noop());
+        match Pin::new(self).poll_read(&mut nobody, &mut buffer) {
+            Poll::Pending => Waiting::Nothing,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Waiting::Data,
+            Poll::Ready(_) => Waiting::End,
         }
     }
 }
 
+/// Read once for all clients; a failure is not kept.
+static SYSTEM_ROOTS: PerProcess<Mutex<Option<Arc<RootCertStore>>>> = PerProcess::new();
+
 fn system_roots() -> Result<Arc<RootCertStore>, Failure> {
+    let mut slot = SYSTEM_ROOTS.get().lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(roots) = &*slot {
+        return Ok(roots.clone());
+    }
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // Systems carry odd certificates that rustls cannot use; the others do.
@@ -147,18 +194,19 @@ fn system_roots() -> Result<Arc<RootCertStore>, Failure> {
             reason: "this system has no certificates to trust: install its CA certificates (ca-certificates), or set ca_file or SSL_CERT_FILE".into(),
         });
     }
-    Ok(Arc::new(roots))
+    let roots = Arc::new(roots);
+    *slot = Some(roots.clone());
+    Ok(roots)
 }
 
 /// Why a handshake failed, for a person who has to mend it.
 fn explain(host: &Host, error: &io::Error) -> Failure {
-    use rustls::Error as E;
     let Some(tls) = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
         return Failure {
-            stage: if crate::process::is_exhaustion(error) {
+            stage: if is_exhaustion(error) {
                 Stage::Resources
             } else {
                 Stage::Handshake
@@ -169,7 +217,12 @@ fn explain(host: &Host, error: &io::Error) -> Failure {
             ),
         };
     };
-    let reason = match tls {
+    explain_tls(host, tls)
+}
+
+pub fn explain_tls(host: &Host, error: &rustls::Error) -> Failure {
+    use rustls::Error as E;
+    let reason = match error {
         E::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             format!("the certificate of {host} has expired")
         }

@@ -1,0 +1,174 @@
+# Builds greenapi and installs it for C and C++. Needs GNU make, cargo and a C compiler.
+#
+#   make                                  build the shared and the static library
+#   make install PREFIX=/usr/local        install; builds only what is out of date, so
+#                                         "make && sudo make install" compiles nothing as root
+#   make uninstall PREFIX=/usr/local      remove what install put there
+#   make docs                             the HTML reference of the headers (needs Doxygen)
+#
+# Variables
+#   PREFIX, LIBDIR, INCLUDEDIR   where to
+#   DESTDIR                      put before these, for packagers
+#   LIBRARY_DIR                  a directory with a built libgreenapi.so and libgreenapi.a, to be
+#                                installed without a build
+#   CARGO, CARGOFLAGS, CARGO_TARGET_DIR, CARGO_BUILD_TARGET
+#   LD, AR, OBJCOPY, SYSTEM      for another system than this one; SYSTEM is its `uname -s`
+#
+# Why a Makefile: `make install` is what C programmers and packagers type, make is on their machines
+# already, and all there is to do is to copy a handful of files. cargo-c does the same, but
+# everybody who installs would have to compile it first; CMake would be needed even by those who
+# do not use it.
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+CARGO ?= cargo
+CARGOFLAGS ?=
+INSTALL ?= install
+OBJCOPY ?= objcopy
+DOXYGEN ?= doxygen
+SYSTEM ?= $(shell uname -s)
+
+# Each number has one home: the version stands in Cargo.toml, the ABI's in build.rs.
+VERSION := $(shell sed -n '/^\[package\]/,/^\[dep/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
+ABI := $(shell sed -n 's/^ *let abi = "\(.*\)";/\1/p' build.rs)
+ifeq ($(and $(VERSION),$(ABI)),)
+  $(error Cargo.toml's version or build.rs' number of the ABI was not found: run make beside them)
+endif
+
+# What the static library needs of the system. It is what
+#   cargo rustc --release --lib --crate-type staticlib -- --print native-static-libs
+# prints, without -lc and -lgcc_s: C compilers add these, in the form that suits (-static has no
+# libgcc_s). tests/packaging compares.
+ifeq ($(SYSTEM),Darwin)
+  BUILT_NAME := libgreenapi.dylib
+  REAL_NAME := libgreenapi.$(VERSION).dylib
+  SONAME := libgreenapi.$(ABI).dylib
+  STATIC_LIBS := -framework Security -framework CoreFoundation -liconv -lSystem -lm
+else
+  BUILT_NAME := libgreenapi.so
+  REAL_NAME := libgreenapi.so.$(VERSION)
+  SONAME := libgreenapi.so.$(ABI)
+  ifeq ($(SYSTEM),Linux)
+    STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
+  else
+    STATIC_LIBS := -lutil -lrt -lpthread -lm -lexecinfo
+  endif
+endif
+LINK_NAME := $(BUILT_NAME)
+
+# Beside cargo's own directories, because a plain `cargo build --release` makes other libraries:
+# the crate is also an rlib, for its tests, and cargo leaves link-time optimization out for a crate
+# that is. Naming the two types brings it back.
+ifndef LIBRARY_DIR
+  BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)/make
+  LIBRARY_DIR := $(BUILD_DIR)/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
+  SOURCES := Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -name '*.rs')
+endif
+SHARED := $(LIBRARY_DIR)/$(BUILT_NAME)
+STATIC := $(LIBRARY_DIR)/libgreenapi.a
+
+# The installed files find each other from where they stand, so the tree may be moved. Only a
+# LIBDIR or an INCLUDEDIR outside the prefix is named by its full path.
+under_prefix = $(filter $(PREFIX)/%,$(1))
+up_from = $(shell printf '%s' '$(patsubst $(PREFIX)/%,%,$(1))' | sed 's,[^/][^/]*,..,g')
+# The prefix as seen from LIBDIR, beginning with the directory $(1) that is $(2) below LIBDIR.
+prefix_from = $(if $(call under_prefix,$(LIBDIR)),$(1)/$(2)/$(call up_from,$(LIBDIR)),$(PREFIX))
+with_prefix = $(patsubst $(PREFIX)/%,$(1)/%,$(2))
+
+PKGCONFIG_DIR := $(LIBDIR)/pkgconfig
+CMAKE_DIR := $(LIBDIR)/cmake/greenapi
+
+HEADERS := greenapi.h greenapi.hpp
+INSTALLED := \
+  $(HEADERS:%=$(INCLUDEDIR)/%) \
+  $(LIBDIR)/$(LINK_NAME) $(LIBDIR)/$(SONAME) $(LIBDIR)/$(REAL_NAME) $(LIBDIR)/libgreenapi.a \
+  $(PKGCONFIG_DIR)/greenapi.pc $(PKGCONFIG_DIR)/greenapi-static.pc \
+  $(CMAKE_DIR)/greenapiConfig.cmake $(CMAKE_DIR)/greenapiConfigVersion.cmake
+
+FILL = sed \
+  -e 's|@VERSION@|$(VERSION)|g' \
+  -e 's|@REAL_NAME@|$(REAL_NAME)|g' \
+  -e 's|@SONAME@|$(SONAME)|g' \
+  -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|g'
+FILL_PC = $(FILL) \
+  -e 's|@PREFIX@|$(call prefix_from,$${pcfiledir},..)|g' \
+  -e 's|@LIBDIR@|$(call with_prefix,$${prefix},$(LIBDIR))|g' \
+  -e 's|@INCLUDEDIR@|$(call with_prefix,$${prefix},$(INCLUDEDIR))|g'
+FILL_CMAKE = $(FILL) \
+  -e 's|@PREFIX@|$(call prefix_from,$${_greenapi_here},../..)|g' \
+  -e 's|@LIBDIR@|$(call with_prefix,$${_greenapi_prefix},$(LIBDIR))|g' \
+  -e 's|@INCLUDEDIR@|$(call with_prefix,$${_greenapi_prefix},$(INCLUDEDIR))|g'
+
+# What rustc makes holds Rust's standard library as global symbols, so it cannot be linked beside
+# another one ("multiple definition of std::panicking::EMPTY_PANIC"). As one object whose only
+# global symbols are the public ones it can, and without the debug information of other people's
+# code it is a third of the size. The tools are GNU binutils'; elsewhere it is copied as it is.
+ifeq ($(SYSTEM),Linux)
+define install_static
+	$(LD) -r --force-group-allocation --whole-archive '$(1)' -o '$(2).o'
+	$(OBJCOPY) --strip-debug --remove-section .llvmbc --remove-section .llvmcmd \
+	  --wildcard --keep-global-symbol 'greenapi_*' '$(2).o'
+	rm -f '$(2).a'
+	$(AR) rcs '$(2).a' '$(2).o'
+	rm -f '$(2).o'
+	chmod 644 '$(2).a'
+endef
+else
+define install_static
+	$(INSTALL) -m 644 '$(1)' '$(2).a'
+endef
+endif
+
+.PHONY: all install uninstall docs clean
+all: $(SHARED) $(STATIC)
+
+ifdef BUILD_DIR
+$(SHARED): $(SOURCES)
+	CARGO_TARGET_DIR='$(BUILD_DIR)' $(CARGO) rustc --release --locked --lib \
+	  --crate-type cdylib,staticlib $(CARGOFLAGS)
+	@# Cargo leaves alone what has not changed in substance; make goes by the time.
+	@touch '$(SHARED)' '$(STATIC)'
+$(STATIC): $(SHARED)
+else
+$(SHARED) $(STATIC):
+	$(error There is no $@: LIBRARY_DIR has to name the directory of a built library)
+endif
+
+install: all
+	$(INSTALL) -d '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIG_DIR)' '$(DESTDIR)$(CMAKE_DIR)'
+	$(INSTALL) -m 644 $(HEADERS:%=include/%) '$(DESTDIR)$(INCLUDEDIR)'
+	$(call install_static,$(STATIC),$(DESTDIR)$(LIBDIR)/libgreenapi)
+	@# In place of the old one, not over its bytes: programs that run have it mapped.
+	$(INSTALL) -m 755 '$(SHARED)' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new'
+	mv -f '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME)'
+	ln -sf '$(REAL_NAME)' '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf '$(SONAME)' '$(DESTDIR)$(LIBDIR)/$(LINK_NAME)'
+	$(FILL_PC) packaging/greenapi.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi.pc'
+	$(FILL_PC) packaging/greenapi-static.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi-static.pc'
+	$(FILL_CMAKE) packaging/greenapiConfig.cmake.in > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfig.cmake'
+	$(FILL_CMAKE) packaging/greenapiConfigVersion.cmake.in \
+	  > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfigVersion.cmake'
+	chmod 644 '$(DESTDIR)$(PKGCONFIG_DIR)'/greenapi*.pc '$(DESTDIR)$(CMAKE_DIR)'/*.cmake
+ifeq ($(DESTDIR),)
+	@echo 'Installed greenapi $(VERSION) under $(PREFIX). If programs do not find $(SONAME)'
+	@echo 'when they start: run ldconfig as root, or link them with -Wl,-rpath,$(LIBDIR).'
+endif
+
+# Directories that others share stay.
+uninstall:
+	rm -f $(INSTALLED:%='$(DESTDIR)%')
+	rmdir '$(DESTDIR)$(CMAKE_DIR)' 2>/dev/null || true
+
+docs:
+	mkdir -p target/doxygen
+	GREENAPI_VERSION='$(VERSION)' $(DOXYGEN) docs/Doxyfile
+	@# Without an @file comment Doxygen leaves a header out, and finds nothing wrong with it.
+	@for page in greenapi_8h greenapi_8hpp; do \
+	  test -e target/doxygen/html/$$page.html || \
+	    { echo "Doxygen made no $$page.html: has the header an @file comment?" >&2; exit 1; }; \
+	done
+
+clean:
+	$(if $(BUILD_DIR),rm -rf '$(BUILD_DIR)')

@@ -1,0 +1,138 @@
+"""What comes out: sections in Markdown, results.md and results.svg."""
+
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import build
+
+
+@dataclass
+class Section:
+    """One section of the results, ready to be printed."""
+
+    title: str
+    text: str
+    # What the chart shows of it: {panel: {contender: value}}.
+    chart: dict = field(default_factory=dict)
+    measured: str = ""
+
+    @property
+    def markdown(self):
+        """The whole section."""
+        when = f"\n_{self.measured}_\n" if self.measured else ""
+        return f"## {self.title}\n{when}\n{self.text}\n"
+
+
+class Results:
+    """The sections measured so far. One run may renew only some of them."""
+
+    def __init__(self, quick):
+        self._raw = build.OUT / ("quick.json" if quick else "results.json")
+        directory = build.OUT if quick else build.BENCHES
+        self._markdown = directory / ("quick.md" if quick else "results.md")
+        self._svg = self._markdown.with_suffix(".svg")
+        self._quick = quick
+        self._sections = {}
+        if self._raw.is_file():
+            self._sections = {
+                name: Section(**section)
+                for name, section in json.loads(self._raw.read_text()).items()
+            }
+
+    def store(self, name, section):
+        """Keeps a section, in place of an older one of that name."""
+        now = datetime.datetime.now(datetime.UTC)
+        load = os.getloadavg()[0]
+        section.measured = f"{now:%Y-%m-%d %H:%M} UTC, load average at the end {load:.1f}"
+        self._sections[name] = section
+        raw = {name: asdict(section) for name, section in self._sections.items()}
+        self._raw.write_text(json.dumps(raw, indent=1))
+
+    def write(self, tools):
+        """Writes the page and the chart of all sections there are."""
+        from sections import SECTIONS
+
+        ordered = [self._sections[name] for name in SECTIONS if name in self._sections]
+        warning = "**Small sizes (`--quick`): not for quoting.**\n\n" if self._quick else ""
+        page = (
+            "# Results\n\n"
+            "Written by `benches/run`; [README.md](README.md) says what is measured and how.\n\n"
+            f"{warning}![The results as a chart]({self._svg.name})\n\n"
+            f"{machine(tools)}\n" + "\n".join(section.markdown for section in ordered)
+        )
+        self._markdown.write_text(page)
+        chart = {}
+        for section in ordered:
+            chart.update(section.chart)
+        caption = f"{datetime.date.today()}, {_processor()}, {os.cpu_count()} cores, loopback"
+        subprocess.run(
+            [tools.python, Path(__file__).with_name("chart.py"), self._svg],
+            input=json.dumps({"panels": chart, "caption": caption}),
+            text=True,
+            check=True,
+        )
+        for path in (self._markdown, self._svg):
+            print(f"wrote {path.relative_to(build.ROOT)}", file=sys.stderr)
+
+
+def table(header, rows):
+    """A Markdown table; all columns but the first are aligned to the right."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def aim(what, measured, met):
+    """A line that holds a figure against its aim."""
+    return f"- {what}: {measured} — **{'met' if met else 'missed'}**"
+
+
+def number(value):
+    """Three significant digits, or all of a whole number's."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def machine(tools):
+    """A table of the machine and the versions."""
+
+    def output(*command):
+        # wrk tells its version and ends with 1.
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ).stdout
+
+    packages = output(
+        str(tools.python),
+        "-c",
+        "from importlib.metadata import version\n"
+        "for name in ('requests', 'httpx', 'aiohttp', 'whatsapp-api-client-python'):\n"
+        "    print(name, version(name), end=', ')",
+    ).rstrip(", ")
+    libcurl = output("pkg-config", "--modversion", "libcurl").strip()
+    memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]
+    rows = [
+        ("Machine", f"{_processor()}, {os.cpu_count()} cores, {int(memory) / 2**20:.0f} GiB"),
+        ("System", f"{_distribution()}, Linux {platform.release()}"),
+        ("greenapi", f"{build.library_version()}, {output('rustc', '--version').split(' (')[0]}"),
+        ("C", f"{output('cc', '--version').splitlines()[0]}; libcurl {libcurl}"),
+        ("Go", output("go", "env", "GOVERSION").strip()),
+        ("Python", f"{output(str(tools.python), '--version').split()[1]}; {packages}"),
+        ("wrk", re.search(r"wrk (?:debian/)?(\S+)", output("wrk", "-v"))[1]),
+    ]
+    return table(["", ""], rows).replace("---:", "---") + "\n"
+
+
+def _processor():
+    return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+
+
+def _distribution():
+    return platform.freedesktop_os_release()["PRETTY_NAME"]

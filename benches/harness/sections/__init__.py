@@ -1,0 +1,12 @@
+"""The sections, by name: each a function of (tools, quick) that returns a `Section`."""
+
+from . import bulk, distance, latency, memory, peers, truth
+
+SECTIONS = {
+    "latency": latency.measure,
+    "bulk": bulk.measure,
+    "memory": memory.measure,
+    "distance": distance.measure,
+    "peers": peers.measure,
+    "truth": truth.measure,
+}

@@ -1,0 +1,190 @@
+//go:build cgo && unix
+
+package greenapi
+
+// This file is the only one that touches C: it turns the types of greenapi.h into Go's and back.
+
+/*
+#cgo !greenapi_static pkg-config: greenapi
+#cgo greenapi_static pkg-config: --static greenapi
+
+// Where the shared object is installed too, -lgreenapi would choose it: the archive comes first
+// and resolves everything, so that nothing is left for which the shared object would be needed.
+#cgo greenapi_static,linux LDFLAGS: -Wl,--as-needed -l:libgreenapi.a
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include <greenapi.h>
+
+// fcntl is variadic, which cgo cannot call.
+static int duplicate_descriptor(int fd) {
+	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+// The effects come along, so that a batch of results is one crossing.
+static size_t take_results(greenapi_queue *queue, greenapi_result *results, greenapi_effect *effects, size_t capacity) {
+	size_t count = greenapi_queue_take(queue, results, capacity, 0);
+	for (size_t i = 0; i < count; i++) {
+		effects[i] = greenapi_status_effect(results[i].status);
+	}
+	return count;
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+)
+
+func libraryVersion() string { return C.GoString(C.greenapi_version()) }
+
+func statusName(s Status) string { return C.GoString(C.greenapi_status_name(C.int32_t(s))) }
+
+func statusMessage(s Status) string { return C.GoString(C.greenapi_status_message(C.int32_t(s))) }
+
+func statusEffect(s Status) Effect { return Effect(C.greenapi_status_effect(C.int32_t(s))) }
+
+// clientHandle is a client of the library, freed with freeClient, which ignores nil.
+type clientHandle = *C.greenapi_client
+
+// newClient also returns the client's max_in_flight, whose default is the library's to know.
+func newClient(url, token string, o *options) (clientHandle, uint32, error) {
+	var strs cStrings
+	defer strs.free()
+
+	var c C.greenapi_options
+	C.greenapi_options_init(&c, C.size_t(unsafe.Sizeof(c)))
+	setUint32(&c.timeout_ms, o.timeoutMS)
+	setUint32(&c.connect_timeout_ms, o.connectTimeoutMS)
+	setUint32(&c.max_retries, o.maxRetries)
+	setUint32(&c.max_in_flight, o.maxInFlight)
+	if o.requestsPerSecond != nil {
+		c.requests_per_second = C.double(*o.requestsPerSecond)
+	}
+	if o.session != nil {
+		c.session = C.uint32_t(*o.session)
+	}
+	if o.allowHTTP {
+		c.flags |= C.GREENAPI_FLAG_ALLOW_HTTP
+	}
+	if o.caFile != nil {
+		c.ca_file = strs.add("WithCAFile", *o.caFile)
+	}
+	if o.proxy != nil {
+		c.proxy = strs.add("WithProxy", *o.proxy)
+	}
+	if o.userAgent != nil {
+		c.user_agent = strs.add("WithUserAgent", *o.userAgent)
+	}
+	cURL, cToken := strs.add("url", url), strs.add("token", token)
+	if strs.err != nil {
+		return nil, 0, strs.err
+	}
+
+	var handle clientHandle
+	var failure C.greenapi_result
+	if C.greenapi_client_new(cURL, cToken, &c, &handle, &failure) != C.GREENAPI_STATUS_OK {
+		effect := C.greenapi_status_effect(C.int32_t(failure.status))
+		return nil, 0, toResult(&failure, effect).Err()
+	}
+	return handle, uint32(c.max_in_flight), nil
+}
+
+func freeClient(handle clientHandle) { C.greenapi_client_free(handle) }
+
+func setUint32(field *C.uint32_t, value *uint32) {
+	if value != nil {
+		*field = C.uint32_t(*value)
+	}
+}
+
+// cStrings are copies in C's memory, freed together.
+type cStrings struct {
+	all []*C.char
+	err error
+}
+
+// add copies a string. C would end it at a NUL byte and work with a part of what was meant, so
+// such a string is refused; the message leaves it out, because it may be a secret.
+func (s *cStrings) add(argument, value string) *C.char {
+	if strings.IndexByte(value, 0) >= 0 {
+		if s.err == nil {
+			s.err = refused(0, StatusInvalidArgument, "The "+argument+" contains a NUL byte: remove it.", nil).Err()
+		}
+		return nil
+	}
+	c := C.CString(value)
+	s.all = append(s.all, c)
+	return c
+}
+
+func (s *cStrings) free() {
+	for _, c := range s.all {
+		C.free(unsafe.Pointer(c))
+	}
+}
+
+// queueHandle is a queue of the library. The one there is lives as long as the process.
+type queueHandle = *C.greenapi_queue
+
+// newQueue returns a queue and a descriptor of our own that becomes readable when it does: the
+// library's must not be read or closed by us, and Go's poller closes what it watches.
+func newQueue() (queueHandle, *os.File, error) {
+	var handle queueHandle
+	if status := Status(C.greenapi_queue_new(&handle)); status != StatusOK {
+		return nil, nil, refused(0, status, status.Message(), nil).Err()
+	}
+	fd, err := C.duplicate_descriptor(C.greenapi_queue_fd(handle))
+	if fd < 0 {
+		C.greenapi_queue_free(handle)
+		return nil, nil, refused(0, StatusOutOfResources,
+			fmt.Sprintf("The queue's descriptor cannot be duplicated (%v): close some, or raise the limit.", err), nil).Err()
+	}
+	return handle, os.NewFile(uintptr(fd), "greenapi queue"), nil
+}
+
+func freeQueue(handle queueHandle) { C.greenapi_queue_free(handle) }
+
+func submit(queue queueHandle, client clientHandle, id int64, tag uint64) Status {
+	return Status(C.greenapi_queue_submit(queue, client, C.int64_t(id), C.uint64_t(tag)))
+}
+
+func cancel(queue queueHandle, tag uint64) { C.greenapi_queue_cancel(queue, C.uint64_t(tag)) }
+
+// tagged is a result with the tag that it was submitted under.
+type tagged struct {
+	tag uint64
+	Result
+}
+
+// batch is where results cross, many at a time. It has no pointers, so C may write to it.
+type batch struct {
+	results [256]C.greenapi_result
+	effects [256]C.greenapi_effect
+}
+
+// take appends what is there to results, without waiting.
+func (b *batch) take(queue queueHandle, results []tagged) []tagged {
+	count := C.take_results(queue, &b.results[0], &b.effects[0], C.size_t(len(b.results)))
+	for i := range b.results[:count] {
+		r := &b.results[i]
+		results = append(results, tagged{uint64(r.tag), toResult(r, b.effects[i])})
+	}
+	return results
+}
+
+func toResult(r *C.greenapi_result, effect C.greenapi_effect) Result {
+	return Result{
+		ID:         int64(r.id),
+		Status:     Status(r.status),
+		Effect:     Effect(effect),
+		Code:       int(r.code),
+		HTTPStatus: int(r.http_status),
+		Attempts:   int(r.attempts),
+		Message:    C.GoString(&r.message[0]),
+	}
+}

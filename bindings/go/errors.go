@@ -1,0 +1,163 @@
+//go:build cgo && unix
+
+package greenapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Error is a call that did not end in [EffectDeleted]. Every error of this package is an *Error.
+type Error struct {
+	// ID is the instance; 0 when the error is not about one.
+	ID int64
+	// Status is what happened.
+	Status Status
+	// Effect is what that means for the instance: [EffectNotDeleted] or [EffectUnknown].
+	Effect Effect
+	// Code is the API's own code when its answer had one, else the HTTP status, else 0.
+	Code int
+	// HTTPStatus is the HTTP status of the last answer; 0 when there was none.
+	HTTPStatus int
+	// Attempts counts the deletion requests that may have been sent, retries included.
+	Attempts int
+	// Message says what happened and what to do.
+	Message string
+
+	// cause is what made Go end the call: the context's errors, ErrClosed or
+	// ErrLibraryVersion; nil when the library ended it.
+	cause error
+}
+
+// Error returns the message with the instance it is about. It never contains the token.
+func (e *Error) Error() string {
+	if e.ID == 0 {
+		return "greenapi: " + e.Message
+	}
+	return fmt.Sprintf("greenapi: instance %d: %s", e.ID, e.Message)
+}
+
+// Is reports whether target is the error variable of e's status or of its effect. A
+// [StatusTimeout] also is [context.DeadlineExceeded], as it is with net/http.
+func (e *Error) Is(target error) bool {
+	switch target := target.(type) {
+	case statusError:
+		return e.Status == Status(target)
+	case effectError:
+		return e.Effect == Effect(target)
+	default:
+		return target == context.DeadlineExceeded && e.Status == StatusTimeout
+	}
+}
+
+// Unwrap returns the context's error when the context ended the call (joined with its cause where
+// that is another one, see [context.Cause]), [ErrClosed] or [ErrLibraryVersion]; else nil.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Timeout reports whether the call ended because its time was up: that of the client
+// ([WithTimeout]) or the deadline of its context. With Temporary it makes *Error a [net.Error].
+func (e *Error) Timeout() bool {
+	return e.Status == StatusTimeout || errors.Is(e.cause, context.DeadlineExceeded)
+}
+
+// Temporary is what Timeout is. [net.Error] asks for it; programs should look at the status.
+func (e *Error) Temporary() bool { return e.Timeout() }
+
+// statusError is an error variable that stands for a status.
+type statusError Status
+
+func (s statusError) Error() string { return "greenapi: " + Status(s).Message() }
+
+// effectError is an error variable that stands for an effect.
+type effectError Effect
+
+func (e effectError) Error() string { return "greenapi: effect: " + Effect(e).String() }
+
+// What a failed call has in common with others: for [errors.Is].
+var (
+	// ErrNotDeleted: nothing was deleted by this call (statuses 10 to 29).
+	ErrNotDeleted error = effectError(EffectNotDeleted)
+	// ErrOutcomeUnknown: it may or may not have been deleted (statuses from 30). Calling again
+	// with the same id is safe and tells.
+	ErrOutcomeUnknown error = effectError(EffectUnknown)
+)
+
+// One for each [Status] that is a failure, where it is explained: for [errors.Is].
+var (
+	ErrNotFound          error = statusError(StatusNotFound)
+	ErrUnauthorized      error = statusError(StatusUnauthorized)
+	ErrForbidden         error = statusError(StatusForbidden)
+	ErrRateLimited       error = statusError(StatusRateLimited)
+	ErrRejected          error = statusError(StatusRejected)
+	ErrSessionActive     error = statusError(StatusSessionActive)
+	ErrSessionUnknown    error = statusError(StatusSessionUnknown)
+	ErrInvalidArgument   error = statusError(StatusInvalidArgument)
+	ErrConnectFailed     error = statusError(StatusConnectFailed)
+	ErrTLSFailed         error = statusError(StatusTLSFailed)
+	ErrCancelled         error = statusError(StatusCancelled)
+	ErrOutOfResources    error = statusError(StatusOutOfResources)
+	ErrTimeout           error = statusError(StatusTimeout)
+	ErrConnectionLost    error = statusError(StatusConnectionLost)
+	ErrServerError       error = statusError(StatusServerError)
+	ErrBadResponse       error = statusError(StatusBadResponse)
+	ErrCancelledInFlight error = statusError(StatusCancelledInFlight)
+	ErrInternal          error = statusError(StatusInternal)
+)
+
+// Errors of the package itself, which come with [StatusInvalidArgument]: for [errors.Is].
+var (
+	// ErrClosed: the client was used after Close.
+	ErrClosed = errors.New("greenapi: the client is closed")
+	// ErrLibraryVersion: the libgreenapi that was loaded is of another release series than this
+	// package.
+	ErrLibraryVersion = errors.New("greenapi: libgreenapi is of another release series than the Go package")
+)
+
+// Result is how one deletion ended, successfully or not.
+type Result struct {
+	// ID is the instance.
+	ID int64
+	// Status is what happened.
+	Status Status
+	// Effect is what that means for the instance.
+	Effect Effect
+	// Code is the API's own code when its answer had one, else the HTTP status, else 0: 200
+	// after a deletion.
+	Code int
+	// HTTPStatus is the HTTP status of the last answer; 0 when there was none.
+	HTTPStatus int
+	// Attempts counts the deletion requests that may have been sent, retries included.
+	Attempts int
+	// Message says what happened and, after a failure, what to do.
+	Message string
+
+	// cause is Error's.
+	cause error
+}
+
+// Err returns nil when the instance is gone ([EffectDeleted]) and the *[Error] otherwise.
+func (r Result) Err() error {
+	if r.Effect == EffectDeleted {
+		return nil
+	}
+	e := Error(r)
+	return &e
+}
+
+// refused is the result of a call that does not reach the library.
+func refused(id int64, status Status, message string, cause error) Result {
+	return Result{ID: id, Status: status, Effect: status.Effect(), Message: message, cause: cause}
+}
+
+// interrupted is r with the context's errors as its cause, where it was the context that ended
+// the call: only cancellation leads to these statuses.
+func (r Result) interrupted(ctx context.Context) Result {
+	if r.Status == StatusCancelled || r.Status == StatusCancelledInFlight {
+		r.cause = ctx.Err()
+		if cause := context.Cause(ctx); cause != r.cause {
+			r.cause = errors.Join(r.cause, cause)
+		}
+	}
+	return r
+}

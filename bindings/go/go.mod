@@ -1,0 +1,3 @@
+module github.com/greenapi/greenapi/bindings/go
+
+go 1.23

@@ -1,0 +1,135 @@
+//go:build cgo && unix
+
+package greenapi
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Option changes how a [Client] works. An option that makes no sense is reported by [NewClient],
+// with [StatusInvalidArgument] and a message that names it.
+type Option func(*options)
+
+// options is what the options ask for, in the units of the C interface; nil is its default.
+type options struct {
+	timeoutMS         *uint32
+	connectTimeoutMS  *uint32
+	maxRetries        *uint32
+	maxInFlight       *uint32
+	requestsPerSecond *float64
+	session           *Session
+	allowHTTP         bool
+	caFile            *string
+	proxy             *string
+	userAgent         *string
+
+	// err is the first value that the C interface has no room for.
+	err error
+}
+
+func (o *options) refuse(format string, args ...any) {
+	if o.err == nil {
+		o.err = refused(0, StatusInvalidArgument, fmt.Sprintf(format, args...), nil).Err()
+	}
+}
+
+// WithTimeout sets the time for a whole deletion, retries included, counted from the moment its
+// first request is started. The default is 30 seconds. It is rounded up to whole milliseconds, of
+// which there must be at least one and at most 2³²−1, about 49 days. A context ends a call earlier.
+func WithTimeout(timeout time.Duration) Option {
+	return func(o *options) { o.timeoutMS = o.milliseconds("WithTimeout", timeout) }
+}
+
+// WithConnectTimeout sets the time to connect, the TLS handshake included. The default is 10
+// seconds; for its range see [WithTimeout].
+func WithConnectTimeout(timeout time.Duration) Option {
+	return func(o *options) { o.connectTimeoutMS = o.milliseconds("WithConnectTimeout", timeout) }
+}
+
+// WithMaxRetries sets how many more attempts follow a failed one, where the failure is one that
+// may pass. The default is 3; 0 is one attempt only.
+func WithMaxRetries(retries int) Option {
+	return func(o *options) { o.maxRetries = o.count("WithMaxRetries", retries) }
+}
+
+// WithMaxInFlight sets how many requests of this client are under way at once; further ones wait
+// their turn. The default is 64, the least 1.
+func WithMaxInFlight(requests int) Option {
+	return func(o *options) { o.maxInFlight = o.count("WithMaxInFlight", requests) }
+}
+
+// WithRequestsPerSecond sets the pace at which this client starts requests. The default is 0: no
+// limit.
+func WithRequestsPerSecond(rate float64) Option {
+	return func(o *options) { o.requestsPerSecond = &rate }
+}
+
+// Session is what to do about a device that is still logged in to an instance: see [WithSession].
+type Session uint32
+
+const (
+	// SessionIgnore deletes without asking. An active session then stays on somebody's phone.
+	// The default, because it is exactly the documented call.
+	SessionIgnore Session = 0
+	// SessionRequireLoggedOut deletes only an instance whose state is notAuthorized, and ends in
+	// [StatusSessionActive] otherwise.
+	SessionRequireLoggedOut Session = 1
+	// SessionLogOut logs the device out where it must, and deletes once that is confirmed. When
+	// it is not, nothing is deleted: [StatusSessionActive].
+	SessionLogOut Session = 2
+)
+
+// WithSession sets what to do about a device that is still logged in. The default is
+// [SessionIgnore].
+func WithSession(session Session) Option {
+	return func(o *options) { o.session = &session }
+}
+
+// WithAllowHTTP permits URLs that begin with http:// for any host; without it they are for
+// loopback only. The partner token then travels in clear.
+func WithAllowHTTP() Option {
+	return func(o *options) { o.allowHTTP = true }
+}
+
+// WithCAFile sets a file of PEM certificates to trust instead of the system's.
+func WithCAFile(path string) Option {
+	return func(o *options) { o.caFile = &path }
+}
+
+// WithProxy sets the proxy: an http, https or socks5 URL, with user and password in it where the
+// proxy asks for them. An empty one means no proxy. The default is what the environment says
+// (HTTPS_PROXY, NO_PROXY).
+func WithProxy(url string) Option {
+	return func(o *options) { o.proxy = &url }
+}
+
+// WithUserAgent puts a product name, such as "my-tool/1.2", before the library's own in the
+// User-Agent header.
+func WithUserAgent(userAgent string) Option {
+	return func(o *options) { o.userAgent = &userAgent }
+}
+
+// milliseconds rounds up, so that no wish for a short time turns into none at all.
+func (o *options) milliseconds(option string, d time.Duration) *uint32 {
+	ms := d / time.Millisecond
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	if d < 0 || ms > math.MaxUint32 {
+		o.refuse("%s: %v is out of range: give 1ms to %v.", option, d, math.MaxUint32*time.Millisecond)
+		return nil
+	}
+	value := uint32(ms)
+	return &value
+}
+
+func (o *options) count(option string, n int) *uint32 {
+	if n < 0 || uint64(n) > math.MaxUint32 {
+		o.refuse("%s: %d is out of range: give at most %d, and nothing negative.", option, n, uint32(math.MaxUint32))
+		return nil
+	}
+	value := uint32(n)
+	return &value
+}

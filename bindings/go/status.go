@@ -1,0 +1,98 @@
+//go:build cgo && unix
+
+package greenapi
+
+// Status is what happened to a call. The values never change; a newer library may add some.
+type Status int32
+
+// The instance is gone ([EffectDeleted]).
+const (
+	// StatusOK: the API confirmed the deletion.
+	StatusOK Status = 0
+	// StatusGone: the answer to an earlier attempt of the same call was lost or was a server
+	// error, and a retry was told that there is no such instance: it is gone, most likely by
+	// this call.
+	StatusGone Status = 1
+)
+
+// Nothing was deleted by this call ([EffectNotDeleted]).
+const (
+	// StatusNotFound: the API knows no such instance, or it had been deleted before.
+	StatusNotFound Status = 10
+	// StatusUnauthorized: the partner token is wrong.
+	StatusUnauthorized Status = 11
+	// StatusForbidden: the token has no right to this instance.
+	StatusForbidden Status = 12
+	// StatusRateLimited: too many requests, and the retries are used up.
+	StatusRateLimited Status = 13
+	// StatusRejected: the API, or whatever answers at the URL, refused for another reason.
+	StatusRejected Status = 14
+	// StatusSessionActive: the policy given by [WithSession] forbade the deletion.
+	StatusSessionActive Status = 15
+	// StatusSessionUnknown: the policy given by [WithSession] could not be checked, so no
+	// deletion was sent.
+	StatusSessionUnknown Status = 16
+	// StatusInvalidArgument: refused before anything was sent; Error.Message names the argument.
+	StatusInvalidArgument Status = 20
+	// StatusConnectFailed: no connection could be made, so no request was sent.
+	StatusConnectFailed Status = 21
+	// StatusTLSFailed: the certificate or the handshake was bad, so no request was sent.
+	StatusTLSFailed Status = 22
+	// StatusCancelled: cancelled before the request was sent.
+	StatusCancelled Status = 23
+	// StatusOutOfResources: memory, threads or descriptors ran out before the request was sent.
+	StatusOutOfResources Status = 24
+)
+
+// The instance may or may not have been deleted ([EffectUnknown]). Calling again with the same id
+// is safe and tells.
+const (
+	// StatusTimeout: no answer in time, after the request may have been sent.
+	StatusTimeout Status = 30
+	// StatusConnectionLost: the connection broke after the request may have been sent, and the
+	// retries are used up.
+	StatusConnectionLost Status = 31
+	// StatusServerError: the server failed, and the retries are used up.
+	StatusServerError Status = 32
+	// StatusBadResponse: what came back is not an answer of this API.
+	StatusBadResponse Status = 33
+	// StatusCancelledInFlight: cancelled after the request may have been sent.
+	StatusCancelledInFlight Status = 34
+	// StatusInternal: a defect in the library itself.
+	StatusInternal Status = 40
+)
+
+// String returns the name of the status in the C interface, such as "GREENAPI_STATUS_NOT_FOUND".
+func (s Status) String() string { return statusName(s) }
+
+// Message returns what the status means, as one plain sentence. [Result] and [Error] have a more
+// telling one for what happened to their call.
+func (s Status) Message() string { return statusMessage(s) }
+
+// Effect returns what a call that ended in this status did.
+func (s Status) Effect() Effect { return statusEffect(s) }
+
+// Effect is what a call did to the instance.
+type Effect int32
+
+const (
+	// EffectDeleted: the instance is gone.
+	EffectDeleted Effect = 0
+	// EffectNotDeleted: this call deleted nothing.
+	EffectNotDeleted Effect = 1
+	// EffectUnknown: the instance may or may not have been deleted. Calling again with the same
+	// id is safe and tells.
+	EffectUnknown Effect = 2
+)
+
+// String returns "deleted", "not deleted" or "unknown".
+func (e Effect) String() string {
+	switch e {
+	case EffectDeleted:
+		return "deleted"
+	case EffectNotDeleted:
+		return "not deleted"
+	default:
+		return "unknown"
+	}
+}

@@ -1,0 +1,335 @@
+"""``include/greenapi.h`` as ctypes sees it, and the search for the library behind it.
+
+The one module that touches ctypes. Everything in the upper half mirrors one declaration of the
+header, in the header's order, and ``tests/test_abi.py`` compares each with the header itself.
+The lower half keeps ctypes from spreading: the rest of the package passes and gets plain
+integers, bytes and tuples.
+"""
+
+import ctypes
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from ctypes import (
+    POINTER,
+    Structure,
+    c_bool,
+    c_char,
+    c_char_p,
+    c_double,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Callable, ClassVar, Optional
+
+from ._version import __version__
+
+# --- enums ---
+
+
+class Status(IntEnum):
+    """What happened to a deletion. The values are stable for ever.
+
+    The tens tell the effect: 0–9 the instance is gone, 10–29 nothing was deleted by this call,
+    30–49 it may or may not have been deleted. A number that this version has no name for is
+    still a ``Status``, named ``STATUS_<number>``.
+    """
+
+    OK = 0
+    GONE = 1
+    NOT_FOUND = 10
+    UNAUTHORIZED = 11
+    FORBIDDEN = 12
+    RATE_LIMITED = 13
+    REJECTED = 14
+    SESSION_ACTIVE = 15
+    SESSION_UNKNOWN = 16
+    INVALID_ARGUMENT = 20
+    CONNECT_FAILED = 21
+    TLS_FAILED = 22
+    CANCELLED = 23
+    OUT_OF_RESOURCES = 24
+    TIMEOUT = 30
+    CONNECTION_LOST = 31
+    SERVER_ERROR = 32
+    BAD_RESPONSE = 33
+    CANCELLED_IN_FLIGHT = 34
+    INTERNAL = 40
+
+    @classmethod
+    def _missing_(cls, value: object) -> Optional["Status"]:
+        if not isinstance(value, int):
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = f"STATUS_{value}"
+        member._value_ = value
+        return member
+
+
+class Effect(IntEnum):
+    """What a status says about the instance."""
+
+    DELETED = 0
+    """The instance is gone."""
+    NOT_DELETED = 1
+    """Nothing was deleted by this call."""
+    UNKNOWN = 2
+    """It may or may not have been deleted; calling again with the same id is safe and tells."""
+
+
+class Session(IntEnum):
+    """The values of ``greenapi_options.session``."""
+
+    IGNORE = 0
+    REQUIRE_LOGGED_OUT = 1
+    LOG_OUT = 2
+
+
+FLAG_ALLOW_HTTP = 1
+
+# --- structs ---
+
+
+class ResultStruct(Structure):
+    """``greenapi_result``."""
+
+    _fields_: ClassVar = [
+        ("tag", c_uint64),
+        ("id", c_int64),
+        ("status", c_int32),
+        ("code", c_int32),
+        ("http_status", c_int32),
+        ("attempts", c_uint32),
+        ("message", c_char * 224),
+    ]
+
+
+class OptionsStruct(Structure):
+    """``greenapi_options``."""
+
+    _fields_: ClassVar = [
+        ("size", c_size_t),
+        ("timeout_ms", c_uint32),
+        ("connect_timeout_ms", c_uint32),
+        ("max_retries", c_uint32),
+        ("max_in_flight", c_uint32),
+        ("requests_per_second", c_double),
+        ("session", c_uint32),
+        ("flags", c_uint32),
+        ("ca_file", c_char_p),
+        ("proxy", c_char_p),
+        ("user_agent", c_char_p),
+    ]
+
+
+ProgressFunction = ctypes.CFUNCTYPE(c_bool, c_size_t, c_size_t, POINTER(ResultStruct), c_void_p)
+
+# --- the library ---
+
+
+def _candidates() -> Iterator[tuple[str, str]]:
+    """Where the library may be, in order: a description and what the loader is given."""
+    if sys.platform == "win32":
+        names = ["greenapi.dll"]
+    elif sys.platform == "darwin":
+        names = ["libgreenapi.dylib"]
+    else:
+        names = ["libgreenapi.so", "libgreenapi.so.0"]
+    inside = Path(__file__).with_name(names[0])
+    # A file that is there and cannot be loaded must be reported, not passed over, so the
+    # search goes on only when there is none.
+    if inside.exists():
+        yield "inside the package", str(inside)
+        return
+    chosen = os.environ.get("GREENAPI_LIBRARY")
+    if chosen:
+        yield "named by GREENAPI_LIBRARY", chosen
+        return
+    for name in reversed(names):
+        yield "by the system's loader", name
+
+
+def _load() -> ctypes.CDLL:
+    failures = []
+    for where, path in _candidates():
+        try:
+            library = ctypes.CDLL(path)
+        except OSError as error:
+            failures.append(f"{where}: {path} ({error})")
+            continue
+        _check_version(library, path)
+        return library
+    looked = "; ".join(failures)
+    inside = Path(__file__).parent
+    raise ImportError(
+        f"greenapi's shared library was not found. Looked inside the package: {inside}; in the "
+        f"variable GREENAPI_LIBRARY: {os.environ.get('GREENAPI_LIBRARY') or 'not set'}; "
+        f"and tried {looked}. Install greenapi from a wheel, or set GREENAPI_LIBRARY to the "
+        "path of the library."
+    )
+
+
+def _check_version(library: ctypes.CDLL, path: str) -> None:
+    try:
+        version_of = library.greenapi_version
+    except AttributeError:
+        raise ImportError(f"{path} is not greenapi's library: it has no greenapi_version") from None
+    version_of.restype = c_char_p
+    version_of.argtypes = []
+    found = version_of().decode()
+    if found != __version__:
+        raise ImportError(
+            f"the Python package greenapi is version {__version__} but its library {path} is "
+            f"version {found}: install the same version of both"
+        )
+
+
+_library = _load()
+
+PROTOTYPES: dict[str, Any] = {}
+"""Every function of the header by its name, with ``restype`` and ``argtypes`` set."""
+
+
+def _declare(name: str, restype: Any, *argtypes: Any) -> Any:
+    function = getattr(_library, name)
+    function.restype = restype
+    function.argtypes = list(argtypes)
+    PROTOTYPES[name] = function
+    return function
+
+
+# --- functions ---
+
+_status_name: Callable[[int], bytes] = _declare("greenapi_status_name", c_char_p, c_int32)
+_status_message: Callable[[int], bytes] = _declare("greenapi_status_message", c_char_p, c_int32)
+_status_effect: Callable[[int], int] = _declare("greenapi_status_effect", c_int32, c_int32)
+_version: Callable[[], bytes] = _declare("greenapi_version", c_char_p)
+
+_declare("greenapi_delete_instance", c_int32, c_char_p, c_char_p, c_int64, POINTER(c_int))
+
+_options_init: Callable[[Any, int], None] = _declare(
+    "greenapi_options_init", None, POINTER(OptionsStruct), c_size_t
+)
+_client_new: Callable[..., int] = _declare(
+    "greenapi_client_new",
+    c_int32,
+    c_char_p,
+    c_char_p,
+    POINTER(OptionsStruct),
+    POINTER(c_void_p),
+    POINTER(ResultStruct),
+)
+client_free: Callable[[int], None] = _declare("greenapi_client_free", None, c_void_p)
+_declare("greenapi_client_delete_instance", c_int32, c_void_p, c_int64, POINTER(ResultStruct))
+_declare(
+    "greenapi_client_delete_instances",
+    c_int32,
+    c_void_p,
+    POINTER(c_int64),
+    c_size_t,
+    POINTER(ResultStruct),
+    ProgressFunction,
+    c_void_p,
+)
+
+_queue_new: Callable[[Any], int] = _declare("greenapi_queue_new", c_int32, POINTER(c_void_p))
+queue_free: Callable[[int], None] = _declare("greenapi_queue_free", None, c_void_p)
+queue_fd: Callable[[int], int] = _declare("greenapi_queue_fd", c_int, c_void_p)
+queue_submit: Callable[[int, int, int, int], int] = _declare(
+    "greenapi_queue_submit", c_int32, c_void_p, c_void_p, c_int64, c_uint64
+)
+queue_cancel: Callable[[int, int], int] = _declare(
+    "greenapi_queue_cancel", c_size_t, c_void_p, c_uint64
+)
+_queue_take: Callable[[int, Any, int, int], int] = _declare(
+    "greenapi_queue_take", c_size_t, c_void_p, POINTER(ResultStruct), c_size_t, c_int
+)
+
+# --- plain Python over the above ---
+
+Row = tuple[int, int, int, int, int, int, bytes]
+"""A result: tag, id, status, code, HTTP status, attempts, and the message padded with NULs."""
+
+_ROW = struct.Struct("@QqiiiI224s")
+
+
+def library_version() -> str:
+    """The version of the loaded library."""
+    return _version().decode()
+
+
+def status_name(status: int) -> str:
+    """The C name of a status; never empty, for any 32-bit number."""
+    return _status_name(status).decode()
+
+
+def status_message(status: int) -> str:
+    """One plain sentence about a status, for any 32-bit number."""
+    return _status_message(status).decode()
+
+
+def status_effect(status: int) -> Effect:
+    """What a status says about the instance, for any 32-bit number."""
+    return Effect(_status_effect(status))
+
+
+def default_options() -> dict[str, Any]:
+    """The fields of ``greenapi_options`` as ``greenapi_options_init`` sets them."""
+    options = OptionsStruct()
+    _options_init(options, ctypes.sizeof(options))
+    return {field[0]: getattr(options, field[0]) for field in OptionsStruct._fields_}
+
+
+def client_new(url: bytes, token: bytes, fields: dict[str, Any]) -> tuple[int, Row]:
+    """Makes a client with these fields of ``greenapi_options`` over the defaults.
+
+    Returns its pointer and the outcome, whose status is 0 exactly when the pointer is not.
+    """
+    options = OptionsStruct()
+    _options_init(options, ctypes.sizeof(options))
+    for name, value in fields.items():
+        setattr(options, name, value)
+    pointer = c_void_p()
+    error = bytearray(_ROW.size)
+    outcome = ResultStruct.from_buffer(error)
+    try:
+        outcome.status = _client_new(url, token, options, pointer, outcome)
+    finally:
+        # Reporters of errors show the variables of a traceback's frames.
+        del token, fields, options
+    return pointer.value or 0, _ROW.unpack(error)
+
+
+def queue_new() -> tuple[int, int]:
+    """Makes a queue; returns its pointer and a status, which is 0 exactly when it is not."""
+    pointer = c_void_p()
+    status = _queue_new(pointer)
+    return pointer.value or 0, status
+
+
+class Results:
+    """Room for a batch of results, used again for every batch.
+
+    Reading them with ``struct`` instead of field by field is what keeps a deletion cheap.
+    """
+
+    __slots__ = ("_array", "_capacity", "_view")
+
+    def __init__(self, capacity: int) -> None:
+        room = bytearray(_ROW.size * capacity)
+        self._capacity = capacity
+        self._array = (ResultStruct * capacity).from_buffer(room)
+        self._view = memoryview(room)
+
+    def take(self, queue: int) -> Iterator[Row]:
+        """The results that wait in a queue, up to the capacity; valid until the next call."""
+        count = _queue_take(queue, self._array, self._capacity, 0)
+        return _ROW.iter_unpack(self._view[: count * _ROW.size])

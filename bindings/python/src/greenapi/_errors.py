@@ -1,0 +1,244 @@
+"""What a deletion reports: a `Result`, or an `Error` that carries one."""
+
+from typing import Any, NamedTuple
+
+from . import _abi
+from ._abi import Effect, Status
+
+_effects: dict[int, Effect] = {}
+"""Effects asked for before: the rule is the library's, the answer never changes."""
+
+
+class Result(NamedTuple):
+    """What became of one deletion. Immutable; may be pickled, compared and kept."""
+
+    id_instance: int
+    """The instance; 0 when the result is not about one (an unusable option, say)."""
+    status: Status
+    """What happened."""
+    code: int
+    """The API's own ``code`` when its answer has one, else the HTTP status, else 0."""
+    http_status: int
+    """The HTTP status of the last answer; 0 when there was none."""
+    attempts: int
+    """Deletion requests that may have been sent, retries included; 0 when none was."""
+    message: str
+    """One or two sentences: what happened and what to do. Never contains the token."""
+
+    @property
+    def effect(self) -> Effect:
+        """Whether the instance is gone, was not deleted by this call, or that is unknown."""
+        status = self.status
+        try:
+            return _effects[status]
+        except KeyError:
+            return _effects.setdefault(int(status), _abi.status_effect(status))
+
+    @property
+    def ok(self) -> bool:
+        """Whether the instance is gone."""
+        return self.effect is Effect.DELETED
+
+    def raise_for_status(self) -> "Result":
+        """Returns the result itself when the instance is gone.
+
+        Raises:
+            Error: the subclass for the status, otherwise.
+        """
+        if self.effect is Effect.DELETED:
+            return self
+        raise error_class(self.status)(self)
+
+
+class Error(Exception):
+    """A deletion that cannot be called done; the base of every error of this package.
+
+    Catch `OutcomeUnknown` to know that the instance may nevertheless be gone. Errors may be
+    pickled, so they cross ``multiprocessing`` and Celery with all their attributes.
+    """
+
+    def __init__(self, result: Result) -> None:
+        # Celery's JSON backend rebuilds an error from its arguments after a tuple has become a
+        # list and an enum a number.
+        rebuilt = Result._make(result)
+        self.result = rebuilt._replace(status=Status(rebuilt.status))
+        super().__init__(self.result)
+
+    def __str__(self) -> str:
+        return self.result.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result,)
+
+    @property
+    def id_instance(self) -> int:
+        """The instance; 0 when the error is not about one."""
+        return self.result.id_instance
+
+    @property
+    def status(self) -> Status:
+        """What happened."""
+        return self.result.status
+
+    @property
+    def effect(self) -> Effect:
+        """`Effect.NOT_DELETED` or `Effect.UNKNOWN`."""
+        return self.result.effect
+
+    @property
+    def code(self) -> int:
+        """The API's own ``code`` when its answer has one, else the HTTP status, else 0."""
+        return self.result.code
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of the last answer; 0 when there was none."""
+        return self.result.http_status
+
+    @property
+    def attempts(self) -> int:
+        """Deletion requests that may have been sent; 0 when none was."""
+        return self.result.attempts
+
+    @property
+    def message(self) -> str:
+        """What happened and what to do. Never contains the token."""
+        return self.result.message
+
+
+class NotFound(Error):
+    """The API says that there is no such instance: it never existed, or was deleted before."""
+
+
+class Unauthorized(Error):
+    """The API refused the partner token."""
+
+
+class Forbidden(Error):
+    """The API says that the token may not do this (HTTP 403)."""
+
+
+class RateLimited(Error):
+    """The API said that there were too many requests (429) until the retries were used up."""
+
+
+class Rejected(Error):
+    """The API, or a server in front of it, refused in another way; nothing was deleted."""
+
+
+class SessionActive(Error):
+    """The ``session`` policy forbade it: the instance is, or may be, still logged in."""
+
+
+class SessionUnknown(Error):
+    """The ``session`` policy could not be checked, so no deletion was sent."""
+
+
+class InvalidArgument(Error, ValueError):
+    """A value was refused before anything was sent; the message names it."""
+
+
+class ConnectFailed(Error, ConnectionError):
+    """No connection came about (DNS, refused, unreachable, timeout): no request was sent."""
+
+
+class TLSFailed(Error):
+    """The certificate or the handshake failed: no request was sent."""
+
+
+class Cancelled(Error):
+    """Cancelled before the request was sent."""
+
+
+class OutOfResources(Error):
+    """Memory, threads or descriptors ran out before the request was sent."""
+
+
+class OutcomeUnknown(Error):
+    """The instance may or may not have been deleted.
+
+    Calling again with the same id is safe and tells: `NotFound` then means that it is gone.
+    """
+
+
+class Timeout(OutcomeUnknown, TimeoutError):
+    """No answer came in time, after the request may have been sent."""
+
+
+class ConnectionLost(OutcomeUnknown, ConnectionError):
+    """The connection broke after the request may have been sent; the retries are used up."""
+
+
+class ServerError(OutcomeUnknown):
+    """The server answered 5xx or 499 until the retries were used up."""
+
+
+class BadResponse(OutcomeUnknown):
+    """A success status whose body is not an answer of this API."""
+
+
+class CancelledInFlight(OutcomeUnknown):
+    """Cancelled after the request may have been sent."""
+
+
+class InternalError(OutcomeUnknown):
+    """A defect in the library itself: please report it."""
+
+
+_CLASSES: dict[Status, type[Error]] = {
+    Status.NOT_FOUND: NotFound,
+    Status.UNAUTHORIZED: Unauthorized,
+    Status.FORBIDDEN: Forbidden,
+    Status.RATE_LIMITED: RateLimited,
+    Status.REJECTED: Rejected,
+    Status.SESSION_ACTIVE: SessionActive,
+    Status.SESSION_UNKNOWN: SessionUnknown,
+    Status.INVALID_ARGUMENT: InvalidArgument,
+    Status.CONNECT_FAILED: ConnectFailed,
+    Status.TLS_FAILED: TLSFailed,
+    Status.CANCELLED: Cancelled,
+    Status.OUT_OF_RESOURCES: OutOfResources,
+    Status.TIMEOUT: Timeout,
+    Status.CONNECTION_LOST: ConnectionLost,
+    Status.SERVER_ERROR: ServerError,
+    Status.BAD_RESPONSE: BadResponse,
+    Status.CANCELLED_IN_FLIGHT: CancelledInFlight,
+    Status.INTERNAL: InternalError,
+}
+
+
+def error_class(status: Status) -> type[Error]:
+    """The error for a status; for one without a class of its own, by its effect."""
+    known = _CLASSES.get(status)
+    if known is not None:
+        return known
+    return OutcomeUnknown if _abi.status_effect(status) is Effect.UNKNOWN else Error
+
+
+def invalid_argument(message: str, id_instance: int = 0) -> InvalidArgument:
+    """The error for a value that cannot even be passed to the library."""
+    return InvalidArgument(Result(id_instance, Status.INVALID_ARGUMENT, 0, 0, 0, message))
+
+
+def refused(id_instance: int, status: int) -> Result:
+    """The result of a submission that the queue did not accept: it has a status only."""
+    if status == Status.INVALID_ARGUMENT:
+        # The queue and the client are sound, so it can only be the id.
+        message = f"id_instance is {id_instance}: it must be between 1 and 9999999999"
+    else:
+        message = _abi.status_message(status)
+    return Result(id_instance, Status(status), 0, 0, 0, message)
+
+
+_statuses: dict[int, Status] = {int(status): status for status in Status}
+
+
+def result_of(row: _abi.Row) -> Result:
+    """The library's result in Python's types."""
+    _, id_instance, number, code, http_status, attempts, message = row
+    # A dict is several times faster than the enum's own call.
+    status = _statuses.get(number)
+    if status is None:
+        status = Status(number)
+    text = message[: message.index(0)].decode()
+    return Result(id_instance, status, code, http_status, attempts, text)

@@ -1,0 +1,72 @@
+"""The ownership of C objects: close, ``with`` and the finalizer, once for all of them."""
+
+from types import TracebackType
+from typing import Callable, NoReturn, Optional, TypeVar
+
+_Self = TypeVar("_Self", bound="Handle")
+
+
+class Owned:
+    """One C object, freed when the last user of this lets go of it.
+
+    A thread that calls into the library keeps a reference for the time of the call. So closing
+    in one thread while another calls needs no lock, and there is no lock that a fork could
+    leave held for ever.
+    """
+
+    __slots__ = ("_free", "pointer")
+
+    def __init__(self, pointer: int, free: Callable[[int], None]) -> None:
+        self.pointer = pointer
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free(self.pointer)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a C object cannot be copied or pickled")
+
+
+class Handle:
+    """Base of the classes that own a C object."""
+
+    _owned: Optional[Owned] = None
+
+    def close(self) -> None:
+        """Gives the C object back; closing twice is fine. Callable from any thread."""
+        self._owned = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._owned is None
+
+    def __enter__(self: _Self) -> _Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<{type(self).__module__}.{type(self).__qualname__} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        # A copied pointer would be freed twice, and means nothing in another process.
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: make one in each process "
+            "(one that exists before a fork works in the child as it is)"
+        )
+
+    def _open(self) -> Owned:
+        """The C object, for the time of a call."""
+        owned = self._owned
+        if owned is None:
+            raise RuntimeError(f"this {type(self).__name__} is closed: make a new one")
+        return owned

@@ -1,0 +1,355 @@
+"""The command, through pipes and through a terminal."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+import greenapi
+from programs import PATIENCE
+from standin import Standin
+
+COMMAND = [sys.executable, "-m", "greenapi"]
+# Parts from the terminal that the tests themselves may run on.
+DETACHED: dict[str, Any] = {"start_new_session": True}
+
+
+def greenapi_command(
+    standin: Standin, *arguments: str, stdin: str = "", **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=standin.environment(**environment),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        **DETACHED,
+    )
+
+
+def delete(
+    standin: Standin, *arguments: str, stdin: str = "", **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    return greenapi_command(standin, "delete", *arguments, stdin=stdin, **environment)
+
+
+def test_version(standin: Standin) -> None:
+    done = greenapi_command(standin, "--version")
+    assert (done.returncode, done.stdout) == (0, f"greenapi {greenapi.__version__}\n")
+
+
+def test_help_explains_the_exit_status(standin: Standin) -> None:
+    done = delete(standin, "--help")
+    assert done.returncode == 0
+    assert "Exit status:" in done.stdout
+    assert "130" in done.stdout
+    assert "--token" not in done.stdout
+
+
+# --- what comes out ---
+
+
+def test_lines(standin: Standin) -> None:
+    ids = standin.instances(3)
+    done = delete(standin, "--yes", *map(str, ids))
+    assert done.returncode == 0
+    assert sorted(done.stdout.splitlines()) == [f"{one} OK" for one in ids]
+    assert "3 gone, 0 not deleted, 0 unknown, 0 not started, of 3" in done.stderr
+    assert standin.deleted() == set(ids)
+
+
+def test_failures(standin: Standin) -> None:
+    ids = standin.instances(3)
+    standin.rule({"id": ids[0], "fault": {"body": '{"deleteInstanceAccount":false}'}})
+    done = delete(standin, "--yes", *map(str, ids))
+    assert done.returncode == 1
+    assert f"{ids[0]} REJECTED: " in done.stdout
+    assert f"not deleted: {ids[0]}\n" in done.stderr
+    assert standin.deleted() == set(ids[1:])
+    # Unknown weighs more than failed.
+    standin.rule({"id": ids[1], "fault": {"body": "<html>"}})
+    done = delete(standin, "--yes", *map(str, ids[:2]))
+    assert done.returncode == 3
+    assert f"unknown, run again: {ids[1]}\n" in done.stderr
+
+
+def test_json(standin: Standin) -> None:
+    ids = standin.instances(3)
+    standin.rule({"id": ids[0], "fault": {"body": "<html>"}})
+    standin.rule({"id": ids[1], "fault": {"status": 403}})
+    done = delete(standin, "--yes", "--json", *map(str, ids))
+    assert done.returncode == 3
+    *lines, summary = [json.loads(line) for line in done.stdout.splitlines()]
+    by_id = {line["id_instance"]: line for line in lines}
+    assert set(by_id) == set(ids)
+    assert {one: (line["status"], line["effect"]) for one, line in by_id.items()} == {
+        ids[0]: ("BAD_RESPONSE", "unknown"),
+        ids[1]: ("FORBIDDEN", "not_deleted"),
+        ids[2]: ("OK", "deleted"),
+    }
+    assert by_id[ids[1]]["code"] == by_id[ids[1]]["http_status"] == 403
+    assert by_id[ids[1]]["attempts"] == 1
+    assert by_id[ids[1]]["message"]
+    assert summary == {
+        "gone": 1,
+        "not_deleted": [ids[1]],
+        "unknown": [ids[0]],
+        "not_started": 0,
+        "interrupted": False,
+    }
+
+
+def test_running_again(standin: Standin) -> None:
+    ids = standin.instances(5)
+    arguments = ["--yes", *map(str, ids)]
+    assert delete(standin, *arguments).returncode == 0
+    again = delete(standin, *arguments)
+    assert again.returncode == 1
+    assert again.stdout.count("NOT_FOUND") == 5
+    assert delete(standin, *arguments, "--ignore-not-found").returncode == 0
+
+
+def test_options_are_passed_on(standin: Standin) -> None:
+    ids = standin.instances(2, "authorized")
+    done = delete(standin, "--yes", "--session", "require_logged_out", str(ids[0]))
+    assert done.returncode == 1
+    assert "SESSION_ACTIVE" in done.stdout
+    done = delete(
+        standin,
+        *("--yes", "--session", "log_out", "--ca-file", standin.ca_file, "--proxy", ""),
+        *("--url", standin.https_url, "--max-in-flight", "1", "--rate", "500", "--timeout", "20"),
+        str(ids[1]),
+    )
+    assert done.returncode == 0, done.stderr
+    assert standin.deleted() == {ids[1]}
+    standin.hold()
+    done = delete(standin, "--yes", "--timeout", "0.2", str(ids[0]))
+    assert done.returncode == 3
+    assert "TIMEOUT" in done.stdout
+
+
+# --- where the ids come from ---
+
+
+def test_ids_file(standin: Standin, tmp_path: Path) -> None:
+    ids = standin.instances(3)
+    path = tmp_path / "ids.txt"
+    path.write_bytes(f"\ufeff# old ones\r\n\r\n {ids[0]} \r\n{ids[1]}\n{ids[0]}".encode())
+    done = delete(standin, "--yes", "--ids-file", str(path), str(ids[2]))
+    assert done.returncode == 0, done.stderr
+    assert "1 ids given twice" in done.stderr
+    assert standin.deleted() == set(ids)
+
+
+def test_ids_on_standard_input(standin: Standin) -> None:
+    ids = standin.instances(3)
+    text = "".join(f"{one}\n" for one in ids)
+    assert delete(standin, "--yes", "--ids-file", "-", stdin=text).returncode == 0
+    assert standin.deleted() == set(ids)
+
+
+def test_bad_lines_are_reported_before_anything_is_sent(standin: Standin, tmp_path: Path) -> None:
+    [id_instance] = standin.instances(1)
+    path = tmp_path / "ids.txt"
+    path.write_text(f"{id_instance}\n\nabc\n0\n12345678901\n1.5\n-1\n１２\n1 2\n")
+    done = delete(standin, "--yes", "--ids-file", str(path))
+    assert done.returncode == 2
+    assert re.findall(r"ids\.txt:(\d+): ", done.stderr) == ["3", "4", "5", "6", "7", "8", "9"]
+    assert standin.stats()["connections"]["accepted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "no ids"),
+        (["x"], "'x' is not the id of an instance"),
+        (["--ids-file", "/nowhere/ids"], "cannot read /nowhere/ids"),
+        (["--ids-file", sys.executable], "is not a text file"),
+        (["1", "--url", "nonsense"], "url"),
+        (["1", "--timeout", "0"], "timeout"),
+        (["1", "--max-in-flight", "0"], "max_in_flight"),
+        (["1", "--rate", "nan"], "requests_per_second"),
+        (["1", "--ca-file", "/nowhere"], "/nowhere"),
+        (["1", "--session", "maybe"], "--session"),
+        (["1", "--token", "x"], "--token"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_usage_errors(standin: Standin, arguments: list[str], says: str) -> None:
+    done = delete(standin, "--yes", *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr.lower() or says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert standin.stats()["connections"]["accepted"] == 0
+
+
+# --- asking ---
+
+
+def test_no_terminal_to_ask(standin: Standin) -> None:
+    [id_instance] = standin.instances(1)
+    done = delete(standin, str(id_instance), stdin="y\n")
+    assert done.returncode == 2
+    assert "there is no terminal to ask before deleting: give --yes" in done.stderr
+    done = delete(standin, "--yes", str(id_instance), stdin="x\n", GREENAPI_TOKEN="")
+    assert done.returncode == 2
+    assert "there is no terminal to ask for the partner token" in done.stderr
+    assert standin.stats()["connections"]["accepted"] == 0
+
+
+class Terminal:
+    """The command on a terminal of its own."""
+
+    def __init__(self, standin: Standin, *arguments: str, **environment: str) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            # Programs draw nothing on a terminal that is no columns wide.
+            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+            full = standin.environment(TERM="xterm", **environment)
+            os.execve(sys.executable, [*COMMAND, "delete", *arguments], full)
+        self.text = ""
+
+    def read_until(self, wanted: Optional[str]) -> None:
+        """Reads until this is seen; ``None`` for the end."""
+        while wanted is None or wanted not in self.text:
+            try:
+                data = os.read(self._fd, 65536)
+            except OSError:
+                # Linux's way of saying that the other side is closed.
+                data = b""
+            if not data:
+                assert wanted is None, self.text
+                return
+            self.text += data.decode()
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def finish(self) -> int:
+        self.read_until(None)
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_terminal_asks(standin: Standin) -> None:
+    ids = standin.instances(2)
+    for answer, expected in (("n\n", 2), ("\n", 2), ("y\n", 0)):
+        terminal = Terminal(standin, *map(str, ids))
+        terminal.read_until("[y/N] ")
+        assert f"Delete 2 instances at {standin.url}?" in terminal.text
+        assert standin.deleted() == set()
+        terminal.type(answer)
+        assert terminal.finish() == expected, terminal.text
+    assert standin.deleted() == set(ids)
+
+
+def test_terminal_asks_for_the_token_without_showing_it(standin: Standin) -> None:
+    [id_instance] = standin.instances(1)
+    terminal = Terminal(standin, "--yes", str(id_instance), GREENAPI_TOKEN="")
+    terminal.read_until("Partner token: ")
+    terminal.type(f"{standin.token}\n")
+    assert terminal.finish() == 0, terminal.text
+    assert standin.token not in terminal.text
+    assert standin.deleted() == {id_instance}
+
+
+def test_ctrl_c_at_the_question(standin: Standin) -> None:
+    terminal = Terminal(standin, "1")
+    terminal.read_until("[y/N] ")
+    terminal.type("\x03")
+    assert terminal.finish() == 130
+    assert "Traceback" not in terminal.text
+
+
+def test_progress_bar(standin: Standin, tmp_path: Path) -> None:
+    ids = standin.instances(300)
+    standin.rule({"id": ids[7], "fault": {"status": 403}})
+    standin.rule({"id": ids[-1], "fault": {"hold": True}})
+    path = tmp_path / "ids.txt"
+    path.write_text("\n".join(map(str, ids)))
+    terminal = Terminal(standin, "--yes", "--ids-file", str(path))
+    standin.wait(received=300)
+    standin.release()
+    assert terminal.finish() == 1, terminal.text
+    text = terminal.text
+    assert "300/300" in text
+    assert "failed=1" in text
+    assert "instance/s" in text
+    # Time gone and time left.
+    assert re.search(r"\[\d\d:\d\d<\d\d:\d\d", text)
+    assert f"{ids[7]} FORBIDDEN: " in text
+    assert f"{ids[0]} OK" not in text
+
+
+def test_no_bar_without_tqdm(standin: Standin, tmp_path: Path) -> None:
+    (tmp_path / "tqdm.py").write_text("raise ImportError")
+    ids = standin.instances(3)
+    paths = f"{tmp_path}:{standin.environment()['PYTHONPATH']}"
+    terminal = Terminal(standin, "--yes", *map(str, ids), PYTHONPATH=paths)
+    assert terminal.finish() == 0, terminal.text
+    assert all(f"{one} OK\r\n" in terminal.text for one in ids)
+
+
+# --- leaving early ---
+
+
+def test_ctrl_c(standin: Standin) -> None:
+    ids = standin.instances(50)
+    standin.rule({"skip": 2, "fault": {"hold": True}})
+    arguments = ["delete", "--yes", "--json", "--max-in-flight", "4", *map(str, ids)]
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=standin.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        begun = process.stdout.readline() + process.stdout.readline()
+        standin.wait(held=4)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    *lines, summary = [json.loads(line) for line in (begun + out).splitlines()]
+    standin.release()
+    assert len(lines) == summary["gone"] == 2
+    assert summary["interrupted"]
+    # What may have been sent is named; what was not even begun is counted.
+    assert {row["id"] for row in standin.arrivals()} <= set(
+        summary["unknown"] + [line["id_instance"] for line in lines]
+    )
+    assert len(summary["unknown"]) + summary["not_started"] == 48
+    assert "interrupted: 2 gone" in err
+
+
+def test_reader_that_goes_away(standin: Standin) -> None:
+    ids = standin.instances(500)
+    with subprocess.Popen(
+        [*COMMAND, "delete", "--yes", "--max-in-flight", "2", "--rate", "200", *map(str, ids)],
+        env=standin.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().endswith("OK\n")
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(PATIENCE) == 141
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    assert len(standin.deleted()) < 500

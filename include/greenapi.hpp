@@ -1,0 +1,502 @@
+/// \file greenapi.hpp
+/// Delete instances of a GREEN-API partner account: the C++17 face of greenapi.h.
+///
+/// Header-only; link with the same library as a C program (`-lgreenapi`). It owns handles, turns
+/// statuses into exceptions and durations into milliseconds, and decides nothing by itself: what
+/// a status means, how retries work and which values are allowed stands in greenapi.h.
+///
+/// \code
+/// greenapi::options options;
+/// options.session = greenapi::session::log_out;   // never delete under a live session
+/// greenapi::client client("https://api.green-api.com", token, options);
+/// try {
+///     client.delete_instance(1101000001);
+/// } catch (const greenapi::error& problem) {
+///     if (problem.effect() == greenapi::effect::unknown)
+///         ;   // calling again with the same id is safe, and tells
+/// }
+/// \endcode
+///
+/// The token is never part of any message or exception.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "greenapi.h"
+
+namespace greenapi {
+
+/// What happened: `greenapi_status` as a scoped enumeration. The tens tell the effect. A newer
+/// library may give a number that has no name here.
+enum class status : std::int32_t {
+    /// The API said that the instance is deleted.
+    ok = GREENAPI_STATUS_OK,
+    /// A retry found it gone after an earlier attempt of this same call may have deleted it.
+    gone = GREENAPI_STATUS_GONE,
+    /// There is no such instance, or it had already been deleted.
+    not_found = GREENAPI_STATUS_NOT_FOUND,
+    /// The token is wrong.
+    unauthorized = GREENAPI_STATUS_UNAUTHORIZED,
+    /// The token has no right to this.
+    forbidden = GREENAPI_STATUS_FORBIDDEN,
+    /// Too many requests, and the retries are used up.
+    rate_limited = GREENAPI_STATUS_RATE_LIMITED,
+    /// Any other refusal.
+    rejected = GREENAPI_STATUS_REJECTED,
+    /// The session policy forbade it.
+    session_active = GREENAPI_STATUS_SESSION_ACTIVE,
+    /// The session policy could not be checked.
+    session_unknown = GREENAPI_STATUS_SESSION_UNKNOWN,
+    /// Refused before anything was sent.
+    invalid_argument = GREENAPI_STATUS_INVALID_ARGUMENT,
+    /// No connection: no request was sent.
+    connect_failed = GREENAPI_STATUS_CONNECT_FAILED,
+    /// No trustworthy connection: no request was sent.
+    tls_failed = GREENAPI_STATUS_TLS_FAILED,
+    /// Cancelled before the request was sent.
+    cancelled = GREENAPI_STATUS_CANCELLED,
+    /// Memory, threads or descriptors ran out before the request was sent.
+    out_of_resources = GREENAPI_STATUS_OUT_OF_RESOURCES,
+    /// No answer in time, after the request may have been sent.
+    timeout = GREENAPI_STATUS_TIMEOUT,
+    /// The connection broke after the request may have been sent.
+    connection_lost = GREENAPI_STATUS_CONNECTION_LOST,
+    /// The server failed, and the retries are used up.
+    server_error = GREENAPI_STATUS_SERVER_ERROR,
+    /// An answer that is not one of this API.
+    bad_response = GREENAPI_STATUS_BAD_RESPONSE,
+    /// Cancelled after the request may have been sent.
+    cancelled_in_flight = GREENAPI_STATUS_CANCELLED_IN_FLIGHT,
+    /// A defect in the library itself.
+    internal = GREENAPI_STATUS_INTERNAL,
+};
+
+/// What a status says about the instance.
+enum class effect {
+    /// It is gone.
+    deleted = GREENAPI_EFFECT_DELETED,
+    /// This call did not delete it.
+    not_deleted = GREENAPI_EFFECT_NOT_DELETED,
+    /// It may or may not have been deleted; calling again with the same id is safe and tells.
+    unknown = GREENAPI_EFFECT_UNKNOWN,
+};
+
+/// What to do about a session that is still open on somebody's phone: deleting an instance does
+/// not end it.
+enum class session : std::uint32_t {
+    /// Delete without looking.
+    ignore = GREENAPI_SESSION_IGNORE,
+    /// Delete only what is logged out already.
+    require_logged_out = GREENAPI_SESSION_REQUIRE_LOGGED_OUT,
+    /// Log out first, and delete once that is confirmed.
+    log_out = GREENAPI_SESSION_LOG_OUT,
+};
+
+/// The version of the library that is loaded, such as "0.1.0".
+[[nodiscard]] inline std::string_view version() noexcept { return greenapi_version(); }
+
+/// The C name of a status, such as "GREENAPI_STATUS_NOT_FOUND". Any number is harmless.
+[[nodiscard]] inline std::string_view status_name(status value) noexcept {
+    return greenapi_status_name(static_cast<std::int32_t>(value));
+}
+
+/// One plain sentence about a status. Any number is harmless.
+[[nodiscard]] inline std::string_view status_message(status value) noexcept {
+    return greenapi_status_message(static_cast<std::int32_t>(value));
+}
+
+/// What a status says about the instance. Any number is harmless.
+[[nodiscard]] inline effect status_effect(status value) noexcept {
+    return static_cast<effect>(greenapi_status_effect(static_cast<std::int32_t>(value)));
+}
+
+/// What became of one id. A plain value: copy it, keep it, hand it to another thread.
+class result {
+public:
+    /// Takes over what the C interface reported.
+    explicit result(const greenapi_result& raw) noexcept : raw_(raw) {}
+
+    /// The tag given to queue::submit; 0 for blocking calls.
+    [[nodiscard]] std::uint64_t tag() const noexcept { return raw_.tag; }
+    /// The instance.
+    [[nodiscard]] std::int64_t id() const noexcept { return raw_.id; }
+    /// What happened.
+    [[nodiscard]] greenapi::status status() const noexcept {
+        return static_cast<greenapi::status>(raw_.status);
+    }
+    /// What that says about the instance.
+    [[nodiscard]] greenapi::effect effect() const noexcept { return status_effect(status()); }
+    /// Whether the instance is gone: the same as `effect() == effect::deleted`.
+    [[nodiscard]] bool deleted() const noexcept { return effect() == greenapi::effect::deleted; }
+    /// The API's own code when its answer had one, else the HTTP status, else 0.
+    [[nodiscard]] std::int32_t code() const noexcept { return raw_.code; }
+    /// The HTTP status of the last answer; 0 when there was none.
+    [[nodiscard]] std::int32_t http_status() const noexcept { return raw_.http_status; }
+    /// Deletion requests that may have been sent, retries included.
+    [[nodiscard]] std::uint32_t attempts() const noexcept { return raw_.attempts; }
+    /// What happened and what to do, in UTF-8; valid as long as this object.
+    [[nodiscard]] std::string_view message() const noexcept { return raw_.message; }
+    /// The same as the C interface has it.
+    [[nodiscard]] const greenapi_result& raw() const noexcept { return raw_; }
+
+private:
+    greenapi_result raw_;
+};
+
+// Lets a vector of results be filled by the C interface without a second copy of it.
+static_assert(sizeof(result) == sizeof(greenapi_result) && std::is_standard_layout_v<result> &&
+              std::is_trivially_copyable_v<result>);
+
+/// A call that did not end with the instance gone, or whose arguments were refused. `what()` says
+/// what happened and what to do.
+class error : public std::runtime_error {
+public:
+    /// Carries a result.
+    explicit error(const greenapi::result& cause)
+        : std::runtime_error(std::string(cause.message())), result_(cause) {}
+
+    /// What happened.
+    [[nodiscard]] greenapi::status status() const noexcept { return result_.status(); }
+    /// What that says about the instance.
+    [[nodiscard]] greenapi::effect effect() const noexcept { return result_.effect(); }
+    /// The API's own code when its answer had one, else the HTTP status, else 0.
+    [[nodiscard]] std::int32_t code() const noexcept { return result_.code(); }
+    /// The HTTP status of the last answer; 0 when there was none, and always from the free
+    /// function greenapi::delete_instance, which is not told.
+    [[nodiscard]] std::int32_t http_status() const noexcept { return result_.http_status(); }
+    /// Deletion requests that may have been sent; always 0 from the free function
+    /// greenapi::delete_instance, which is not told.
+    [[nodiscard]] std::uint32_t attempts() const noexcept { return result_.attempts(); }
+    /// All of it, as a value.
+    [[nodiscard]] const greenapi::result& result() const noexcept { return result_; }
+
+private:
+    greenapi::result result_;
+};
+
+/// Not for programs: what the header needs inside.
+namespace detail {
+
+/// A result for what the C interface reports by a status alone.
+inline result make_result(greenapi_status status, std::string_view message, std::int64_t id = 0,
+                          std::int32_t code = 0) noexcept {
+    greenapi_result raw{};
+    raw.status = status;
+    raw.id = id;
+    raw.code = code;
+    // The array is zeroed, and its last byte stays so.
+    message.copy(raw.message, sizeof raw.message - 1);
+    return result(raw);
+}
+
+/// The same, with the status's own sentence.
+inline result make_result(greenapi_status status, std::int64_t id = 0,
+                          std::int32_t code = 0) noexcept {
+    return make_result(status, greenapi_status_message(static_cast<std::int32_t>(status)), id,
+                       code);
+}
+
+/// The text as C has it. C would cut it at a NUL byte in silence, so such a text is refused.
+inline const char* c_string(const std::string& text, const char* name) {
+    if (text.find('\0') != std::string::npos) {
+        throw error(make_result(GREENAPI_STATUS_INVALID_ARGUMENT,
+                                std::string(name) + " contains a NUL byte; remove it"));
+    }
+    return text.c_str();
+}
+
+/// The same for what may be absent.
+inline const char* c_string(const std::optional<std::string>& text, const char* name) {
+    return text ? c_string(*text, name) : nullptr;
+}
+
+/// A duration in the range of the C type. What is negative becomes 0, as it does everywhere in
+/// the standard library's waits; what is too long becomes the longest.
+template <class Number>
+constexpr Number clamp_milliseconds(std::chrono::milliseconds duration) noexcept {
+    // In parentheses, as <windows.h> has a macro of that name.
+    constexpr auto longest = (std::numeric_limits<Number>::max)();
+    if (duration.count() <= 0) return 0;
+    if (duration >= std::chrono::milliseconds(longest)) return longest;
+    return static_cast<Number>(duration.count());
+}
+
+/// The library's defaults, so that they are written down only there.
+inline greenapi_options default_options() noexcept {
+    greenapi_options defaults;
+    greenapi_options_init(&defaults, sizeof defaults);
+    return defaults;
+}
+
+/// Room for so many results; a place that nobody fills must not read as a deletion.
+inline std::vector<result> blank_results(std::size_t count) {
+    return std::vector<result>(count, make_result(GREENAPI_STATUS_INTERNAL));
+}
+
+/// The vector as the C interface fills it; see the assertion beside `result`.
+inline greenapi_result* raw_results(std::vector<result>& results) noexcept {
+    return reinterpret_cast<greenapi_result*>(results.data());
+}
+
+/// Calls the caller's function, and says whether to go on: one that returns nothing always does.
+template <class Progress>
+bool goes_on(Progress& progress, std::size_t done, std::size_t total, const result& last) {
+    if constexpr (std::is_void_v<decltype(progress(done, total, last))>) {
+        progress(done, total, last);
+        return true;
+    } else {
+        return static_cast<bool>(progress(done, total, last));
+    }
+}
+
+/// A caller's function on its way through C, with the exception that it may have thrown.
+template <class Progress>
+struct progress_call {
+    /// The caller's function.
+    Progress& progress;
+    /// What it threw, if it did.
+    std::exception_ptr thrown;
+
+    /// The function that C calls; `user_data` is the object.
+    static bool run(std::size_t done, std::size_t total, const greenapi_result* last,
+                    void* user_data) noexcept {
+        auto& self = *static_cast<progress_call*>(user_data);
+        // What was under way when the function threw still reports its end; nobody listens.
+        if (self.thrown) return false;
+        try {
+            return goes_on(self.progress, done, total, result(*last));
+        } catch (...) {
+            self.thrown = std::current_exception();
+            return false;
+        }
+    }
+};
+
+}  // namespace detail
+
+/// How a client behaves. Every member begins with the library's default, read from the library.
+///
+/// A value that makes no sense is refused by the constructor of the client, with a message that
+/// names the option. A duration below one millisecond counts as 0, one above 49 days as 49 days.
+struct options {
+    /// For the whole call, retries included; default 30 s.
+    std::chrono::milliseconds timeout{detail::default_options().timeout_ms};
+    /// For making one connection; default 10 s.
+    std::chrono::milliseconds connect_timeout{detail::default_options().connect_timeout_ms};
+    /// Attempts after the first; default 3, 0 means a single attempt.
+    std::uint32_t max_retries = detail::default_options().max_retries;
+    /// Requests under way at once; default 64, at least 1.
+    std::uint32_t max_in_flight = detail::default_options().max_in_flight;
+    /// Pace of new requests; default 0, which means no limit.
+    double requests_per_second = detail::default_options().requests_per_second;
+    /// What to do about open sessions; default session::ignore.
+    greenapi::session session = static_cast<greenapi::session>(detail::default_options().session);
+    /// Whether `http://` may lead to hosts other than this machine, with the token in clear.
+    bool allow_http = false;
+    /// A PEM bundle of certificates to trust instead of the system's; default: the system's.
+    std::optional<std::string> ca_file{};
+    /// The URL of a proxy; default: the environment's. An empty text means no proxy.
+    std::optional<std::string> proxy{};
+    /// Put before the library's own user agent; default: nothing.
+    std::optional<std::string> user_agent{};
+};
+
+/// Deletes one instance, with every option at its default. Connections are kept and shared by all
+/// such calls of the process, whatever their token.
+///
+/// May be called from any thread; blocks for at most 30 s. Returns when the instance is gone
+/// (status ok or gone).
+/// \throws greenapi::error in every other case; see error::effect for what that means.
+inline result delete_instance(const std::string& url, const std::string& token, std::int64_t id) {
+    int code = 0;
+    const auto status = greenapi_delete_instance(detail::c_string(url, "url"),
+                                                 detail::c_string(token, "token"), id, &code);
+    const auto outcome = detail::make_result(status, id, code);
+    if (!outcome.deleted()) throw error(outcome);
+    return outcome;
+}
+
+/// An account at a URL, with its options, connections and limits.
+///
+/// Its functions may be called by many threads at once; moving and destroying it may not run
+/// beside them. Destroying it never waits: what is queued with it completes. One that was moved
+/// from refuses every call as an invalid argument.
+class client {
+public:
+    /// Checks everything and connects to nothing yet.
+    /// \throws greenapi::error with status::invalid_argument and a message that names the culprit,
+    /// or with status::out_of_resources.
+    client(const std::string& url, const std::string& token, const options& settings = {}) {
+        greenapi_options raw = detail::default_options();
+        raw.timeout_ms = detail::clamp_milliseconds<std::uint32_t>(settings.timeout);
+        raw.connect_timeout_ms =
+            detail::clamp_milliseconds<std::uint32_t>(settings.connect_timeout);
+        raw.max_retries = settings.max_retries;
+        raw.max_in_flight = settings.max_in_flight;
+        raw.requests_per_second = settings.requests_per_second;
+        raw.session = static_cast<std::uint32_t>(settings.session);
+        if (settings.allow_http) raw.flags |= GREENAPI_FLAG_ALLOW_HTTP;
+        raw.ca_file = detail::c_string(settings.ca_file, "ca_file");
+        raw.proxy = detail::c_string(settings.proxy, "proxy");
+        raw.user_agent = detail::c_string(settings.user_agent, "user_agent");
+
+        greenapi_result problem;
+        const auto status =
+            greenapi_client_new(detail::c_string(url, "url"), detail::c_string(token, "token"),
+                                &raw, &handle_, &problem);
+        if (status != GREENAPI_STATUS_OK) throw error(result(problem));
+    }
+
+    client(const client&) = delete;
+    client& operator=(const client&) = delete;
+
+    /// Takes the other's handle; the other is left without one.
+    client(client&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+
+    /// Frees what this one had and takes the other's handle.
+    client& operator=(client&& other) noexcept {
+        if (this != &other) {
+            greenapi_client_free(handle_);
+            handle_ = std::exchange(other.handle_, nullptr);
+        }
+        return *this;
+    }
+
+    /// Frees the client at once; what is queued with it completes.
+    ~client() { greenapi_client_free(handle_); }
+
+    /// Deletes one instance and blocks for at most options::timeout. Returns when it is gone
+    /// (status ok or gone).
+    /// \throws greenapi::error in every other case.
+    result delete_instance(std::int64_t id) {
+        const auto outcome = try_delete_instance(id);
+        if (!outcome.deleted()) throw error(outcome);
+        return outcome;
+    }
+
+    /// The same, with every outcome as a result.
+    [[nodiscard]] result try_delete_instance(std::int64_t id) noexcept {
+        greenapi_result raw;
+        greenapi_client_delete_instance(handle_, id, &raw);
+        return result(raw);
+    }
+
+    /// Deletes many instances, options::max_in_flight at a time, and blocks until each has its
+    /// result; the results come in the order of `ids`. What goes wrong with an id is in its
+    /// result, never an exception.
+    std::vector<result> delete_instances(const std::vector<std::int64_t>& ids) {
+        auto results = detail::blank_results(ids.size());
+        greenapi_client_delete_instances(handle_, ids.data(), ids.size(),
+                                         detail::raw_results(results), nullptr, nullptr);
+        return results;
+    }
+
+    /// The same, calling `progress(done, total, last)` on this thread after each result, with the
+    /// counts as `std::size_t` and the latest result as `const result&`. When it returns false,
+    /// what is left is cancelled; one that returns nothing never cancels.
+    /// \throws whatever `progress` throws, after what was left has been cancelled and has ended.
+    template <class Progress>
+    std::vector<result> delete_instances(const std::vector<std::int64_t>& ids,
+                                         Progress&& progress) {
+        using call = detail::progress_call<std::remove_reference_t<Progress>>;
+        call state{progress, nullptr};
+        auto results = detail::blank_results(ids.size());
+        greenapi_client_delete_instances(handle_, ids.data(), ids.size(),
+                                         detail::raw_results(results), &call::run, &state);
+        if (state.thrown) std::rethrow_exception(state.thrown);
+        return results;
+    }
+
+    /// The handle for the C interface; it stays this object's.
+    [[nodiscard]] greenapi_client* get() const noexcept { return handle_; }
+
+private:
+    greenapi_client* handle_ = nullptr;
+};
+
+/// Many deletions at once from any event loop: submit, wait for the descriptor, take the results.
+///
+/// Its functions may be called by many threads at once; moving and destroying it may not run
+/// beside them. Destroying it never waits: it cancels everything that is left.
+class queue {
+public:
+    /// An empty queue.
+    /// \throws greenapi::error with status::out_of_resources.
+    queue() {
+        const auto status = greenapi_queue_new(&handle_);
+        if (status != GREENAPI_STATUS_OK) throw error(detail::make_result(status));
+    }
+
+    queue(const queue&) = delete;
+    queue& operator=(const queue&) = delete;
+
+    /// Takes the other's handle; the other is left without one.
+    queue(queue&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+
+    /// Frees what this one had and takes the other's handle.
+    queue& operator=(queue&& other) noexcept {
+        if (this != &other) {
+            greenapi_queue_free(handle_);
+            handle_ = std::exchange(other.handle_, nullptr);
+        }
+        return *this;
+    }
+
+    /// Cancels everything that is left and frees the queue at once.
+    ~queue() { greenapi_queue_free(handle_); }
+
+    /// The descriptor that is readable exactly while results wait (level-triggered; for poll,
+    /// epoll, kqueue, Asio). It stays the queue's: never read or close it.
+    [[nodiscard]] int fd() const noexcept { return greenapi_queue_fd(handle_); }
+
+    /// Hands in a deletion without blocking. It gives exactly one result, with this tag; its
+    /// time limit begins when its request is started, not while it waits for its turn.
+    /// \throws greenapi::error for arguments and resources, never for what the network does.
+    void submit(const client& with, std::int64_t id, std::uint64_t tag = 0) {
+        const auto status = greenapi_queue_submit(handle_, with.get(), id, tag);
+        if (status != GREENAPI_STATUS_OK) throw error(detail::make_result(status, id));
+    }
+
+    /// Cancels what was submitted with this tag and has no result yet, and says how many that
+    /// were. Their results come out of the queue like all others.
+    std::size_t cancel(std::uint64_t tag) noexcept { return greenapi_queue_cancel(handle_, tag); }
+
+    /// Waits for a result as long as it takes, and takes up to `capacity` of them in the order of
+    /// completion. Comes back empty only when nothing is under way.
+    [[nodiscard]] std::vector<result> take(std::size_t capacity) {
+        return take_for(capacity, -1);
+    }
+
+    /// The same, waiting at most so long; zero or less means not at all.
+    [[nodiscard]] std::vector<result> take(std::size_t capacity,
+                                           std::chrono::milliseconds timeout) {
+        return take_for(capacity, detail::clamp_milliseconds<int>(timeout));
+    }
+
+    /// The handle for the C interface; it stays this object's.
+    [[nodiscard]] greenapi_queue* get() const noexcept { return handle_; }
+
+private:
+    std::vector<result> take_for(std::size_t capacity, int timeout_ms) {
+        auto results = detail::blank_results(capacity);
+        const auto taken = greenapi_queue_take(handle_, detail::raw_results(results), capacity,
+                                               timeout_ms);
+        results.erase(results.begin() + static_cast<std::ptrdiff_t>(taken), results.end());
+        return results;
+    }
+
+    greenapi_queue* handle_ = nullptr;
+};
+
+}  // namespace greenapi

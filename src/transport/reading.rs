@@ -1,0 +1,179 @@
+//! Reading the neighbouring methods (the list, a state, a logout) by reqwest.
+//!
+//! These requests delete nothing, so what matters for the deletion, whether a byte of it left,
+//! does not matter here, and a well-kept client does the rest. It is told to use this library's
+//! own certificates, look-ups and route, and none of its own conveniences: no redirects, cookies,
+//! referers or retries. Its errors print URLs, which hold secrets, so they are translated and
+//! never shown.
+
+use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use reqwest::dns::{Name, Resolve, Resolving};
+
+use super::dns::Resolver;
+use super::proxy::{Kind, Route};
+use super::tls::{explain_tls, Tls};
+use super::{connect, Transport};
+use crate::endpoint::Endpoint;
+use crate::process::is_exhaustion;
+use crate::retry::{Failure, Stage};
+
+/// An answer whose body is still to be read, piece by piece.
+pub struct Page {
+    pub http_status: u16,
+    pub retry_after: Option<String>,
+    response: reqwest::Response,
+    endpoint: Endpoint,
+}
+
+impl Page {
+    /// The next piece of the body; nothing at its end.
+    pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Failure> {
+        let chunk = self.response.chunk().await;
+        chunk.map_err(|error| translate(&self.endpoint, error))
+    }
+}
+
+/// The readers of a transport, one for each server: they differ in the way that they take.
+#[derive(Default)]
+pub struct Readers(Mutex<Vec<(Endpoint, reqwest::Client)>>);
+
+impl Transport {
+    /// Sends a GET for `path` (which holds a secret) to `endpoint`.
+    pub async fn read(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        user_agent: &str,
+    ) -> Result<Page, Failure> {
+        let url = format!("{}://{}{path}", endpoint.scheme(), endpoint.authority());
+        let response = self
+            .reader(endpoint)?
+            .get(url)
+            .header("accept", "application/json")
+            .header("user-agent", user_agent)
+            .send()
+            .await
+            .map_err(|error| translate(endpoint, error))?;
+        Ok(Page {
+            http_status: response.status().as_u16(),
+            retry_after: response
+                .headers()
+                .get("retry-after")
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            response,
+            endpoint: endpoint.clone(),
+        })
+    }
+
+    fn reader(&self, endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
+        let mut readers = self.readers.0.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((_, reader)) = readers.iter().find(|(known, _)| known == endpoint) {
+            return Ok(reader.clone());
+        }
+        let reader = self.make_reader(endpoint)?;
+        readers.push((endpoint.clone(), reader.clone()));
+        Ok(reader)
+    }
+
+    fn make_reader(&self, endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
+        let unusable = |error: reqwest::Error| Failure {
+            stage: Stage::Connect,
+            reason: format!("the request cannot be prepared ({})", error.without_url()),
+        };
+        let route = self.route(endpoint)?;
+        let tls = match endpoint.tls
+            || matches!(&route, Route::Proxy(proxy) if proxy.kind == Kind::Https)
+        {
+            true => self.tls.config()?,
+            false => Tls::trusting_nobody()?,
+        };
+        let mut tls = rustls::ClientConfig::clone(&tls);
+        // Questions are few and far between; HTTP/2 would only make the library larger.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .retry(reqwest::retry::never())
+            .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(super::KEEP)
+            .dns_resolver(Arc::new(SharedResolver(self.resolver.clone())))
+            .no_proxy();
+        if let Route::Proxy(proxy) = route {
+            let scheme = match proxy.kind {
+                Kind::Http => "http",
+                Kind::Https => "https",
+                Kind::Socks5 { remote_dns: false } => "socks5",
+                Kind::Socks5 { remote_dns: true } => "socks5h",
+            };
+            let url = format!("{scheme}://{}:{}", proxy.host, proxy.port);
+            let mut way = reqwest::Proxy::all(url).map_err(unusable)?;
+            if let Some((user, password)) = &proxy.login {
+                way = way.basic_auth(user.expose(), password.expose());
+            }
+            builder = builder.proxy(way);
+        }
+        builder.build().map_err(unusable)
+    }
+}
+
+struct SharedResolver(Resolver);
+
+impl Resolve for SharedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.0.clone();
+        async move {
+            let found = resolver.look_up(name.as_str()).await;
+            let addresses = found.map_err(|failure| io::Error::other(failure.reason))?;
+            let addresses: Vec<_> = addresses
+                .into_iter()
+                .map(|ip| SocketAddr::new(ip, 0))
+                .collect();
+            Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
+        }
+        .boxed()
+    }
+}
+
+fn translate(endpoint: &Endpoint, error: reqwest::Error) -> Failure {
+    let error = error.without_url();
+    let mut cause = error.source();
+    let mut deepest_io = None;
+    while let Some(current) = cause {
+        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+            return explain_tls(&endpoint.host, tls);
+        }
+        if let Some(io) = current.downcast_ref::<io::Error>() {
+            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref()) {
+                return explain_tls(&endpoint.host, tls);
+            }
+            if is_exhaustion(io) {
+                return Failure {
+                    stage: Stage::Resources,
+                    reason: connect::words(io),
+                };
+            }
+            deepest_io = Some(connect::words(io));
+        }
+        cause = current.source();
+    }
+    let stage = match error.is_connect() {
+        true => Stage::Connect,
+        false => Stage::Lost { kept: false },
+    };
+    Failure {
+        stage,
+        reason: match deepest_io {
+            Some(words) => format!("{}: {words}", endpoint.host_and_port()),
+            None if error.is_timeout() => {
+                format!("no connection to {} in time", endpoint.host_and_port())
+            }
+            None => format!("{} broke the connection", endpoint.host_and_port()),
+        },
+    }
+}

@@ -1,0 +1,113 @@
+"""Runs deletions through the Python package, for the table that all languages are tested by.
+
+    driver.py one_call|client|async|bulk < ids
+
+The ids are on standard input, one per line; GREENAPI_URL and GREENAPI_TOKEN say where, and
+GREENAPI_CA_FILE, GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION set options
+(the one call has none). Prints for each id, separated by tabs: id, status, code, HTTP status,
+attempts, the class of the error or ``ok``, and the message.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# The package of this checkout, whatever is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python" / "src"))
+
+import greenapi
+
+SESSIONS = ["ignore", "require_logged_out", "log_out"]
+
+
+def options() -> dict[str, Any]:
+    """The options of a client that the environment sets."""
+    found: dict[str, Any] = {}
+    environment = os.environ
+    if environment.get("GREENAPI_CA_FILE"):
+        found["ca_file"] = environment["GREENAPI_CA_FILE"]
+    if environment.get("GREENAPI_MAX_RETRIES"):
+        found["max_retries"] = int(environment["GREENAPI_MAX_RETRIES"])
+    if environment.get("GREENAPI_TIMEOUT_MS"):
+        found["timeout"] = int(environment["GREENAPI_TIMEOUT_MS"]) / 1000
+    session = environment.get("GREENAPI_SESSION")
+    if session:
+        found["session"] = SESSIONS[int(session)] if session.isdigit() else session
+    return found
+
+
+def show(result: greenapi.Result, outcome: str) -> None:
+    """Prints the line for a result."""
+    fields = (result.id_instance, int(result.status), result.code, result.http_status)
+    print(*fields, result.attempts, outcome, result.message, sep="\t", flush=True)
+
+
+def outcome_of(result: greenapi.Result) -> str:
+    """The class of the error that a result raises, or ``ok``."""
+    try:
+        result.raise_for_status()
+    except greenapi.Error as error:
+        return type(error).__name__
+    return "ok"
+
+
+def one_call(url: str, token: str, ids: Iterator[int]) -> None:
+    """Each id by ``greenapi.delete_instance``."""
+    for id_instance in ids:
+        try:
+            show(greenapi.delete_instance(url, token, id_instance), "ok")
+        except greenapi.Error as error:
+            show(error.result, type(error).__name__)
+
+
+def client(url: str, token: str, ids: Iterator[int]) -> None:
+    """Each id by ``Client.delete_instance``."""
+    with greenapi.Client(url, token, **options()) as made:
+        for id_instance in ids:
+            try:
+                show(made.delete_instance(id_instance), "ok")
+            except greenapi.Error as error:
+                show(error.result, type(error).__name__)
+
+
+def bulk(url: str, token: str, ids: Iterator[int]) -> None:
+    """All ids by ``Client.delete_instances``; the lines come in the order of completion."""
+    with greenapi.Client(url, token, **options()) as made:
+        for result in made.delete_instances(ids):
+            show(result, outcome_of(result))
+
+
+def use_async(url: str, token: str, ids: Iterator[int]) -> None:
+    """Each id by ``AsyncClient.delete_instance``."""
+
+    async def main() -> None:
+        async with greenapi.AsyncClient(url, token, **options()) as made:
+            for id_instance in ids:
+                try:
+                    show(await made.delete_instance(id_instance), "ok")
+                except greenapi.Error as error:
+                    show(error.result, type(error).__name__)
+
+    asyncio.run(main())
+
+
+MODES = {"one_call": one_call, "client": client, "bulk": bulk, "async": use_async}
+
+
+def main() -> None:
+    """Runs the mode that the first argument names."""
+    if len(sys.argv) != 2 or sys.argv[1] not in MODES:
+        sys.exit(f"usage: driver.py {'|'.join(MODES)} < ids")
+    ids = (int(line) for line in sys.stdin if line.strip())
+    try:
+        MODES[sys.argv[1]](os.environ["GREENAPI_URL"], os.environ["GREENAPI_TOKEN"], ids)
+    except greenapi.Error as error:
+        # The client itself was refused: every id fails for that reason.
+        for id_instance in ids:
+            show(error.result._replace(id_instance=id_instance), type(error).__name__)
+
+
+main()

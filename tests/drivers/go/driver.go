@@ -1,0 +1,181 @@
+// Driver deletes the instances whose ids it reads, one in each line, and prints what Go sees: for
+// each id one line of tab-separated
+//
+//	id  status_number  code  http_status  attempts  sentinel_or_ok  message
+//
+// Its argument is one_call, client or bulk. A successful one_call tells no more than that, so that
+// line has "-" for what is not known. The environment says the rest: GREENAPI_URL, GREENAPI_TOKEN
+// and, except for one_call, which has no options, GREENAPI_CA_FILE, GREENAPI_MAX_RETRIES,
+// GREENAPI_TIMEOUT_MS and GREENAPI_SESSION.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"strconv"
+	"time"
+
+	greenapi "github.com/greenapi/greenapi/bindings/go"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "driver:", err)
+		os.Exit(2)
+	}
+}
+
+func run(arguments []string) (err error) {
+	if len(arguments) != 1 {
+		return errors.New("give one argument: one_call, client or bulk")
+	}
+	output := bufio.NewWriter(os.Stdout)
+	defer func() { err = errors.Join(err, output.Flush()) }()
+
+	var failure error
+	ids := readIDs(&failure)
+	url, token := os.Getenv("GREENAPI_URL"), os.Getenv("GREENAPI_TOKEN")
+	if arguments[0] == "one_call" {
+		for id := range ids {
+			printError(output, id, greenapi.DeleteInstance(url, token, id))
+		}
+		return failure
+	}
+
+	opts, err := options()
+	if err != nil {
+		return err
+	}
+	client, err := greenapi.NewClient(url, token, opts...)
+	if err != nil {
+		// What the arguments are worth is part of what is compared.
+		for id := range ids {
+			printError(output, id, err)
+		}
+		return failure
+	}
+	defer client.Close()
+	switch arguments[0] {
+	case "client":
+		for id := range ids {
+			result, _ := client.DeleteInstance(context.Background(), id)
+			printResult(output, result)
+		}
+	case "bulk":
+		for result := range client.DeleteInstances(context.Background(), ids) {
+			printResult(output, result)
+		}
+	default:
+		return fmt.Errorf("no mode is called %q: give one_call, client or bulk", arguments[0])
+	}
+	return failure
+}
+
+// readIDs yields the ids on the standard input and stops at the first line that is none.
+func readIDs(failure *error) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		lines := bufio.NewScanner(os.Stdin)
+		for lines.Scan() {
+			id, err := strconv.ParseInt(lines.Text(), 10, 64)
+			if err != nil {
+				*failure = err
+				return
+			}
+			if !yield(id) {
+				return
+			}
+		}
+		*failure = lines.Err()
+	}
+}
+
+func options() (opts []greenapi.Option, err error) {
+	if path, ok := os.LookupEnv("GREENAPI_CA_FILE"); ok {
+		opts = append(opts, greenapi.WithCAFile(path))
+	}
+	if text, ok := os.LookupEnv("GREENAPI_MAX_RETRIES"); ok {
+		retries, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("GREENAPI_MAX_RETRIES: %w", err)
+		}
+		opts = append(opts, greenapi.WithMaxRetries(retries))
+	}
+	if text, ok := os.LookupEnv("GREENAPI_TIMEOUT_MS"); ok {
+		ms, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("GREENAPI_TIMEOUT_MS: %w", err)
+		}
+		opts = append(opts, greenapi.WithTimeout(time.Duration(ms)*time.Millisecond))
+	}
+	if text, ok := os.LookupEnv("GREENAPI_SESSION"); ok {
+		session, ok := sessions[text]
+		if !ok {
+			return nil, fmt.Errorf("GREENAPI_SESSION: no policy is called %q", text)
+		}
+		opts = append(opts, greenapi.WithSession(session))
+	}
+	return opts, nil
+}
+
+var sessions = map[string]greenapi.Session{
+	"0": greenapi.SessionIgnore, "ignore": greenapi.SessionIgnore,
+	"1": greenapi.SessionRequireLoggedOut, "require_logged_out": greenapi.SessionRequireLoggedOut,
+	"2": greenapi.SessionLogOut, "log_out": greenapi.SessionLogOut,
+}
+
+func printResult(output *bufio.Writer, r greenapi.Result) {
+	fmt.Fprintf(output, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
+		r.ID, int32(r.Status), r.Code, r.HTTPStatus, r.Attempts, sentinel(r.Err()), r.Message)
+}
+
+func printError(output *bufio.Writer, id int64, err error) {
+	var e *greenapi.Error
+	if !errors.As(err, &e) {
+		fmt.Fprintf(output, "%d\t-\t-\t-\t-\t%s\t-\n", id, sentinel(err))
+		return
+	}
+	fmt.Fprintf(output, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
+		id, int32(e.Status), e.Code, e.HTTPStatus, e.Attempts, sentinel(err), e.Message)
+}
+
+// sentinel returns the names of the error variables that err is, which should be one.
+func sentinel(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	names := ""
+	for _, s := range sentinels {
+		if errors.Is(err, s.err) {
+			names += s.name
+		}
+	}
+	return names
+}
+
+var sentinels = []struct {
+	name string
+	err  error
+}{
+	{"ErrNotFound", greenapi.ErrNotFound},
+	{"ErrUnauthorized", greenapi.ErrUnauthorized},
+	{"ErrForbidden", greenapi.ErrForbidden},
+	{"ErrRateLimited", greenapi.ErrRateLimited},
+	{"ErrRejected", greenapi.ErrRejected},
+	{"ErrSessionActive", greenapi.ErrSessionActive},
+	{"ErrSessionUnknown", greenapi.ErrSessionUnknown},
+	{"ErrInvalidArgument", greenapi.ErrInvalidArgument},
+	{"ErrConnectFailed", greenapi.ErrConnectFailed},
+	{"ErrTLSFailed", greenapi.ErrTLSFailed},
+	{"ErrCancelled", greenapi.ErrCancelled},
+	{"ErrOutOfResources", greenapi.ErrOutOfResources},
+	{"ErrTimeout", greenapi.ErrTimeout},
+	{"ErrConnectionLost", greenapi.ErrConnectionLost},
+	{"ErrServerError", greenapi.ErrServerError},
+	{"ErrBadResponse", greenapi.ErrBadResponse},
+	{"ErrCancelledInFlight", greenapi.ErrCancelledInFlight},
+	{"ErrInternal", greenapi.ErrInternal},
+}

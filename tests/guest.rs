@@ -1,0 +1,123 @@
+//! A good guest: the stories of `tests/guest`, each a C program that lives through one of them.
+
+mod support;
+
+use std::process::{Command, Stdio};
+
+use support::{compile, is_left_out, require, root, run, StandinProcess};
+
+/// Exit status of a program whose story this system cannot tell (no privileges, mostly).
+const CANNOT_TELL: i32 = 77;
+
+fn tell(name: &str) {
+    if is_left_out("c") {
+        return;
+    }
+    let source = root().join("tests/guest").join(name);
+    let extra: &[&str] = if name == "dlopen_loop.c" {
+        &["-ldl"]
+    } else {
+        &[]
+    };
+    let program = compile(&source, extra);
+    let standin = StandinProcess::start(&[]);
+    let output = Command::new(&program)
+        .envs(standin.environment())
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(CANNOT_TELL) {
+        println!("NOT TOLD here: {name}: {said}{complained}");
+        return;
+    }
+    assert!(
+        output.status.success(),
+        "{name}: {}\n{said}\n{complained}",
+        output.status
+    );
+    println!("{said}");
+}
+
+macro_rules! stories {
+    ($($name:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            tell(concat!(stringify!($name), ".c"));
+        }
+    )*};
+}
+
+stories!(
+    argument_fuzz,
+    dlopen_loop,
+    exit_inside_call,
+    fork_child_exit,
+    fork_exec_descriptors,
+    fork_queue_inherited,
+    fork_while_calling,
+    hostile_servers,
+    memcheck,
+    no_ca_store,
+    no_descriptors,
+    no_proc,
+    no_threads,
+    read_only_file_system,
+    short_lived_threads,
+    signal_handlers,
+    sigpipe_default,
+    small_stack,
+    thread_cancelled,
+    threads_named,
+);
+
+/// Every function and failure once, under Valgrind: no error, and nothing definitely lost.
+#[test]
+fn memcheck_under_valgrind() {
+    if is_left_out("c") {
+        return;
+    }
+    let valgrind = require("valgrind", "valgrind", "c");
+    let program = compile(&root().join("tests/guest/memcheck.c"), &[]);
+    let standin = StandinProcess::start(&[]);
+    run(Command::new(valgrind)
+        .args([
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+            "--error-exitcode=9",
+        ])
+        .arg(format!(
+            "--suppressions={}",
+            root().join("tests/guest/memcheck.supp").display()
+        ))
+        .arg(program)
+        .envs(standin.environment()));
+}
+
+#[test]
+fn cpp_exceptions() {
+    if !is_left_out("c++") {
+        tell("cpp_exceptions.cpp");
+    }
+}
+
+/// Every story is told by a test above.
+#[test]
+fn no_story_is_forgotten() {
+    let told = include_str!("guest.rs");
+    for entry in std::fs::read_dir(root().join("tests/guest")).expect("the stories are there") {
+        let name = entry
+            .expect("it can be read")
+            .file_name()
+            .into_string()
+            .expect("UTF-8");
+        // abi_guard is compared by tests/header.rs.
+        if let Some(stem) = name.strip_suffix(".c").or(name.strip_suffix(".cpp")) {
+            assert!(
+                stem == "abi_guard" || told.contains(stem),
+                "{name} is not told"
+            );
+        }
+    }
+}

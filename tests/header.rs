@@ -1,0 +1,131 @@
+//! The header and the shared object as C sees them.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use support::{compile, is_left_out, library, require, root, run, scratch};
+
+/// Without one warning, in every dialect that is promised.
+#[test]
+fn it_compiles_everywhere() {
+    let source = scratch("header").join("just_include.c");
+    fs::write(
+        &source,
+        "#include <greenapi.h>\n#include <greenapi.h>\nint main(void) { return greenapi_version() == 0; }\n",
+    )
+    .unwrap();
+    let cpp = source.with_extension("cpp");
+    fs::copy(&source, &cpp).unwrap();
+    let check = |compiler: &str, standard: &str, source: &std::path::Path| {
+        run(Command::new(compiler)
+            .args([
+                standard,
+                "-pedantic",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-fsyntax-only",
+                "-I",
+            ])
+            .arg(root().join("include"))
+            .arg(source));
+    };
+    if !is_left_out("c") {
+        for compiler in [require("cc", "gcc", "c"), require("clang", "clang", "c")] {
+            for standard in ["-std=c99", "-std=c11"] {
+                check(&compiler, standard, &source);
+            }
+        }
+    }
+    if !is_left_out("c++") {
+        for compiler in [
+            require("c++", "g++", "c++"),
+            require("clang++", "clang", "c++"),
+        ] {
+            check(&compiler, "-std=c++17", &cpp);
+        }
+    }
+}
+
+/// What was committed is what the sources say: build.rs has just written it.
+#[test]
+fn it_has_not_drifted() {
+    let output = Command::new("git")
+        .current_dir(root())
+        .args(["diff", "--stat", "--", "include/greenapi.h"])
+        .output();
+    let Ok(output) = output else { return };
+    // Outside a checkout (a source package) there is nothing to compare with.
+    if output.status.success() && std::env::var_os("CI").is_some() {
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "",
+            "commit include/greenapi.h"
+        );
+    }
+}
+
+#[test]
+fn its_numbers_are_written_down() {
+    if is_left_out("c") {
+        return;
+    }
+    let program = compile(&root().join("tests/guest/abi_guard.c"), &[]);
+    let said = run(&mut Command::new(program)).stdout;
+    let written = fs::read_to_string(root().join("tests/guest/abi_guard.txt")).unwrap();
+    assert_eq!(
+        String::from_utf8(said).unwrap(),
+        written,
+        "the binary interface has changed: if that is meant, edit tests/guest/abi_guard.txt"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_shared_object_exports_its_functions_and_nothing_else() {
+    let nm = require("nm", "binutils", "c");
+    let said = run(Command::new(nm)
+        .args(["-D", "--defined-only"])
+        .arg(library()))
+    .stdout;
+    let mut exported: Vec<String> = String::from_utf8(said)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
+        .collect();
+    exported.sort();
+    let header = fs::read_to_string(root().join("include/greenapi.h")).unwrap();
+    let mut declared: Vec<String> = header
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('*') && !line.starts_with("typedef"))
+        .filter_map(|line| {
+            let name = line.split('(').next()?.rsplit([' ', '*']).next()?;
+            (line.contains('(') && name.starts_with("greenapi_")).then(|| name.to_owned())
+        })
+        .collect();
+    declared.sort();
+    // The page at the top names some of them in its example.
+    declared.dedup();
+    assert_eq!(exported, declared);
+    assert_eq!(exported.len(), 16);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_shared_object_has_a_name_stays_loaded_and_is_small() {
+    let readelf = require("readelf", "binutils", "c");
+    let said = run(Command::new(readelf).arg("-d").arg(library())).stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("[libgreenapi.so.0]"), "{said}");
+    assert!(said.contains("NODELETE"), "{said}");
+    let stripped = scratch("header").join("stripped.so");
+    run(Command::new(require("strip", "binutils", "c"))
+        .arg("-o")
+        .arg(&stripped)
+        .arg(library()));
+    let size = fs::metadata(stripped).unwrap().len();
+    println!("stripped: {size} bytes");
+    assert!(size <= 3_670_016, "{size} bytes are more than 3.5 MiB");
+}

@@ -1,0 +1,124 @@
+//! The README's examples and those of `examples/`, compiled and run as they stand.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use greenapi_standin::{Config, Standin};
+use support::{compile, go_command, is_left_out, python_command, root, run, scratch};
+
+/// The fenced block of this language.
+fn block(language: &str) -> String {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = readme.split(&format!("\n```{language}\n")).skip(1);
+    let block = blocks
+        .next()
+        .unwrap_or_else(|| panic!("no {language} in the README"));
+    assert!(blocks.next().is_none(), "two examples in {language}");
+    block.split("\n```").next().unwrap().to_owned() + "\n"
+}
+
+fn write(name: &str, text: &str) -> PathBuf {
+    let path = scratch("readme").join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Runs a program with two ids of which one is logged in; both have to be gone afterwards.
+fn check(mut command: Command) {
+    let standin = Standin::start(Config::default()).unwrap();
+    let endpoints = standin.endpoints();
+    command
+        .env("GREENAPI_URL", &endpoints.http)
+        .env("GREENAPI_TOKEN", &endpoints.token)
+        .args(["1101000001", "1101000002"]);
+    run(&mut command);
+    assert_eq!(standin.ledger().len(), 2);
+}
+
+#[test]
+fn c() {
+    if !is_left_out("c") {
+        check(Command::new(compile(&write("readme.c", &block("c")), &[])));
+    }
+}
+
+#[test]
+fn cpp() {
+    if !is_left_out("c++") {
+        check(Command::new(compile(
+            &write("readme.cpp", &block("cpp")),
+            &[],
+        )));
+    }
+}
+
+#[test]
+fn python() {
+    if !is_left_out("python") {
+        let mut command = python_command();
+        command.arg(write("readme.py", &block("python")));
+        check(command);
+    }
+}
+
+#[test]
+fn go() {
+    if is_left_out("go") {
+        return;
+    }
+    let folder = scratch("readme/go");
+    fs::write(folder.join("main.go"), block("go")).unwrap();
+    let module = "github.com/greenapi/greenapi/bindings/go";
+    let bindings = root().join("bindings/go");
+    fs::write(
+        folder.join("go.mod"),
+        format!(
+            "module readme\n\ngo 1.23\n\nrequire {module} v0.0.0\n\nreplace {module} => {}\n",
+            bindings.display()
+        ),
+    )
+    .unwrap();
+    let program = folder.join("readme");
+    run(go_command(&folder)
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg("."));
+    let mut command = Command::new(&program);
+    command.env("LD_LIBRARY_PATH", support::installed().join("lib"));
+    check(command);
+}
+
+fn example(source: &Path, ids: &[&str], expected: usize) {
+    let program = compile(source, &[]);
+    let standin = Standin::start(Config::default()).unwrap();
+    let endpoints = standin.endpoints();
+    run(Command::new(program)
+        .env("GREENAPI_URL", &endpoints.http)
+        .env("GREENAPI_TOKEN", &endpoints.token)
+        .args(ids));
+    assert_eq!(standin.ledger().len(), expected, "{}", source.display());
+}
+
+/// Every file of `examples` is run.
+#[test]
+fn examples() {
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let language = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("c") => "c",
+            Some("cpp") => "c++",
+            // The demo is the README's first command; .ci/run calls it.
+            _ => continue,
+        };
+        if is_left_out(language) {
+            continue;
+        }
+        match path.file_stem().and_then(|stem| stem.to_str()) {
+            Some("delete") => example(&path, &["1101000001"], 1),
+            _ => example(&path, &["1101000001", "1101000002", "1101000003"], 3),
+        }
+    }
+}

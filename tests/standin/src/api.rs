@@ -1,0 +1,354 @@
+//! The remote API as a client sees it: which request asks for what, and what an answer is made of.
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Fault, Stage};
+use crate::world::Shared;
+
+/// How much of a streamed body is made at a time.
+const PIECE: usize = 64 * 1024;
+
+/// How many instances are written to the list at a time.
+const LIST_PAGE: usize = 128;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// DeleteInstanceAccount.
+    Delete,
+    /// GetInstances.
+    List,
+    /// GetStateInstance.
+    State,
+    /// Logout.
+    Logout,
+    /// Anything else.
+    Other,
+}
+
+/// A request with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// DeleteInstanceAccount; the id is known once a valid body is read.
+    Delete { token: Vec<u8>, id: Option<i64> },
+    /// GetInstances.
+    List { token: Vec<u8> },
+    /// GetStateInstance.
+    State { id: i64, token: Vec<u8> },
+    /// Logout.
+    Logout { id: i64, token: Vec<u8> },
+    /// A wrong path or method.
+    Unknown,
+}
+
+impl Call {
+    /// Reads the method and the target of a request; returns the call and the path in front of
+    /// the API's own. A target in absolute form counts by its path.
+    pub(crate) fn parse<'a>(method: &str, target: &'a str) -> (Call, &'a str) {
+        let path = match target.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+            None => target,
+        };
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let mut tail = path.rsplitn(4, '/');
+        let (Some(last), Some(middle), Some(first), Some(prefix)) =
+            (tail.next(), tail.next(), tail.next(), tail.next())
+        else {
+            return (Call::Unknown, "");
+        };
+        // Split first, decode then: an encoded slash belongs to the token.
+        let token: Vec<u8> = percent_decode_str(last).collect();
+        let id = first
+            .strip_prefix("waInstance")
+            .and_then(|digits| digits.parse().ok());
+        let call = match (method, first, middle, id) {
+            _ if token.is_empty() => Call::Unknown,
+            ("POST", "partner", "deleteInstanceAccount", _) => Call::Delete { token, id: None },
+            ("GET", "partner", "getInstances", _) => Call::List { token },
+            ("GET", _, "getStateInstance", Some(id)) => Call::State { id, token },
+            ("GET", _, "logout", Some(id)) => Call::Logout { id, token },
+            _ => Call::Unknown,
+        };
+        (call, prefix)
+    }
+
+    /// Takes the id of a deletion from the request's body. A body that is not the documented
+    /// one leaves the id unknown.
+    pub(crate) fn read_body(&mut self, content_type: Option<&str>, body: &[u8]) {
+        #[derive(Deserialize)]
+        struct Parameters {
+            #[serde(rename = "idInstance")]
+            id: i64,
+        }
+        if let Call::Delete { id, .. } = self {
+            let media_type = content_type.and_then(|value| value.split(';').next());
+            if media_type.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+                *id = serde_json::from_slice(body)
+                    .ok()
+                    .map(|parameters: Parameters| parameters.id)
+                    .filter(|id| (1..=9_999_999_999).contains(id));
+            }
+        }
+    }
+
+    pub(crate) fn operation(&self) -> Operation {
+        match self {
+            Call::Delete { .. } => Operation::Delete,
+            Call::List { .. } => Operation::List,
+            Call::State { .. } => Operation::State,
+            Call::Logout { .. } => Operation::Logout,
+            Call::Unknown => Operation::Other,
+        }
+    }
+
+    /// The instance the call is about, as far as it is known.
+    pub(crate) fn id(&self) -> Option<i64> {
+        match self {
+            Call::Delete { id, .. } => *id,
+            Call::State { id, .. } | Call::Logout { id, .. } => Some(*id),
+            Call::List { .. } | Call::Unknown => None,
+        }
+    }
+}
+
+/// An answer, independent of the version of HTTP that carries it.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) reason: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Body,
+}
+
+impl Answer {
+    pub(crate) fn of(status: u16, body: Body) -> Self {
+        Answer {
+            status,
+            reason: None,
+            headers: vec![(
+                "Content-Type".to_owned(),
+                "application/json; charset=utf-8".to_owned(),
+            )],
+            body,
+        }
+    }
+
+    pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Answer::of(status, Body::Bytes(body.into()))
+    }
+
+    /// A refusal in the shape that the instance methods use.
+    pub(crate) fn error(status: u16, message: &str) -> Self {
+        let body = serde_json::json!({ "statusCode": status, "message": message });
+        Answer::json(status, body.to_string())
+    }
+
+    /// What a front server says by itself: HTML, and not a word of the API's.
+    fn page(status: u16) -> Self {
+        let title = reason_phrase(status);
+        Answer {
+            status,
+            reason: None,
+            headers: vec![("Content-Type".to_owned(), "text/html".to_owned())],
+            body: Body::Bytes(
+                format!(
+                    "<html>\r\n<head><title>{status} {title}</title></head>\r\n<body>\r\n\
+                     <center><h1>{status} {title}</h1></center>\r\n<hr><center>standin</center>\r\n\
+                     </body>\r\n</html>\r\n"
+                )
+                .into(),
+            ),
+        }
+    }
+
+    pub(crate) fn not_found_page() -> Self {
+        Answer::page(404)
+    }
+
+    /// The answer with a fault's overrides applied.
+    pub(crate) fn with(mut self, fault: &Fault, shared: &Shared) -> Self {
+        if let Some(status) = fault.status {
+            if !(200..300).contains(&status) && !fault.overrides_body() {
+                self = Answer::page(status);
+            }
+            self.status = status;
+        }
+        self.reason.clone_from(&fault.reason);
+        if let Some(repeat) = &fault.body_repeat {
+            self.body = Body::repeat(&repeat.text, repeat.times);
+        } else if let Some(bytes) = fault.body_bytes() {
+            self.body = Body::Bytes(bytes);
+        }
+        for (name, _) in &fault.headers {
+            self.headers
+                .retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+        }
+        self.headers.extend(fault.headers.iter().cloned());
+        // Half of something needs its whole length.
+        if fault.stage() == Stage::HalfBody && matches!(self.body, Body::Instances { .. }) {
+            let mut whole = Vec::new();
+            while let Some(piece) = self.body.next(shared) {
+                whole.extend_from_slice(&piece);
+            }
+            self.body = Body::Bytes(whole.into());
+        }
+        self
+    }
+
+    /// Whether an answer with this status has a body at all.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.status, 100..=199 | 204 | 304)
+    }
+}
+
+/// A body, given out piece by piece.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    /// All of it is there.
+    Bytes(Bytes),
+    /// A text many times over; `left` in bytes, `None` for endlessly.
+    Repeat { block: Bytes, left: Option<u64> },
+    /// The list of instances, written while it is sent.
+    Instances { after: Option<i64>, ended: bool },
+}
+
+impl Body {
+    pub(crate) fn instances() -> Self {
+        Body::Instances {
+            after: None,
+            ended: false,
+        }
+    }
+
+    fn repeat(text: &str, times: Option<u64>) -> Self {
+        if text.is_empty() {
+            return Body::Bytes(Bytes::new());
+        }
+        // A block of whole repetitions, so that every piece begins where the text does.
+        Body::Repeat {
+            block: text.repeat((PIECE / text.len()).max(1)).into(),
+            left: times.map(|times| times.saturating_mul(text.len() as u64)),
+        }
+    }
+
+    /// The length in bytes, where it is known before sending.
+    pub(crate) fn len(&self) -> Option<u64> {
+        match self {
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Repeat { left, .. } => *left,
+            Body::Instances { .. } => None,
+        }
+    }
+
+    /// The next piece, never an empty one; `None` at the end.
+    pub(crate) fn next(&mut self, shared: &Shared) -> Option<Bytes> {
+        match self {
+            Body::Bytes(bytes) if bytes.is_empty() => None,
+            Body::Bytes(bytes) => Some(bytes.split_to(bytes.len().min(PIECE))),
+            Body::Repeat { block, left: None } => Some(block.clone()),
+            Body::Repeat { left: Some(0), .. } => None,
+            Body::Repeat {
+                block,
+                left: Some(left),
+            } => {
+                let length = (block.len() as u64).min(*left);
+                *left -= length;
+                Some(block.slice(..length as usize))
+            }
+            Body::Instances { ended: true, .. } => None,
+            Body::Instances { after, ended } => {
+                let opening: &[u8] = if after.is_none() { b"[" } else { b"," };
+                match shared.list_after(*after, LIST_PAGE) {
+                    Some((items, last)) => {
+                        *after = Some(last);
+                        Some([opening, &items].concat().into())
+                    }
+                    None => {
+                        *ended = true;
+                        let closing: &[u8] = if after.is_none() { b"[]" } else { b"]" };
+                        Some(Bytes::copy_from_slice(closing))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The phrase that goes with a status.
+pub(crate) fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        466 => "Quota Exceeded",
+        499 => "Client Closed Request",
+        _ => http::StatusCode::from_u16(status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("Unknown"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_before_they_are_decoded() {
+        let (call, prefix) = Call::parse("POST", "/a/b/partner/deleteInstanceAccount/x%2Fy%20z");
+        let token = b"x/y z".to_vec();
+        assert_eq!(call, Call::Delete { token, id: None });
+        assert_eq!(prefix, "/a/b");
+
+        let (call, prefix) = Call::parse("GET", "http://h:1/waInstance7/logout/t?x=/");
+        let token = b"t".to_vec();
+        assert_eq!(call, Call::Logout { id: 7, token });
+        assert_eq!(prefix, "");
+    }
+
+    #[test]
+    fn what_is_not_documented_is_unknown() {
+        for (method, target) in [
+            ("GET", "/partner/deleteInstanceAccount/t"),
+            ("POST", "/partner/deleteInstanceAccount/"),
+            ("POST", "/partner/deleteInstanceAccount"),
+            ("POST", "/partner/deleteInstanceAccount/t/u"),
+            ("GET", "/waInstance/logout/t"),
+            ("GET", "/"),
+            ("OPTIONS", "*"),
+        ] {
+            assert_eq!(Call::parse(method, target).0, Call::Unknown, "{target}");
+        }
+    }
+
+    #[test]
+    fn bodies_must_be_as_documented() {
+        let id = |content_type, body: &str| {
+            let (mut call, _) = Call::parse("POST", "/partner/deleteInstanceAccount/t");
+            call.read_body(content_type, body.as_bytes());
+            call.id()
+        };
+        let json = Some("application/json");
+        assert_eq!(id(json, r#"{"idInstance": 7}"#), Some(7));
+        assert_eq!(
+            id(
+                Some("Application/JSON; charset=utf-8"),
+                r#"{"idInstance":7}"#
+            ),
+            Some(7)
+        );
+        assert_eq!(id(Some("text/plain"), r#"{"idInstance": 7}"#), None);
+        assert_eq!(id(None, r#"{"idInstance": 7}"#), None);
+        for body in [
+            "",
+            "{}",
+            "7",
+            r#"{"idInstance":"7"}"#,
+            r#"{"idInstance":7.0}"#,
+        ] {
+            assert_eq!(id(json, body), None, "{body}");
+        }
+        assert_eq!(id(json, r#"{"idInstance":0}"#), None);
+        assert_eq!(id(json, r#"{"idInstance":10000000000}"#), None);
+    }
+}

@@ -1,0 +1,426 @@
+//! What the tests share: the built library, the languages, and the stand-in.
+//!
+//! Everything is made by the tests themselves: the release library (the artifact that users
+//! load), the stand-in's program, and what Python and Go need. A language can be left out on
+//! purpose with `GREENAPI_TEST_WITHOUT=go,python`; a missing tool is a failure that says what to
+//! install.
+#![allow(dead_code)]
+
+pub mod abi;
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// Languages beside Rust, in the words of `GREENAPI_TEST_WITHOUT`.
+pub const LANGUAGES: [&str; 4] = ["c", "c++", "python", "go"];
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where cargo builds: `target`, unless somebody has set another.
+pub fn target() -> PathBuf {
+    let this = env::current_exe().expect("a test has a path");
+    // target/debug/deps/test-…
+    let profile = this.ancestors().nth(2).expect("cargo's layout");
+    profile.parent().expect("cargo's layout").to_owned()
+}
+
+/// A place for what the tests make.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = target().join("test-scratch").join(name);
+    fs::create_dir_all(&path).expect("the target directory can be written to");
+    path
+}
+
+/// Whether `language` was left out on purpose.
+pub fn is_left_out(language: &str) -> bool {
+    env::var("GREENAPI_TEST_WITHOUT")
+        .is_ok_and(|list| list.split(',').any(|name| name.trim() == language))
+}
+
+/// Fails with what to install where a tool is missing.
+pub fn require(tool: &str, package: &str, language: &str) -> String {
+    let found = Command::new(tool)
+        .arg(if tool == "go" { "version" } else { "--version" })
+        .output();
+    assert!(
+        found.is_ok_and(|output| output.status.success()),
+        "{tool} is missing: install {package}, or leave it out with GREENAPI_TEST_WITHOUT={language}"
+    );
+    tool.to_owned()
+}
+
+/// The directory of the release library, built if need be.
+pub fn library_dir() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = target();
+        run(cargo()
+            .args(["build", "--release", "--lib", "--target-dir"])
+            .arg(&target));
+        let built = target.join("release");
+        // Programs look for it by its SONAME.
+        let named = built.join("libgreenapi.so.0");
+        if cfg!(target_os = "linux") && !named.exists() {
+            // Another test may be making it at this moment.
+            let _ = std::os::unix::fs::symlink("libgreenapi.so", &named);
+        }
+        built
+    })
+}
+
+/// The shared object.
+pub fn library() -> PathBuf {
+    library_dir().join(if cfg!(target_os = "macos") {
+        "libgreenapi.dylib"
+    } else {
+        "libgreenapi.so"
+    })
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root());
+    // What the outer cargo tells its tests is not meant for another build.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MANIFEST") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+/// The stand-in's program.
+pub fn standin_program() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = target();
+        run(cargo()
+            .args(["build", "-p", "greenapi-standin", "--target-dir"])
+            .arg(&target));
+        target.join("debug/greenapi-standin")
+    })
+}
+
+/// A stand-in of its own process; it ends with this value.
+pub struct StandinProcess {
+    child: Child,
+    pub line: String,
+    pub start: serde_json::Value,
+}
+
+impl StandinProcess {
+    pub fn start(options: &[&str]) -> Self {
+        let mut child = Command::new(standin_program())
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the stand-in starts");
+        let mut line = String::new();
+        let output = child.stdout.as_mut().expect("it is piped");
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("the stand-in says where it is");
+        let start = serde_json::from_str(&line).expect("its start line is JSON");
+        Self {
+            child,
+            line: line.trim().to_owned(),
+            start,
+        }
+    }
+
+    pub fn get(&self, name: &str) -> &str {
+        self.start[name].as_str().expect("the start line has it")
+    }
+
+    /// The variables that the programs of all languages read.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("GREENAPI_URL", self.get("http").into()),
+            ("GREENAPI_HTTPS_URL", self.get("https").into()),
+            ("GREENAPI_TOKEN", self.get("token").into()),
+            ("GREENAPI_CA_FILE", self.get("ca_file").into()),
+            ("GREENAPI_CONTROL", self.get("control").into()),
+            ("GREENAPI_STANDIN", self.line.clone()),
+            ("GREENAPI_LIBRARY", library().display().to_string()),
+        ]
+    }
+}
+
+impl Drop for StandinProcess {
+    fn drop(&mut self) {
+        // The end of its input is its end.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end; its output is shown when it fails.
+pub fn run(command: &mut Command) -> Output {
+    let shown = format!("{command:?}");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{shown} cannot be started: {error}"));
+    assert!(
+        output.status.success(),
+        "{shown} failed with {}:\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Runs a command, feeds it and gives back what it printed.
+pub fn feed(command: &mut Command, input: &str) -> String {
+    let shown = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{shown} cannot be started: {error}"));
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_owned();
+    let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("it can be waited for");
+    let _ = feeder.join();
+    assert!(
+        output.status.success(),
+        "{shown} failed with {}:\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("it prints UTF-8")
+}
+
+/// A C (`.c`) or C++ (`.cpp`) program, built against the release library.
+pub fn compile(source: &Path, extra: &[&str]) -> PathBuf {
+    let cpp = source.extension() == Some(OsStr::new("cpp"));
+    let compiler = match cpp {
+        true => require("c++", "a C++ compiler (g++)", "c++"),
+        false => require("cc", "a C compiler (gcc)", "c"),
+    };
+    let name = source.file_stem().expect("a source has a name");
+    let kind = source
+        .parent()
+        .and_then(Path::file_name)
+        .unwrap_or_default();
+    let program = scratch("programs").join(format!(
+        "{}-{}-{}",
+        kind.to_string_lossy(),
+        name.to_string_lossy(),
+        if cpp { "cpp" } else { "c" }
+    ));
+    let mut command = Command::new(compiler);
+    command
+        .args(match cpp {
+            true => &["-std=c++17"][..],
+            false => &["-std=c11", "-D_GNU_SOURCE"][..],
+        })
+        .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"])
+        .arg("-I")
+        .arg(root().join("include"))
+        .arg(source)
+        .arg("-o")
+        .arg(&program)
+        .args(extra);
+    if !extra.contains(&"-ldl") {
+        let built = library_dir();
+        command
+            .arg("-L")
+            .arg(built)
+            .arg("-lgreenapi")
+            .arg(format!("-Wl,-rpath,{}", built.display()));
+    }
+    run(&mut command);
+    program
+}
+
+/// Python with what its tests need, in an environment of its own.
+pub fn python() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let system = require(
+            "python3",
+            "Python 3.9 or later with its venv module",
+            "python",
+        );
+        let place = target().join("test-scratch/venv");
+        let python = place.join("bin/python");
+        let wanted = root().join("bindings/python/requirements-test.txt");
+        let stamp = place.join("requirements");
+        let text = fs::read_to_string(&wanted).expect("the requirements are there");
+        if fs::read_to_string(&stamp).is_ok_and(|done| done == text) {
+            return python;
+        }
+        run(Command::new(system).args(["-m", "venv"]).arg(&place));
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "-r"])
+            .arg(&wanted));
+        fs::write(&stamp, text).expect("the environment can be written to");
+        python
+    })
+    .clone()
+}
+
+/// A Python command with the package and the library.
+pub fn python_command() -> Command {
+    let mut command = Command::new(python());
+    command
+        .env("PYTHONPATH", root().join("bindings/python/src"))
+        .env("GREENAPI_LIBRARY", library());
+    command
+}
+
+/// A Go command with the library, found as an installed one would be.
+pub fn go_command(folder: &Path) -> Command {
+    let go = require("go", "Go 1.23 or later", "go");
+    require("pkg-config", "pkg-config", "go");
+    let prefix = installed();
+    let mut command = Command::new(go);
+    command
+        .current_dir(folder)
+        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+        .env("LD_LIBRARY_PATH", prefix.join("lib"))
+        .env("CGO_ENABLED", "1");
+    command
+}
+
+/// A prefix into which the library has been installed by `make install`.
+pub fn installed() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        require("make", "make", "go");
+        library_dir();
+        let prefix = scratch(&format!("prefix-{}", std::process::id()));
+        run(Command::new("make")
+            .current_dir(root())
+            .arg("install")
+            .arg(format!("LIBRARY_DIR={}", library_dir().display()))
+            .arg(format!("PREFIX={}", prefix.display())));
+        prefix
+    })
+}
+
+/// What a driver (`tests/drivers`) says of one id.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub id: i64,
+    /// `None` where the language says no more than that the instance is gone (Go's nil).
+    pub status: Option<i32>,
+    pub code: Option<i32>,
+    pub http_status: Option<i32>,
+    pub attempts: Option<u32>,
+    /// What the language calls it: a status' name, an exception's class, an error's name.
+    pub name: String,
+    pub message: String,
+}
+
+/// One way of calling the library in one language.
+pub struct Driver {
+    pub language: &'static str,
+    pub mode: &'static str,
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Driver {
+    /// Every way of calling in one language; none where it was left out.
+    pub fn of(language: &'static str) -> Vec<Self> {
+        if is_left_out(language) {
+            return Vec::new();
+        }
+        let folder = root().join("tests/drivers");
+        let mut arguments = Vec::new();
+        let (program, modes) = match language {
+            "c" => (
+                compile(&folder.join("driver.c"), &[]),
+                &["one_call", "client", "queue", "bulk"][..],
+            ),
+            "c++" => (
+                compile(&folder.join("driver.cpp"), &[]),
+                &["one_call", "client", "queue", "bulk"][..],
+            ),
+            "python" => {
+                arguments.push(folder.join("driver.py").display().to_string());
+                (python(), &["one_call", "client", "async", "bulk"][..])
+            }
+            "go" => {
+                let program = scratch("programs").join("driver-go");
+                let folder = folder.join("go");
+                run(go_command(&folder)
+                    .args(["build", "-o"])
+                    .arg(&program)
+                    .arg("."));
+                (program, &["one_call", "client", "bulk"][..])
+            }
+            other => panic!("{other} has no driver"),
+        };
+        modes
+            .iter()
+            .map(|mode| Self {
+                language,
+                mode,
+                program: program.clone(),
+                arguments: arguments.clone(),
+            })
+            .collect()
+    }
+
+    /// Deletes `ids` and returns what was said of each, in any order.
+    pub fn delete(&self, environment: &[(&str, String)], ids: &[i64]) -> Vec<Line> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .arg(self.mode)
+            .env("PYTHONPATH", root().join("bindings/python/src"))
+            .env("GREENAPI_LIBRARY", library());
+        if self.language == "go" {
+            command.env("LD_LIBRARY_PATH", installed().join("lib"));
+        }
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        let input: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        feed(&mut command, &input).lines().map(parse).collect()
+    }
+}
+
+fn parse(line: &str) -> Line {
+    let fields: Vec<&str> = line.splitn(7, '\t').collect();
+    let [id, status, code, http_status, attempts, name, message] = fields[..] else {
+        panic!("not a driver's line: {line:?}")
+    };
+    let number = |text: &str| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("no number in {line:?}"))
+    };
+    Line {
+        id: id.parse().unwrap_or_else(|_| panic!("no id in {line:?}")),
+        status: (status != "-").then(|| number(status)),
+        code: (code != "-").then(|| number(code)),
+        http_status: (http_status != "-").then(|| number(http_status)),
+        attempts: (attempts != "-").then(|| attempts.parse().expect("a count")),
+        name: name.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+/// Whether `text` shows four characters in a row of `secret`.
+pub fn shows(text: &str, secret: &str) -> bool {
+    let secret: Vec<char> = secret.chars().collect();
+    secret
+        .windows(4)
+        .any(|piece| text.contains(&piece.iter().collect::<String>()))
+}
