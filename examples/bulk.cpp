@@ -17,50 +17,54 @@
 #include <vector>
 
 // Of "1101x" std::stoll would make 1101, which is somebody else's instance.
-static std::int64_t parse_id(const std::string& text) {
+static std::int64_t parse_id(const std::string &text)
+{
     std::size_t used = 0;
     const std::int64_t id = std::stoll(text, &used);
-    if (used != text.size()) throw std::invalid_argument(text);
+    if (used != text.size())
+        throw std::invalid_argument(text);
     return id;
 }
 
-int main(int argc, char** argv) {
-    const char* url = std::getenv("GREENAPI_URL");
-    const char* token = std::getenv("GREENAPI_TOKEN");
+int main(int argc, char **argv)
+{
+    const char *url = std::getenv("GREENAPI_URL");
+    const char *token = std::getenv("GREENAPI_TOKEN");
     if (url == nullptr || token == nullptr || argc < 2) {
         std::cerr << "usage: GREENAPI_URL=... GREENAPI_TOKEN=... " << argv[0] << " ID...\n";
         return 2;
     }
 
     greenapi::options options;
-    if (const char* ca_file = std::getenv("GREENAPI_CA_FILE")) options.ca_file = ca_file;
+    if (const char *ca_file = std::getenv("GREENAPI_CA_FILE"))
+        options.ca_file = ca_file;
 
     try {
         std::vector<std::int64_t> ids;
-        for (int i = 1; i < argc; i++) ids.push_back(parse_id(argv[i]));
+        for (int i = 1; i < argc; i++)
+            ids.push_back(parse_id(argv[i]));
 
         greenapi::client client(url, token, options);
-        const auto results = client.delete_instances(
-            ids, [](std::size_t done, std::size_t total, const greenapi::result& last) {
-                std::cout << done << '/' << total << ' ' << last.id() << ": " << last.message()
-                          << '\n';
-                // A wrong token is wrong for every id: false cancels what is left.
-                return last.status() != greenapi::status::unauthorized;
-            });
+        const auto results = client.delete_instances(ids, [](std::size_t done, std::size_t total,
+                                                             const greenapi::result &last) {
+            std::cout << done << '/' << total << ' ' << last.id() << ": " << last.message() << '\n';
+            // A wrong token is wrong for every id: false cancels what is left.
+            return last.status() != greenapi::status::unauthorized;
+        });
 
         const auto count = [&](greenapi::effect effect) {
             return std::count_if(results.begin(), results.end(),
-                                 [&](const auto& result) { return result.effect() == effect; });
+                                 [&](const auto &result) { return result.effect() == effect; });
         };
         const auto unknown = count(greenapi::effect::unknown);
         const auto not_deleted = count(greenapi::effect::not_deleted);
         std::cout << count(greenapi::effect::deleted) << " deleted, " << not_deleted
                   << " not deleted, " << unknown << " uncertain\n";
         return unknown > 0 ? 3 : not_deleted > 0 ? 1 : 0;
-    } catch (const greenapi::error& problem) {
+    } catch (const greenapi::error &problem) {
         std::cerr << argv[0] << ": " << problem.what() << '\n';
         return 2;
-    } catch (const std::logic_error&) {  // from parse_id
+    } catch (const std::logic_error &) { // from parse_id
         std::cerr << argv[0] << ": an id has digits only\n";
         return 2;
     }

@@ -15,7 +15,8 @@
 int main(int argc, char **argv)
 {
     const char *url = getenv("GREENAPI_URL");
-    const char *token = getenv("GREENAPI_TOKEN"); /* never an argument: ps shows those to everybody */
+    const char *token =
+        getenv("GREENAPI_TOKEN"); /* never an argument: ps shows those to everybody */
     char *end = NULL;
     int64_t id = argc == 2 ? strtoll(argv[1], &end, 10) : 0;
 

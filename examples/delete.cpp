@@ -15,24 +15,28 @@
 #include <string>
 
 // Of "1101x" std::stoll would make 1101, which is somebody else's instance.
-static std::int64_t parse_id(const std::string& text) {
+static std::int64_t parse_id(const std::string &text)
+{
     std::size_t used = 0;
     const std::int64_t id = std::stoll(text, &used);
-    if (used != text.size()) throw std::invalid_argument(text);
+    if (used != text.size())
+        throw std::invalid_argument(text);
     return id;
 }
 
-int main(int argc, char** argv) {
-    const char* url = std::getenv("GREENAPI_URL");
-    const char* token = std::getenv("GREENAPI_TOKEN");
+int main(int argc, char **argv)
+{
+    const char *url = std::getenv("GREENAPI_URL");
+    const char *token = std::getenv("GREENAPI_TOKEN");
     if (url == nullptr || token == nullptr || argc != 2) {
         std::cerr << "usage: GREENAPI_URL=... GREENAPI_TOKEN=... " << argv[0] << " ID\n";
         return 2;
     }
 
     greenapi::options options;
-    options.session = greenapi::session::log_out;  // deleting alone leaves the phone logged in
-    if (const char* ca_file = std::getenv("GREENAPI_CA_FILE")) options.ca_file = ca_file;
+    options.session = greenapi::session::log_out; // deleting alone leaves the phone logged in
+    if (const char *ca_file = std::getenv("GREENAPI_CA_FILE"))
+        options.ca_file = ca_file;
 
     try {
         const auto id = parse_id(argv[1]);
@@ -40,11 +44,12 @@ int main(int argc, char** argv) {
         const auto result = client.delete_instance(id);
         std::cout << result.id() << ": " << result.message() << '\n';
         return 0;
-    } catch (const greenapi::error& problem) {
+    } catch (const greenapi::error &problem) {
         std::cerr << argv[0] << ": " << problem.what() << '\n';
-        if (problem.status() == greenapi::status::invalid_argument) return 2;
+        if (problem.status() == greenapi::status::invalid_argument)
+            return 2;
         return problem.effect() == greenapi::effect::unknown ? 3 : 1;
-    } catch (const std::logic_error&) {  // from parse_id
+    } catch (const std::logic_error &) { // from parse_id
         std::cerr << argv[0] << ": " << argv[1] << " is not an id: give digits only\n";
         return 2;
     }

@@ -2,7 +2,8 @@
  * Logs instances out and deletes them: deleting alone leaves an open session on somebody's phone.
  *
  *   cc delete_checked.c -o delete_checked $(pkg-config --cflags --libs greenapi)
- *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./delete_checked 1101000001 1101000002
+ *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./delete_checked 1101000001
+ * 1101000002
  *
  * GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
  *

@@ -1,5 +1,5 @@
 /**
- * ile greenapi.h
+ * \file greenapi.h
  * Deletes instances of a GREEN-API partner account, and is certain about what it did.
  *
  * One call is enough:
@@ -8,8 +8,7 @@
  *     greenapi_status status = greenapi_delete_instance("https://api.green-api.com", token,
  *                                                        1101000001, &code);
  *     if (greenapi_status_effect(status) != GREENAPI_EFFECT_DELETED)
- *         fprintf(stderr, "%s
-", greenapi_status_message(status));
+ *         fprintf(stderr, "%s\n", greenapi_status_message(status));
  *
  * A **client** (greenapi_client_new) does it with options of your own: timeouts, retries, a pace,
  * certificates, a proxy, and what to do about a session on a phone. A **queue**
@@ -343,7 +342,7 @@ extern "C" {
  * token. Redirects are never followed: they would carry the token elsewhere.
  *
  * `url`: `https://host[:port][/prefix]`, at most 4096 bytes, from the partner's console, like
- * "https://api.green-api.com". A trailing slash does not matter, a path prefix is kept. User
+ * `https://api.green-api.com`. A trailing slash does not matter, a path prefix is kept. User
  * info, query and fragment are refused; `http://` is for loopback hosts only.
  * `token`: the partner token, 1 to 4096 bytes. It is percent-encoded, so no token can change the
  * path. Empty, ".", ".." and control characters are refused.

@@ -35,7 +35,8 @@
 
 #include "greenapi.h"
 
-namespace greenapi {
+namespace greenapi
+{
 
 /// What happened: `greenapi_status` as a scoped enumeration. The tens tell the effect. A newer
 /// library may give a number that has no name here.
@@ -104,35 +105,43 @@ enum class session : std::uint32_t {
 };
 
 /// The version of the library that is loaded, such as "0.1.0".
-[[nodiscard]] inline std::string_view version() noexcept { return greenapi_version(); }
+[[nodiscard]] inline std::string_view version() noexcept
+{
+    return greenapi_version();
+}
 
 /// The C name of a status, such as "GREENAPI_STATUS_NOT_FOUND". Any number is harmless.
-[[nodiscard]] inline std::string_view status_name(status value) noexcept {
+[[nodiscard]] inline std::string_view status_name(status value) noexcept
+{
     return greenapi_status_name(static_cast<std::int32_t>(value));
 }
 
 /// One plain sentence about a status. Any number is harmless.
-[[nodiscard]] inline std::string_view status_message(status value) noexcept {
+[[nodiscard]] inline std::string_view status_message(status value) noexcept
+{
     return greenapi_status_message(static_cast<std::int32_t>(value));
 }
 
 /// What a status says about the instance. Any number is harmless.
-[[nodiscard]] inline effect status_effect(status value) noexcept {
+[[nodiscard]] inline effect status_effect(status value) noexcept
+{
     return static_cast<effect>(greenapi_status_effect(static_cast<std::int32_t>(value)));
 }
 
 /// What became of one id. A plain value: copy it, keep it, hand it to another thread.
-class result {
+class result
+{
 public:
     /// Takes over what the C interface reported.
-    explicit result(const greenapi_result& raw) noexcept : raw_(raw) {}
+    explicit result(const greenapi_result &raw) noexcept : raw_(raw) {}
 
     /// The tag given to queue::submit; 0 for blocking calls.
     [[nodiscard]] std::uint64_t tag() const noexcept { return raw_.tag; }
     /// The instance.
     [[nodiscard]] std::int64_t id() const noexcept { return raw_.id; }
     /// What happened.
-    [[nodiscard]] greenapi::status status() const noexcept {
+    [[nodiscard]] greenapi::status status() const noexcept
+    {
         return static_cast<greenapi::status>(raw_.status);
     }
     /// What that says about the instance.
@@ -148,7 +157,7 @@ public:
     /// What happened and what to do, in UTF-8; valid as long as this object.
     [[nodiscard]] std::string_view message() const noexcept { return raw_.message; }
     /// The same as the C interface has it.
-    [[nodiscard]] const greenapi_result& raw() const noexcept { return raw_; }
+    [[nodiscard]] const greenapi_result &raw() const noexcept { return raw_; }
 
 private:
     greenapi_result raw_;
@@ -160,11 +169,14 @@ static_assert(sizeof(result) == sizeof(greenapi_result) && std::is_standard_layo
 
 /// A call that did not end with the instance gone, or whose arguments were refused. `what()` says
 /// what happened and what to do.
-class error : public std::runtime_error {
+class error : public std::runtime_error
+{
 public:
     /// Carries a result.
-    explicit error(const greenapi::result& cause)
-        : std::runtime_error(std::string(cause.message())), result_(cause) {}
+    explicit error(const greenapi::result &cause)
+        : std::runtime_error(std::string(cause.message())), result_(cause)
+    {
+    }
 
     /// What happened.
     [[nodiscard]] greenapi::status status() const noexcept { return result_.status(); }
@@ -179,18 +191,20 @@ public:
     /// greenapi::delete_instance, which is not told.
     [[nodiscard]] std::uint32_t attempts() const noexcept { return result_.attempts(); }
     /// All of it, as a value.
-    [[nodiscard]] const greenapi::result& result() const noexcept { return result_; }
+    [[nodiscard]] const greenapi::result &result() const noexcept { return result_; }
 
 private:
     greenapi::result result_;
 };
 
 /// Not for programs: what the header needs inside.
-namespace detail {
+namespace detail
+{
 
 /// A result for what the C interface reports by a status alone.
 inline result make_result(greenapi_status status, std::string_view message, std::int64_t id = 0,
-                          std::int32_t code = 0) noexcept {
+                          std::int32_t code = 0) noexcept
+{
     greenapi_result raw{};
     raw.status = status;
     raw.id = id;
@@ -202,13 +216,15 @@ inline result make_result(greenapi_status status, std::string_view message, std:
 
 /// The same, with the status's own sentence.
 inline result make_result(greenapi_status status, std::int64_t id = 0,
-                          std::int32_t code = 0) noexcept {
+                          std::int32_t code = 0) noexcept
+{
     return make_result(status, greenapi_status_message(static_cast<std::int32_t>(status)), id,
                        code);
 }
 
 /// The text as C has it. C would cut it at a NUL byte in silence, so such a text is refused.
-inline const char* c_string(const std::string& text, const char* name) {
+inline const char *c_string(const std::string &text, const char *name)
+{
     if (text.find('\0') != std::string::npos) {
         throw error(make_result(GREENAPI_STATUS_INVALID_ARGUMENT,
                                 std::string(name) + " contains a NUL byte; remove it"));
@@ -217,41 +233,49 @@ inline const char* c_string(const std::string& text, const char* name) {
 }
 
 /// The same for what may be absent.
-inline const char* c_string(const std::optional<std::string>& text, const char* name) {
+inline const char *c_string(const std::optional<std::string> &text, const char *name)
+{
     return text ? c_string(*text, name) : nullptr;
 }
 
 /// A duration in the range of the C type. What is negative becomes 0, as it does everywhere in
 /// the standard library's waits; what is too long becomes the longest.
 template <class Number>
-constexpr Number clamp_milliseconds(std::chrono::milliseconds duration) noexcept {
+constexpr Number clamp_milliseconds(std::chrono::milliseconds duration) noexcept
+{
     // In parentheses, as <windows.h> has a macro of that name.
     constexpr auto longest = (std::numeric_limits<Number>::max)();
-    if (duration.count() <= 0) return 0;
-    if (duration >= std::chrono::milliseconds(longest)) return longest;
+    if (duration.count() <= 0)
+        return 0;
+    if (duration >= std::chrono::milliseconds(longest))
+        return longest;
     return static_cast<Number>(duration.count());
 }
 
 /// The library's defaults, so that they are written down only there.
-inline greenapi_options default_options() noexcept {
+inline greenapi_options default_options() noexcept
+{
     greenapi_options defaults;
     greenapi_options_init(&defaults, sizeof defaults);
     return defaults;
 }
 
 /// Room for so many results; a place that nobody fills must not read as a deletion.
-inline std::vector<result> blank_results(std::size_t count) {
+inline std::vector<result> blank_results(std::size_t count)
+{
     return std::vector<result>(count, make_result(GREENAPI_STATUS_INTERNAL));
 }
 
 /// The vector as the C interface fills it; see the assertion beside `result`.
-inline greenapi_result* raw_results(std::vector<result>& results) noexcept {
-    return reinterpret_cast<greenapi_result*>(results.data());
+inline greenapi_result *raw_results(std::vector<result> &results) noexcept
+{
+    return reinterpret_cast<greenapi_result *>(results.data());
 }
 
 /// Calls the caller's function, and says whether to go on: one that returns nothing always does.
 template <class Progress>
-bool goes_on(Progress& progress, std::size_t done, std::size_t total, const result& last) {
+bool goes_on(Progress &progress, std::size_t done, std::size_t total, const result &last)
+{
     if constexpr (std::is_void_v<decltype(progress(done, total, last))>) {
         progress(done, total, last);
         return true;
@@ -261,19 +285,20 @@ bool goes_on(Progress& progress, std::size_t done, std::size_t total, const resu
 }
 
 /// A caller's function on its way through C, with the exception that it may have thrown.
-template <class Progress>
-struct progress_call {
+template <class Progress> struct progress_call {
     /// The caller's function.
-    Progress& progress;
+    Progress &progress;
     /// What it threw, if it did.
     std::exception_ptr thrown;
 
     /// The function that C calls; `user_data` is the object.
-    static bool run(std::size_t done, std::size_t total, const greenapi_result* last,
-                    void* user_data) noexcept {
-        auto& self = *static_cast<progress_call*>(user_data);
+    static bool run(std::size_t done, std::size_t total, const greenapi_result *last,
+                    void *user_data) noexcept
+    {
+        auto &self = *static_cast<progress_call *>(user_data);
         // What was under way when the function threw still reports its end; nobody listens.
-        if (self.thrown) return false;
+        if (self.thrown)
+            return false;
         try {
             return goes_on(self.progress, done, total, result(*last));
         } catch (...) {
@@ -283,7 +308,7 @@ struct progress_call {
     }
 };
 
-}  // namespace detail
+} // namespace detail
 
 /// How a client behaves. Every member begins with the library's default, read from the library.
 ///
@@ -318,12 +343,14 @@ struct options {
 /// May be called from any thread; blocks for at most 30 s. Returns when the instance is gone
 /// (status ok or gone).
 /// \throws greenapi::error in every other case; see error::effect for what that means.
-inline result delete_instance(const std::string& url, const std::string& token, std::int64_t id) {
+inline result delete_instance(const std::string &url, const std::string &token, std::int64_t id)
+{
     int code = 0;
     const auto status = greenapi_delete_instance(detail::c_string(url, "url"),
                                                  detail::c_string(token, "token"), id, &code);
     const auto outcome = detail::make_result(status, id, code);
-    if (!outcome.deleted()) throw error(outcome);
+    if (!outcome.deleted())
+        throw error(outcome);
     return outcome;
 }
 
@@ -332,12 +359,14 @@ inline result delete_instance(const std::string& url, const std::string& token, 
 /// Its functions may be called by many threads at once; moving and destroying it may not run
 /// beside them. Destroying it never waits: what is queued with it completes. One that was moved
 /// from refuses every call as an invalid argument.
-class client {
+class client
+{
 public:
     /// Checks everything and connects to nothing yet.
     /// \throws greenapi::error with status::invalid_argument and a message that names the culprit,
     /// or with status::out_of_resources.
-    client(const std::string& url, const std::string& token, const options& settings = {}) {
+    client(const std::string &url, const std::string &token, const options &settings = {})
+    {
         greenapi_options raw = detail::default_options();
         raw.timeout_ms = detail::clamp_milliseconds<std::uint32_t>(settings.timeout);
         raw.connect_timeout_ms =
@@ -346,7 +375,8 @@ public:
         raw.max_in_flight = settings.max_in_flight;
         raw.requests_per_second = settings.requests_per_second;
         raw.session = static_cast<std::uint32_t>(settings.session);
-        if (settings.allow_http) raw.flags |= GREENAPI_FLAG_ALLOW_HTTP;
+        if (settings.allow_http)
+            raw.flags |= GREENAPI_FLAG_ALLOW_HTTP;
         raw.ca_file = detail::c_string(settings.ca_file, "ca_file");
         raw.proxy = detail::c_string(settings.proxy, "proxy");
         raw.user_agent = detail::c_string(settings.user_agent, "user_agent");
@@ -355,17 +385,19 @@ public:
         const auto status =
             greenapi_client_new(detail::c_string(url, "url"), detail::c_string(token, "token"),
                                 &raw, &handle_, &problem);
-        if (status != GREENAPI_STATUS_OK) throw error(result(problem));
+        if (status != GREENAPI_STATUS_OK)
+            throw error(result(problem));
     }
 
-    client(const client&) = delete;
-    client& operator=(const client&) = delete;
+    client(const client &) = delete;
+    client &operator=(const client &) = delete;
 
     /// Takes the other's handle; the other is left without one.
-    client(client&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    client(client &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
 
     /// Frees what this one had and takes the other's handle.
-    client& operator=(client&& other) noexcept {
+    client &operator=(client &&other) noexcept
+    {
         if (this != &other) {
             greenapi_client_free(handle_);
             handle_ = std::exchange(other.handle_, nullptr);
@@ -379,14 +411,17 @@ public:
     /// Deletes one instance and blocks for at most options::timeout. Returns when it is gone
     /// (status ok or gone).
     /// \throws greenapi::error in every other case.
-    result delete_instance(std::int64_t id) {
+    result delete_instance(std::int64_t id)
+    {
         const auto outcome = try_delete_instance(id);
-        if (!outcome.deleted()) throw error(outcome);
+        if (!outcome.deleted())
+            throw error(outcome);
         return outcome;
     }
 
     /// The same, with every outcome as a result.
-    [[nodiscard]] result try_delete_instance(std::int64_t id) noexcept {
+    [[nodiscard]] result try_delete_instance(std::int64_t id) noexcept
+    {
         greenapi_result raw;
         greenapi_client_delete_instance(handle_, id, &raw);
         return result(raw);
@@ -395,7 +430,8 @@ public:
     /// Deletes many instances, options::max_in_flight at a time, and blocks until each has its
     /// result; the results come in the order of `ids`. What goes wrong with an id is in its
     /// result, never an exception.
-    std::vector<result> delete_instances(const std::vector<std::int64_t>& ids) {
+    std::vector<result> delete_instances(const std::vector<std::int64_t> &ids)
+    {
         auto results = detail::blank_results(ids.size());
         greenapi_client_delete_instances(handle_, ids.data(), ids.size(),
                                          detail::raw_results(results), nullptr, nullptr);
@@ -407,45 +443,50 @@ public:
     /// what is left is cancelled; one that returns nothing never cancels.
     /// \throws whatever `progress` throws, after what was left has been cancelled and has ended.
     template <class Progress>
-    std::vector<result> delete_instances(const std::vector<std::int64_t>& ids,
-                                         Progress&& progress) {
+    std::vector<result> delete_instances(const std::vector<std::int64_t> &ids, Progress &&progress)
+    {
         using call = detail::progress_call<std::remove_reference_t<Progress>>;
         call state{progress, nullptr};
         auto results = detail::blank_results(ids.size());
         greenapi_client_delete_instances(handle_, ids.data(), ids.size(),
                                          detail::raw_results(results), &call::run, &state);
-        if (state.thrown) std::rethrow_exception(state.thrown);
+        if (state.thrown)
+            std::rethrow_exception(state.thrown);
         return results;
     }
 
     /// The handle for the C interface; it stays this object's.
-    [[nodiscard]] greenapi_client* get() const noexcept { return handle_; }
+    [[nodiscard]] greenapi_client *get() const noexcept { return handle_; }
 
 private:
-    greenapi_client* handle_ = nullptr;
+    greenapi_client *handle_ = nullptr;
 };
 
 /// Many deletions at once from any event loop: submit, wait for the descriptor, take the results.
 ///
 /// Its functions may be called by many threads at once; moving and destroying it may not run
 /// beside them. Destroying it never waits: it cancels everything that is left.
-class queue {
+class queue
+{
 public:
     /// An empty queue.
     /// \throws greenapi::error with status::out_of_resources.
-    queue() {
+    queue()
+    {
         const auto status = greenapi_queue_new(&handle_);
-        if (status != GREENAPI_STATUS_OK) throw error(detail::make_result(status));
+        if (status != GREENAPI_STATUS_OK)
+            throw error(detail::make_result(status));
     }
 
-    queue(const queue&) = delete;
-    queue& operator=(const queue&) = delete;
+    queue(const queue &) = delete;
+    queue &operator=(const queue &) = delete;
 
     /// Takes the other's handle; the other is left without one.
-    queue(queue&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    queue(queue &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
 
     /// Frees what this one had and takes the other's handle.
-    queue& operator=(queue&& other) noexcept {
+    queue &operator=(queue &&other) noexcept
+    {
         if (this != &other) {
             greenapi_queue_free(handle_);
             handle_ = std::exchange(other.handle_, nullptr);
@@ -463,9 +504,11 @@ public:
     /// Hands in a deletion without blocking. It gives exactly one result, with this tag; its
     /// time limit begins when its request is started, not while it waits for its turn.
     /// \throws greenapi::error for arguments and resources, never for what the network does.
-    void submit(const client& with, std::int64_t id, std::uint64_t tag = 0) {
+    void submit(const client &with, std::int64_t id, std::uint64_t tag = 0)
+    {
         const auto status = greenapi_queue_submit(handle_, with.get(), id, tag);
-        if (status != GREENAPI_STATUS_OK) throw error(detail::make_result(status, id));
+        if (status != GREENAPI_STATUS_OK)
+            throw error(detail::make_result(status, id));
     }
 
     /// Cancels what was submitted with this tag and has no result yet, and says how many that
@@ -474,29 +517,28 @@ public:
 
     /// Waits for a result as long as it takes, and takes up to `capacity` of them in the order of
     /// completion. Comes back empty only when nothing is under way.
-    [[nodiscard]] std::vector<result> take(std::size_t capacity) {
-        return take_for(capacity, -1);
-    }
+    [[nodiscard]] std::vector<result> take(std::size_t capacity) { return take_for(capacity, -1); }
 
     /// The same, waiting at most so long; zero or less means not at all.
-    [[nodiscard]] std::vector<result> take(std::size_t capacity,
-                                           std::chrono::milliseconds timeout) {
+    [[nodiscard]] std::vector<result> take(std::size_t capacity, std::chrono::milliseconds timeout)
+    {
         return take_for(capacity, detail::clamp_milliseconds<int>(timeout));
     }
 
     /// The handle for the C interface; it stays this object's.
-    [[nodiscard]] greenapi_queue* get() const noexcept { return handle_; }
+    [[nodiscard]] greenapi_queue *get() const noexcept { return handle_; }
 
 private:
-    std::vector<result> take_for(std::size_t capacity, int timeout_ms) {
+    std::vector<result> take_for(std::size_t capacity, int timeout_ms)
+    {
         auto results = detail::blank_results(capacity);
-        const auto taken = greenapi_queue_take(handle_, detail::raw_results(results), capacity,
-                                               timeout_ms);
+        const auto taken =
+            greenapi_queue_take(handle_, detail::raw_results(results), capacity, timeout_ms);
         results.erase(results.begin() + static_cast<std::ptrdiff_t>(taken), results.end());
         return results;
     }
 
-    greenapi_queue* handle_ = nullptr;
+    greenapi_queue *handle_ = nullptr;
 };
 
-}  // namespace greenapi
+} // namespace greenapi

@@ -58,14 +58,14 @@ pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
             Ok(answer) => judge_success(answer),
             Err(reason) => (Status::BadResponse, Some(*reason)),
         },
-        300..=499 if claims_deletion(&parsed) => (
+        300..=498 if claims_deletion(&parsed) => (
             Status::BadResponse,
             Some("it refused the request and called the instance deleted at once"),
         ),
         401 => (Status::Unauthorized, None),
         403 => (Status::Forbidden, None),
         429 => (Status::RateLimited, None),
-        499 | 500..=599 => (Status::ServerError, None),
+        499..=599 => (Status::ServerError, None),
         300..=399 => (
             Status::Rejected,
             Some("it answered with a redirect, which is never followed because it would carry the token elsewhere"),
@@ -141,7 +141,7 @@ fn judge_code(code: i32) -> Status {
         404 => Status::NotFound,
         429 => Status::RateLimited,
         // The API's own failures leave the same doubt inside HTTP 200 as outside it.
-        499 | 500..=599 => Status::ServerError,
+        499..=599 => Status::ServerError,
         _ => Status::Rejected,
     }
 }

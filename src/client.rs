@@ -105,6 +105,26 @@ impl Client {
         }))
     }
 
+    /// The client of the one call, which has every option by default. The last one is kept, because
+    /// most programs have one account.
+    pub fn of_the_one_call(url: &str, token: &str) -> Result<Arc<Self>, Outcome> {
+        type Last = Option<(String, Arc<Client>)>;
+        static LAST: PerProcess<Mutex<Last>> = PerProcess::new();
+        let last = || LAST.get().lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((its, client)) = &*last() {
+            if its == url && client.token.expose() == token {
+                return Ok(client.clone());
+            }
+        }
+        let options = Options {
+            separate: true,
+            ..Options::default()
+        };
+        let client = Self::new(url, token, options)?;
+        *last() = Some((url.to_owned(), client.clone()));
+        Ok(client)
+    }
+
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -180,7 +200,8 @@ impl Client {
         loop {
             let ticket = {
                 let mut schedule = self.schedule();
-                if schedule.waiting.is_empty() || schedule.in_flight >= self.options.max_in_flight {
+                let full = schedule.in_flight >= self.options.max_in_flight;
+                if schedule.waiting.is_empty() || (full && !self.options.separate) {
                     return;
                 }
                 let now = Instant::now();
@@ -386,6 +407,9 @@ impl Client {
 
     /// One 429 slows the whole client, as long as the API asks for.
     pub fn hold(&self, pause: Duration) {
+        if self.options.separate {
+            return;
+        }
         let until = far(Instant::now(), pause.min(LONGEST_HOLD));
         let mut schedule = self.schedule();
         schedule.held_until = schedule.held_until.max(Some(until));

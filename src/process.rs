@@ -56,6 +56,12 @@ struct Link<T> {
     next: OnceBox<Link<T>>,
 }
 
+impl<T: Default> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Default> PerProcess<T> {
     pub const fn new() -> Self {
         Self {
@@ -128,14 +134,14 @@ mod cancellation {
 
 impl Uncancellable {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         let mut before = 0;
         unsafe { cancellation::pthread_setcancelstate(cancellation::DISABLE, &mut before) };
         Self { before }
     }
 
     #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         Self {}
     }
 }

@@ -13,7 +13,7 @@ use greenapi_standin::{Config, Fault, Rule, Standin, Target, Then};
 use support::abi::{options, Client, RawResult};
 
 const THREADS: i64 = 16;
-const EACH: i64 = 250;
+const EACH: i64 = 150;
 const FIRST: i64 = 4_000_000_000;
 
 fn seed() -> u64 {
@@ -111,7 +111,7 @@ fn chaos(url: impl Fn(&Standin) -> String) {
     let ca_file = support::abi::c_string(&endpoints.ca_file.display().to_string());
     let mut options = options();
     options.ca_file = ca_file.as_ptr();
-    options.timeout_ms = 1_500;
+    options.timeout_ms = 1_000;
     options.max_retries = 2;
     let client = Client::new(&url(&standin), &endpoints.token, Some(&options)).unwrap();
     let results = Mutex::new(Vec::new());

@@ -12,7 +12,8 @@ use support::{compile, go_command, is_left_out, python_command, root, run, scrat
 /// The fenced block of this language.
 fn block(language: &str) -> String {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let mut blocks = readme.split(&format!("\n```{language}\n")).skip(1);
+    let fence = format!("\n```{language}\n");
+    let mut blocks = readme.split(&fence).skip(1);
     let block = blocks
         .next()
         .unwrap_or_else(|| panic!("no {language} in the README"));

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import build
 
+# Before the build, which is a load of its own.
+LOAD_BEFORE = os.getloadavg()[0]
+BUSY = os.cpu_count() / 4 < LOAD_BEFORE
+
 
 @dataclass
 class Section:
@@ -49,8 +53,8 @@ class Results:
     def store(self, name, section):
         """Keeps a section, in place of an older one of that name."""
         now = datetime.datetime.now(datetime.UTC)
-        load = os.getloadavg()[0]
-        section.measured = f"{now:%Y-%m-%d %H:%M} UTC, load average at the end {load:.1f}"
+        busy = ": the machine was busy with other things" if BUSY else ""
+        section.measured = f"{now:%Y-%m-%d %H:%M} UTC, load before the run {LOAD_BEFORE:.1f}{busy}"
         self._sections[name] = section
         raw = {name: asdict(section) for name, section in self._sections.items()}
         self._raw.write_text(json.dumps(raw, indent=1))
@@ -61,24 +65,29 @@ class Results:
 
         ordered = [self._sections[name] for name in SECTIONS if name in self._sections]
         warning = "**Small sizes (`--quick`): not for quoting.**\n\n" if self._quick else ""
-        page = (
-            "# Results\n\n"
-            "Written by `benches/run`; [README.md](README.md) says what is measured and how.\n\n"
-            f"{warning}![The results as a chart]({self._svg.name})\n\n"
-            f"{machine(tools)}\n" + "\n".join(section.markdown for section in ordered)
-        )
-        self._markdown.write_text(page)
         chart = {}
         for section in ordered:
             chart.update(section.chart)
-        caption = f"{datetime.date.today()}, {_processor()}, {os.cpu_count()} cores, loopback"
-        subprocess.run(
-            [tools.python, Path(__file__).with_name("chart.py"), self._svg],
-            input=json.dumps({"panels": chart, "caption": caption}),
-            text=True,
-            check=True,
+        # Some sections alone have nothing to draw.
+        image = f"![The results as a chart]({self._svg.name})\n\n" if chart else ""
+        page = (
+            "# Results\n\n"
+            "Written by `benches/run`; [README.md](README.md) says what is measured and how.\n\n"
+            f"{warning}{image}{machine(tools)}\n"
+            + "\n".join(section.markdown for section in ordered)
         )
-        for path in (self._markdown, self._svg):
+        written = [self._markdown]
+        self._markdown.write_text(page)
+        if chart:
+            caption = f"{datetime.date.today()}, {_processor()}, {os.cpu_count()} cores, loopback"
+            subprocess.run(
+                [tools.python, Path(__file__).with_name("chart.py"), self._svg],
+                input=json.dumps({"panels": chart, "caption": caption}),
+                text=True,
+                check=True,
+            )
+            written.append(self._svg)
+        for path in written:
             print(f"wrote {path.relative_to(build.ROOT)}", file=sys.stderr)
 
 

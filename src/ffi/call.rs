@@ -4,7 +4,6 @@ use std::ffi::{c_char, c_int};
 
 use super::{guard, text, write};
 use crate::client::Client;
-use crate::options::Options;
 use crate::status::Status;
 
 /// Deletes one instance, with everything by default: 30 s for the whole call, 10 s to connect,
@@ -16,7 +15,7 @@ use crate::status::Status;
 /// token. Redirects are never followed: they would carry the token elsewhere.
 ///
 /// `url`: `https://host[:port][/prefix]`, at most 4096 bytes, from the partner's console, like
-/// "https://api.green-api.com". A trailing slash does not matter, a path prefix is kept. User
+/// `https://api.green-api.com`. A trailing slash does not matter, a path prefix is kept. User
 /// info, query and fragment are refused; `http://` is for loopback hosts only.
 /// `token`: the partner token, 1 to 4096 bytes. It is percent-encoded, so no token can change the
 /// path. Empty, ".", ".." and control characters are refused.
@@ -44,7 +43,7 @@ pub unsafe extern "C" fn greenapi_delete_instance(
             (Ok(url), Ok(token)) => (url, token),
             (Err(outcome), _) | (_, Err(outcome)) => return outcome,
         };
-        match Client::new(url, token, Options::default()) {
+        match Client::of_the_one_call(url, token) {
             Ok(client) => client.delete(id),
             Err(outcome) => outcome,
         }

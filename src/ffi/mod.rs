@@ -29,7 +29,7 @@ use crate::status::Status;
 /// Runs the body of a C function; nothing if it panicked. Nothing unwinds out of it: neither a
 /// panic nor pthread_cancel(), which takes effect after the call.
 fn enter<T>(body: impl FnOnce() -> T) -> Option<T> {
-    let _uncancellable = Uncancellable::new();
+    let _uncancellable = Uncancellable::begin();
     panics::catch(body)
 }
 

@@ -81,7 +81,8 @@ static size_t read_ids(int64_t **ids)
         errno = 0;
         int64_t id = strtoll(line, &end, 10);
         if (end == line || (*end != '\n' && *end != '\0') || errno != 0)
-            die("standard input must hold one id per line, not \"%.*s\"", (int)strcspn(line, "\n"), line);
+            die("standard input must hold one id per line, not \"%.*s\"", (int)strcspn(line, "\n"),
+                line);
         if (count == capacity) {
             capacity = capacity > 0 ? 2 * capacity : 64;
             *ids = allocate(*ids, capacity, sizeof **ids);
@@ -132,7 +133,8 @@ static void queued(greenapi_client *client, const int64_t *ids, size_t count)
             under_way++;
         } else {
             greenapi_result refused = {.tag = i, .id = ids[i], .status = status};
-            snprintf(refused.message, sizeof refused.message, "%s", greenapi_status_message(status));
+            snprintf(refused.message, sizeof refused.message, "%s",
+                     greenapi_status_message(status));
             print(&refused);
         }
     }
@@ -177,7 +179,7 @@ int main(int argc, char **argv)
         return 0;
     }
 
-    void (*run)(greenapi_client *, const int64_t *, size_t) = strcmp(mode, "client") == 0  ? blocking
+    void (*run)(greenapi_client *, const int64_t *, size_t) = strcmp(mode, "client") == 0 ? blocking
                                                               : strcmp(mode, "queue") == 0 ? queued
                                                               : strcmp(mode, "bulk") == 0  ? bulk
                                                                                            : NULL;

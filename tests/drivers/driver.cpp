@@ -10,30 +10,36 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace
+{
 
 struct usage_error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-std::optional<std::string> variable(const std::string& name) {
-    const char* value = std::getenv(name.c_str());
+std::optional<std::string> variable(const std::string &name)
+{
+    const char *value = std::getenv(name.c_str());
     return value == nullptr ? std::nullopt : std::make_optional<std::string>(value);
 }
 
-std::string required(const std::string& name) {
-    if (auto value = variable(name)) return *value;
+std::string required(const std::string &name)
+{
+    if (auto value = variable(name))
+        return *value;
     throw usage_error("set " + name);
 }
 
-std::optional<std::uint32_t> number(const std::string& name) {
+std::optional<std::uint32_t> number(const std::string &name)
+{
     const auto text = variable(name);
-    if (!text) return std::nullopt;
+    if (!text)
+        return std::nullopt;
     std::size_t used = 0;
     unsigned long long value = 0;
     try {
         value = std::stoull(*text, &used);
-    } catch (const std::logic_error&) {
+    } catch (const std::logic_error &) {
         used = 0;
     }
     if (used == 0 || used != text->size() || value > std::numeric_limits<std::uint32_t>::max())
@@ -41,10 +47,12 @@ std::optional<std::uint32_t> number(const std::string& name) {
     return static_cast<std::uint32_t>(value);
 }
 
-greenapi::options options_from_environment() {
+greenapi::options options_from_environment()
+{
     greenapi::options options;
     options.ca_file = variable("GREENAPI_CA_FILE");
-    if (const auto retries = number("GREENAPI_MAX_RETRIES")) options.max_retries = *retries;
+    if (const auto retries = number("GREENAPI_MAX_RETRIES"))
+        options.max_retries = *retries;
     if (const auto timeout = number("GREENAPI_TIMEOUT_MS"))
         options.timeout = std::chrono::milliseconds(*timeout);
 
@@ -61,13 +69,14 @@ greenapi::options options_from_environment() {
     return options;
 }
 
-std::vector<std::int64_t> read_ids() {
+std::vector<std::int64_t> read_ids()
+{
     std::vector<std::int64_t> ids;
     for (std::string line; std::getline(std::cin, line);) {
         std::size_t used = 0;
         try {
             ids.push_back(std::stoll(line, &used));
-        } catch (const std::logic_error&) {
+        } catch (const std::logic_error &) {
             used = 0;
         }
         if (used == 0 || used != line.size())
@@ -76,7 +85,8 @@ std::vector<std::int64_t> read_ids() {
     return ids;
 }
 
-void print(std::int64_t id, const greenapi::result& result, bool one_call = false) {
+void print(std::int64_t id, const greenapi::result &result, bool one_call = false)
+{
     std::cout << id << '\t' << static_cast<std::int32_t>(result.status()) << '\t' << result.code()
               << '\t';
     if (one_call) {
@@ -87,19 +97,21 @@ void print(std::int64_t id, const greenapi::result& result, bool one_call = fals
     std::cout << '\t' << greenapi::status_name(result.status()) << '\t' << result.message() << '\n';
 }
 
-void one_call(const std::string& url, const std::string& token,
-              const std::vector<std::int64_t>& ids) {
+void one_call(const std::string &url, const std::string &token,
+              const std::vector<std::int64_t> &ids)
+{
     for (const auto id : ids) {
         try {
             print(id, greenapi::delete_instance(url, token, id), true);
-        } catch (const greenapi::error& problem) {
+        } catch (const greenapi::error &problem) {
             print(id, problem.result(), true);
         }
     }
 }
 
 // Both forms must tell the same; the throwing one is used for every other id.
-void blocking(greenapi::client& client, const std::vector<std::int64_t>& ids) {
+void blocking(greenapi::client &client, const std::vector<std::int64_t> &ids)
+{
     bool throwing = false;
     for (const auto id : ids) {
         throwing = !throwing;
@@ -109,27 +121,29 @@ void blocking(greenapi::client& client, const std::vector<std::int64_t>& ids) {
         }
         try {
             print(id, client.delete_instance(id));
-        } catch (const greenapi::error& problem) {
+        } catch (const greenapi::error &problem) {
             print(id, problem.result());
         }
     }
 }
 
-void queued(const greenapi::client& client, const std::vector<std::int64_t>& ids) {
+void queued(const greenapi::client &client, const std::vector<std::int64_t> &ids)
+{
     greenapi::queue queue;
     std::size_t under_way = 0;
     for (std::size_t i = 0; i < ids.size(); i++) {
         try {
             queue.submit(client, ids[i], i);
             under_way++;
-        } catch (const greenapi::error& refusal) {
+        } catch (const greenapi::error &refusal) {
             print(ids[i], refusal.result());
         }
     }
     while (under_way > 0) {
         const auto results = queue.take(32);
-        if (results.empty()) throw std::runtime_error("the queue ended with results missing");
-        for (const auto& result : results) {
+        if (results.empty())
+            throw std::runtime_error("the queue ended with results missing");
+        for (const auto &result : results) {
             if (ids.at(result.tag()) != result.id())
                 throw std::runtime_error("a tag came back with another id");
             print(result.id(), result);
@@ -138,18 +152,22 @@ void queued(const greenapi::client& client, const std::vector<std::int64_t>& ids
     }
 }
 
-void bulk(greenapi::client& client, const std::vector<std::int64_t>& ids) {
+void bulk(greenapi::client &client, const std::vector<std::int64_t> &ids)
+{
     std::size_t seen = 0;
     const auto results = client.delete_instances(
-        ids, [&](std::size_t done, std::size_t total, const greenapi::result&) {
+        ids, [&](std::size_t done, std::size_t total, const greenapi::result &) {
             if (done != ++seen || total != ids.size())
                 throw std::runtime_error("progress does not count one by one");
         });
-    if (seen != ids.size()) throw std::runtime_error("progress did not reach the end");
-    for (std::size_t i = 0; i < ids.size(); i++) print(ids[i], results[i]);
+    if (seen != ids.size())
+        throw std::runtime_error("progress did not reach the end");
+    for (std::size_t i = 0; i < ids.size(); i++)
+        print(ids[i], results[i]);
 }
 
-int run(const std::string& mode) {
+int run(const std::string &mode)
+{
     const auto url = required("GREENAPI_URL");
     const auto token = required("GREENAPI_TOKEN");
     const auto ids = read_ids();
@@ -164,23 +182,29 @@ int run(const std::string& mode) {
     std::optional<greenapi::client> client;
     try {
         client.emplace(url, token, options_from_environment());
-    } catch (const greenapi::error& refusal) {
-        for (const auto id : ids) print(id, refusal.result());
+    } catch (const greenapi::error &refusal) {
+        for (const auto id : ids)
+            print(id, refusal.result());
         return 0;
     }
-    if (mode == "client") blocking(*client, ids);
-    if (mode == "queue") queued(*client, ids);
-    if (mode == "bulk") bulk(*client, ids);
+    if (mode == "client")
+        blocking(*client, ids);
+    if (mode == "queue")
+        queued(*client, ids);
+    if (mode == "bulk")
+        bulk(*client, ids);
     return 0;
 }
 
-}  // namespace
+} // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char **argv)
+{
     try {
-        if (argc != 2) throw usage_error("usage: driver one_call|client|queue|bulk < ids");
+        if (argc != 2)
+            throw usage_error("usage: driver one_call|client|queue|bulk < ids");
         return run(argv[1]);
-    } catch (const std::exception& problem) {
+    } catch (const std::exception &problem) {
         std::cerr << "driver: " << problem.what() << '\n';
         return 2;
     }

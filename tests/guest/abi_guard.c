@@ -10,13 +10,13 @@
 
 #define VALUE(name) printf("value %s %" PRId64 "\n", #name, (int64_t)(name))
 #define TYPE(name) printf("type %s size %zu align %zu\n", #name, sizeof(name), alignof(name))
-#define MEMBER(type, member) \
-    printf("member %s.%s offset %zu size %zu\n", #type, #member, offsetof(type, member), \
+#define MEMBER(type, member)                                                                       \
+    printf("member %s.%s offset %zu size %zu\n", #type, #member, offsetof(type, member),           \
            sizeof(((type *)0)->member))
-#define FUNCTION(name, type) \
-    do { \
-        type *pointer = name; /* does not compile when the prototype is another one */ \
-        printf("function %s %s\n", #name, pointer != NULL ? #type : "is missing"); \
+#define FUNCTION(name, type)                                                                       \
+    do {                                                                                           \
+        type *pointer = name; /* does not compile when the prototype is another one */             \
+        printf("function %s %s\n", #name, pointer != NULL ? #type : "is missing");                 \
     } while (0)
 
 /* The prototypes of the contract, written down a second time. */
@@ -25,13 +25,13 @@ typedef greenapi_effect effect_of_status(int32_t);
 typedef const char *version(void);
 typedef greenapi_status delete_instance(const char *, const char *, int64_t, int *);
 typedef void options_init(greenapi_options *, size_t);
-typedef greenapi_status client_new(const char *, const char *, const greenapi_options *, greenapi_client **,
-                                   greenapi_result *);
+typedef greenapi_status client_new(const char *, const char *, const greenapi_options *,
+                                   greenapi_client **, greenapi_result *);
 typedef void client_free(greenapi_client *);
 typedef greenapi_status client_delete_instance(greenapi_client *, int64_t, greenapi_result *);
 typedef bool progress(size_t, size_t, const greenapi_result *, void *);
-typedef greenapi_status client_delete_instances(greenapi_client *, const int64_t *, size_t, greenapi_result *,
-                                                progress *, void *);
+typedef greenapi_status client_delete_instances(greenapi_client *, const int64_t *, size_t,
+                                                greenapi_result *, progress *, void *);
 typedef greenapi_status queue_new(greenapi_queue **);
 typedef void queue_free(greenapi_queue *);
 typedef int queue_fd(const greenapi_queue *);

@@ -46,20 +46,22 @@ static void check_text(const char *what, const char *text, size_t capacity)
                     "%s: the message shows the token: %s", what, text);
     }
     for (size_t i = 0; i < length; i++)
-        guest_check((unsigned char)text[i] >= ' ' && text[i] != 0x7F, "%s: a control character in \"%s\"",
-                    what, text);
+        guest_check((unsigned char)text[i] >= ' ' && text[i] != 0x7F,
+                    "%s: a control character in \"%s\"", what, text);
     for (size_t i = 0; i < length;) {
         unsigned char lead = (unsigned char)text[i++];
         int more = bytes_after(lead);
         guest_check(more >= 0, "%s: a message that is no UTF-8", what);
         while (more-- > 0)
-            guest_check(((unsigned char)text[i++] & 0xC0) == 0x80, "%s: a message that is no UTF-8", what);
+            guest_check(((unsigned char)text[i++] & 0xC0) == 0x80, "%s: a message that is no UTF-8",
+                        what);
     }
 }
 
 static void expect_refused(const char *what, greenapi_status status)
 {
-    guest_check(status == GREENAPI_STATUS_INVALID_ARGUMENT, "%s gave %s", what, greenapi_status_name(status));
+    guest_check(status == GREENAPI_STATUS_INVALID_ARGUMENT, "%s gave %s", what,
+                greenapi_status_name(status));
 }
 
 /* A refused result says so completely. */
@@ -170,13 +172,15 @@ static void urls_and_tokens(void)
     refuse(NULL, NULL);
 
     /* No token can change the path: these are one segment each, and wrong ones. */
-    static const char *const odd_tokens[] = {"/",        "?", "#",      "%",   "%2e%2e", "../..", "a b",
-                                             "\xc3\xa4", ";", "a/../b", "...", "\\",     "%00",   "{}"};
+    static const char *const odd_tokens[] = {"/",     "?",   "#",        "%", "%2e%2e",
+                                             "../..", "a b", "\xc3\xa4", ";", "a/../b",
+                                             "...",   "\\",  "%00",      "{}"};
     for (size_t i = 0; i < sizeof odd_tokens / sizeof *odd_tokens; i++) {
         int code = -1;
         greenapi_status status = greenapi_delete_instance(guest_url(), odd_tokens[i], 1, &code);
         guest_check(status == GREENAPI_STATUS_UNAUTHORIZED && code == 401,
-                    "token \"%s\" gave %s with code %d", odd_tokens[i], greenapi_status_name(status), code);
+                    "token \"%s\" gave %s with code %d", odd_tokens[i],
+                    greenapi_status_name(status), code);
     }
 }
 
@@ -185,10 +189,12 @@ static void ids(greenapi_client *client, greenapi_queue *queue)
     static const int64_t bad_ids[] = {0, -1, 10000000000, INT64_MAX, INT64_MIN, INT32_MIN};
     for (size_t i = 0; i < sizeof bad_ids / sizeof *bad_ids; i++) {
         int code = 12345;
-        expect_refused("a wrong id", greenapi_delete_instance(guest_url(), guest_token(), bad_ids[i], &code));
+        expect_refused("a wrong id",
+                       greenapi_delete_instance(guest_url(), guest_token(), bad_ids[i], &code));
         guest_check(code == 0, "out_code was left at %d", code);
         greenapi_result result = poisoned();
-        expect_refusal("a wrong id", greenapi_client_delete_instance(client, bad_ids[i], &result), &result);
+        expect_refusal("a wrong id", greenapi_client_delete_instance(client, bad_ids[i], &result),
+                       &result);
         guest_check(result.id == bad_ids[i], "the result is about another id");
         expect_refused("a wrong id", greenapi_client_delete_instance(client, bad_ids[i], NULL));
         expect_refused("a wrong id", greenapi_queue_submit(queue, client, bad_ids[i], 1));
@@ -205,21 +211,22 @@ static void refuse_options(const char *name, size_t number, const greenapi_optio
     snprintf(what, sizeof what, "wrong value %zu of %s", number, name);
     greenapi_client *client = (greenapi_client *)-1;
     greenapi_result result = poisoned();
-    expect_refusal(what, greenapi_client_new(guest_url(), SECRET, options, &client, &result), &result);
+    expect_refusal(what, greenapi_client_new(guest_url(), SECRET, options, &client, &result),
+                   &result);
     guest_check(client == NULL, "%s: out_client was left as it was", what);
     guest_check(strstr(result.message, name) != NULL, "%s: the message does not name it: %s", what,
                 result.message);
 }
 
-#define REFUSE(member, ...) \
-    do { \
-        const __typeof__(((greenapi_options *)0)->member) values[] = {__VA_ARGS__}; \
-        for (size_t i = 0; i < sizeof values / sizeof *values; i++) { \
-            greenapi_options options; \
-            greenapi_options_init(&options, sizeof options); \
-            options.member = values[i]; \
-            refuse_options(#member, i, &options); \
-        } \
+#define REFUSE(member, ...)                                                                        \
+    do {                                                                                           \
+        const __typeof__(((greenapi_options *)0)->member) values[] = {__VA_ARGS__};                \
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {                              \
+            greenapi_options options;                                                              \
+            greenapi_options_init(&options, sizeof options);                                       \
+            options.member = values[i];                                                            \
+            refuse_options(#member, i, &options);                                                  \
+        }                                                                                          \
     } while (0)
 
 static void options(void)
@@ -231,8 +238,8 @@ static void options(void)
     REFUSE(session, 3, 255, UINT32_MAX);
     REFUSE(flags, 2, 0x80000000U, UINT32_MAX);
     REFUSE(ca_file, "", "/nonexistent/ca.pem", "/dev/null", "/", "\xff", "\n");
-    REFUSE(proxy, "://", "ftp://127.0.0.1:1", "http://", "http://\xff", "http://127.0.0.1:99999", "\n",
-           "http://u:" SECRET "\n@127.0.0.1:1");
+    REFUSE(proxy, "://", "ftp://127.0.0.1:1", "http://", "http://\xff", "http://127.0.0.1:99999",
+           "\n", "http://u:" SECRET "\n@127.0.0.1:1");
     REFUSE(user_agent, "\n", "a\r\nX-Injected: 1", "\x7f", "\xff", "\x01");
 
     /* Sizes: what is smaller is older, what is larger may bring only zeros. */
@@ -250,10 +257,12 @@ static void options(void)
         result = poisoned();
         greenapi_status status =
             greenapi_client_new(guest_url(), guest_token(), &newer.options, &client, &result);
-        guest_check((status == GREENAPI_STATUS_OK) == (client != NULL), "size %zu: %s and %s client", size,
-                    greenapi_status_name(status), client != NULL ? "a" : "no");
+        guest_check((status == GREENAPI_STATUS_OK) == (client != NULL),
+                    "size %zu: %s and %s client", size, greenapi_status_name(status),
+                    client != NULL ? "a" : "no");
         if (size >= sizeof newer.options)
-            guest_check(status == GREENAPI_STATUS_OK, "size %zu with zeros: %s", size, result.message);
+            guest_check(status == GREENAPI_STATUS_OK, "size %zu with zeros: %s", size,
+                        result.message);
         greenapi_client_free(client);
     }
     newer.options.size = sizeof newer;
@@ -273,8 +282,8 @@ static void options(void)
         memset(&newer, 0xEE, sizeof newer);
         greenapi_options_init(&newer.options, size);
         for (size_t i = size; i < sizeof newer; i++)
-            guest_check(((unsigned char *)&newer)[i] == 0xEE, "greenapi_options_init wrote beyond size %zu",
-                        size);
+            guest_check(((unsigned char *)&newer)[i] == 0xEE,
+                        "greenapi_options_init wrote beyond size %zu", size);
     }
 }
 
@@ -299,7 +308,8 @@ static void handles(greenapi_client *client, greenapi_queue *queue)
     expect_refusal("a NULL client", greenapi_client_delete_instance(NULL, 1, &result), &result);
     expect_refused("a NULL client", greenapi_client_delete_instance(NULL, 1, NULL));
     expect_refused("no out_queue", greenapi_queue_new(NULL));
-    guest_check(greenapi_queue_fd(NULL) == -1, "greenapi_queue_fd(NULL) is %d", greenapi_queue_fd(NULL));
+    guest_check(greenapi_queue_fd(NULL) == -1, "greenapi_queue_fd(NULL) is %d",
+                greenapi_queue_fd(NULL));
     expect_refused("a NULL queue", greenapi_queue_submit(NULL, client, 1, 1));
     expect_refused("a NULL client", greenapi_queue_submit(queue, NULL, 1, 1));
     guest_check(greenapi_queue_cancel(NULL, 1) == 0 && greenapi_queue_cancel(queue, 1) == 0,
@@ -307,10 +317,13 @@ static void handles(greenapi_client *client, greenapi_queue *queue)
     guest_check(greenapi_queue_take(NULL, results, 4, -1) == 0, "a NULL queue gave results");
     static const int timeouts[] = {0, 1, -1, -2, INT_MIN, INT_MAX};
     for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
-        guest_check(greenapi_queue_take(queue, results, 4, timeouts[i]) == 0, "an empty queue gave results");
-        guest_check(greenapi_queue_take(queue, results, 0, timeouts[i]) == 0, "no room, and results");
+        guest_check(greenapi_queue_take(queue, results, 4, timeouts[i]) == 0,
+                    "an empty queue gave results");
+        guest_check(greenapi_queue_take(queue, results, 0, timeouts[i]) == 0,
+                    "no room, and results");
         guest_check(greenapi_queue_take(queue, NULL, 0, timeouts[i]) == 0, "no room, and results");
-        guest_check(greenapi_queue_take(queue, NULL, 4, timeouts[i]) == 0, "nowhere to write, and results");
+        guest_check(greenapi_queue_take(queue, NULL, 4, timeouts[i]) == 0,
+                    "nowhere to write, and results");
     }
 
     /* A result must not get lost where it cannot be written. */
@@ -320,15 +333,20 @@ static void handles(greenapi_client *client, greenapi_queue *queue)
     guest_check(greenapi_queue_take(queue, NULL, 1, 0) == 0 &&
                     greenapi_queue_take(queue, results, 0, -1) == 0,
                 "results were taken to nowhere");
-    guest_check(greenapi_queue_take(queue, results, 1, -1) == 1 && results[0].tag == 9, "a result got lost");
+    guest_check(greenapi_queue_take(queue, results, 1, -1) == 1 && results[0].tag == 9,
+                "a result got lost");
 
     memset(results, 0xEE, sizeof results);
-    expect_refused("a NULL client", greenapi_client_delete_instances(NULL, some, 4, results, never, NULL));
+    expect_refused("a NULL client",
+                   greenapi_client_delete_instances(NULL, some, 4, results, never, NULL));
     for (size_t i = 0; i < 4; i++)
-        guest_check(results[i].status == GREENAPI_STATUS_INVALID_ARGUMENT && results[i].id == some[i],
+        guest_check(results[i].status == GREENAPI_STATUS_INVALID_ARGUMENT &&
+                        results[i].id == some[i],
                     "result %zu of a refused bulk call was not written", i);
-    expect_refused("NULL ids", greenapi_client_delete_instances(client, NULL, 4, results, NULL, NULL));
-    guest_check(greenapi_client_delete_instances(client, NULL, 0, NULL, NULL, NULL) == GREENAPI_STATUS_OK,
+    expect_refused("NULL ids",
+                   greenapi_client_delete_instances(client, NULL, 4, results, NULL, NULL));
+    guest_check(greenapi_client_delete_instances(client, NULL, 0, NULL, NULL, NULL) ==
+                    GREENAPI_STATUS_OK,
                 "no ids are no failure");
     expect_refused("a count beyond memory",
                    greenapi_client_delete_instances(client, NULL, SIZE_MAX, NULL, NULL, NULL));
@@ -372,8 +390,10 @@ static void numbers(void)
 static void random_text(unsigned *seed, char *text, size_t capacity)
 {
     static const char *const pieces[] = {
-        "https://", "http://", "127.0.0.1", "localhost",        "[::1]", ":",  "/",     "@",  "%", "?", "#",
-        "..",       "\xc3",    "\xa4",      "\xf0\x9f\x98\x80", " ",     "\t", "65535", "%2f"};
+        "https://", "http://", "127.0.0.1", "localhost", "[::1]",
+        ":",        "/",       "@",         "%",         "?",
+        "#",        "..",      "\xc3",      "\xa4",      "\xf0\x9f\x98\x80",
+        " ",        "\t",      "65535",     "%2f"};
     size_t length = 0, parts = (size_t)rand_r(seed) % 8;
     for (size_t i = 0; i < parts && length + 16 < capacity; i++) {
         if (rand_r(seed) % 3 == 0) {
@@ -410,9 +430,9 @@ static unsigned long random_clients(unsigned seed)
 
         greenapi_client *client = (greenapi_client *)-1;
         greenapi_result result = poisoned();
-        greenapi_status status =
-            greenapi_client_new(rand_r(&seed) % 4 == 0 ? texts[0] : "https://127.0.0.1:9",
-                                rand_r(&seed) % 4 == 0 ? texts[1] : SECRET, &some, &client, &result);
+        greenapi_status status = greenapi_client_new(
+            rand_r(&seed) % 4 == 0 ? texts[0] : "https://127.0.0.1:9",
+            rand_r(&seed) % 4 == 0 ? texts[1] : SECRET, &some, &client, &result);
         if (status == GREENAPI_STATUS_OK) {
             guest_check(client != NULL && result.status == GREENAPI_STATUS_OK,
                         "OK without a client, or with an error");
@@ -452,8 +472,9 @@ int main(void)
     printf("seed %u\n", seed);
     fflush(stdout);
     unsigned long accepted = random_clients(seed);
-    guest_check(accepted > 0 && accepted < RANDOM_ROUNDS, "%lu of %d random clients were accepted", accepted,
-                RANDOM_ROUNDS);
-    return guest_passed("every wrong argument was refused with a sentence, and so were %lu of %d random ones",
-                        RANDOM_ROUNDS - accepted, RANDOM_ROUNDS);
+    guest_check(accepted > 0 && accepted < RANDOM_ROUNDS, "%lu of %d random clients were accepted",
+                accepted, RANDOM_ROUNDS);
+    return guest_passed(
+        "every wrong argument was refused with a sentence, and so were %lu of %d random ones",
+        RANDOM_ROUNDS - accepted, RANDOM_ROUNDS);
 }

@@ -16,50 +16,59 @@
 #include <utility>
 #include <vector>
 
-namespace {
+namespace
+{
 
-constexpr std::int64_t nobodys_id = 9000000001;  // the stand-in answers "not found"
+constexpr std::int64_t nobodys_id = 9000000001; // the stand-in answers "not found"
 
 struct failed : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-void check(bool holds, const std::string& otherwise) {
-    if (!holds) throw failed(otherwise);
+void check(bool holds, const std::string &otherwise)
+{
+    if (!holds)
+        throw failed(otherwise);
 }
 
-std::string environment(const char* name) {
-    const char* value = std::getenv(name);
+std::string environment(const char *name)
+{
+    const char *value = std::getenv(name);
     if (value == nullptr) {
-        std::cerr << "cpp_exceptions: set " << name << "; README.md beside the source says to what\n";
+        std::cerr << "cpp_exceptions: set " << name
+                  << "; README.md beside the source says to what\n";
         std::exit(2);
     }
     return value;
 }
 
-greenapi::client make_client(std::uint32_t max_in_flight = 64) {
+greenapi::client make_client(std::uint32_t max_in_flight = 64)
+{
     greenapi::options options;
     options.max_in_flight = max_in_flight;
     options.proxy = "";
-    if (const char* ca_file = std::getenv("GREENAPI_CA_FILE")) options.ca_file = ca_file;
+    if (const char *ca_file = std::getenv("GREENAPI_CA_FILE"))
+        options.ca_file = ca_file;
     return greenapi::client(environment("GREENAPI_URL"), environment("GREENAPI_TOKEN"), options);
 }
 
-template <class Call>
-greenapi::error expect_error(greenapi::status status, const Call& call) {
+template <class Call> greenapi::error expect_error(greenapi::status status, const Call &call)
+{
     try {
         call();
-    } catch (const greenapi::error& problem) {
+    } catch (const greenapi::error &problem) {
         check(problem.status() == status, std::string("a wrong status: ") + problem.what());
         check(problem.effect() == greenapi::status_effect(status), "a wrong effect");
-        check(problem.what() == std::string(problem.result().message()), "what() is another message");
+        check(problem.what() == std::string(problem.result().message()),
+              "what() is another message");
         check(std::string(problem.what()).size() > 10, "what() is no sentence");
         return problem;
     }
     throw failed("nothing was thrown");
 }
 
-void progress_throws() {
+void progress_throws()
+{
     auto client = make_client(1);
     const std::vector<std::int64_t> ids(200, nobodys_id);
     struct its_own {
@@ -68,25 +77,27 @@ void progress_throws() {
     const auto caller = std::this_thread::get_id();
     std::size_t calls = 0;
     try {
-        client.delete_instances(ids, [&](std::size_t, std::size_t total, const greenapi::result&) {
+        client.delete_instances(ids, [&](std::size_t, std::size_t total, const greenapi::result &) {
             check(total == ids.size(), "a wrong total");
             check(std::this_thread::get_id() == caller, "progress ran on another thread");
-            if (++calls == 3) throw its_own{42};
+            if (++calls == 3)
+                throw its_own{42};
         });
         throw failed("the exception did not arrive");
-    } catch (const its_own& thrown) {
+    } catch (const its_own &thrown) {
         check(thrown.value == 42, "another exception arrived");
     }
     check(calls == 3, "progress was called again after it had thrown");
 
     // The client is as good as before; false cancels, and every id has its result.
     const auto results = client.delete_instances(
-        ids, [&](std::size_t done, std::size_t, const greenapi::result&) { return done < 3; });
+        ids, [&](std::size_t done, std::size_t, const greenapi::result &) { return done < 3; });
     check(results.size() == ids.size(), "results are missing");
     std::size_t cancelled = 0;
-    for (const auto& result : results) {
+    for (const auto &result : results) {
         check(result.id() == nobodys_id && !result.deleted(), "a wrong result");
-        if (result.status() == greenapi::status::cancelled) cancelled++;
+        if (result.status() == greenapi::status::cancelled)
+            cancelled++;
     }
     check(cancelled > ids.size() / 2, "false did not cancel what was left");
 
@@ -98,7 +109,8 @@ void progress_throws() {
     check(client.delete_instances({}).empty(), "results for no ids");
 }
 
-void errors_carry_results() {
+void errors_carry_results()
+{
     auto client = make_client();
     const auto problem =
         expect_error(greenapi::status::not_found, [&] { client.delete_instance(nobodys_id); });
@@ -110,32 +122,36 @@ void errors_carry_results() {
           "the two forms tell different things");
 
     const auto plain = expect_error(greenapi::status::not_found, [] {
-        greenapi::delete_instance(environment("GREENAPI_URL"), environment("GREENAPI_TOKEN"), nobodys_id);
+        greenapi::delete_instance(environment("GREENAPI_URL"), environment("GREENAPI_TOKEN"),
+                                  nobodys_id);
     });
-    check(plain.code() == 404 && plain.result().id() == nobodys_id, "the one call lost its code or id");
+    check(plain.code() == 404 && plain.result().id() == nobodys_id,
+          "the one call lost its code or id");
 }
 
-void nul_bytes_are_refused() {
+void nul_bytes_are_refused()
+{
     using namespace std::string_literals;
     const auto url = environment("GREENAPI_URL");
     const auto token = environment("GREENAPI_TOKEN");
     const auto refused = greenapi::status::invalid_argument;
-    for (const auto& problem : {
+    for (const auto &problem : {
              expect_error(refused, [&] { greenapi::delete_instance(url + "\0x"s, token, 1); }),
              expect_error(refused, [&] { greenapi::delete_instance(url, token + "\0x"s, 1); }),
              expect_error(refused, [&] { greenapi::client(url + "\0x"s, token); }),
              expect_error(refused, [&] { greenapi::client(url, token + "\0x"s); }),
          })
         check(std::string(problem.what()).find(token) == std::string::npos, "the token is shown");
-    for (const auto member : {&greenapi::options::ca_file, &greenapi::options::proxy,
-                              &greenapi::options::user_agent}) {
+    for (const auto member :
+         {&greenapi::options::ca_file, &greenapi::options::proxy, &greenapi::options::user_agent}) {
         greenapi::options options;
         options.*member = "a\0b"s;
         expect_error(refused, [&] { greenapi::client(url, token, options); });
     }
 }
 
-void options_translate() {
+void options_translate()
+{
     using std::chrono::milliseconds;
     greenapi_options defaults;
     greenapi_options_init(&defaults, sizeof defaults);
@@ -148,7 +164,7 @@ void options_translate() {
 
     const auto url = environment("GREENAPI_URL");
     const auto token = environment("GREENAPI_TOKEN");
-    for (const auto& [timeout, valid] :
+    for (const auto &[timeout, valid] :
          {std::pair(milliseconds(0), false), std::pair(milliseconds(-5), false),
           std::pair(milliseconds(1), true), std::pair(milliseconds::max(), true)}) {
         greenapi::options bounded;
@@ -165,7 +181,8 @@ void options_translate() {
     }
 }
 
-void handles_move() {
+void handles_move()
+{
     static_assert(!std::is_copy_constructible_v<greenapi::client> &&
                   !std::is_copy_constructible_v<greenapi::queue> &&
                   std::is_nothrow_move_constructible_v<greenapi::client> &&
@@ -180,21 +197,22 @@ void handles_move() {
           "a client does not work after moving");
     check(first.try_delete_instance(nobodys_id).status() == greenapi::status::invalid_argument,
           "a client that was moved from does not refuse");
-    auto& same = second;
+    auto &same = second;
     second = std::move(same);
     check(second.get() != nullptr, "moving a client onto itself lost it");
 
     greenapi::queue queue;
     {
         const auto submitting = make_client();
-        for (std::uint64_t tag = 1; tag <= 8; tag++) queue.submit(submitting, nobodys_id, tag);
-    }  // the client goes first, its work completes
+        for (std::uint64_t tag = 1; tag <= 8; tag++)
+            queue.submit(submitting, nobodys_id, tag);
+    } // the client goes first, its work completes
     greenapi::queue moved(std::move(queue));
     std::uint64_t tags = 0;
     for (std::size_t taken = 0; taken < 8;) {
         const auto results = moved.take(3);
         check(!results.empty() && results.size() <= 3, "results are missing or too many");
-        for (const auto& result : results) {
+        for (const auto &result : results) {
             check(result.status() == greenapi::status::not_found, "a wrong result");
             tags += result.tag();
         }
@@ -209,17 +227,19 @@ void handles_move() {
     expect_error(greenapi::status::invalid_argument, [&] { queue.submit(second, nobodys_id); });
 }
 
-}  // namespace
+} // namespace
 
-int main() {
-    if (const char* ca_file = std::getenv("GREENAPI_CA_FILE")) setenv("SSL_CERT_FILE", ca_file, 1);
+int main()
+{
+    if (const char *ca_file = std::getenv("GREENAPI_CA_FILE"))
+        setenv("SSL_CERT_FILE", ca_file, 1);
     try {
         progress_throws();
         errors_carry_results();
         nul_bytes_are_refused();
         options_translate();
         handles_move();
-    } catch (const std::exception& problem) {
+    } catch (const std::exception &problem) {
         std::cerr << "cpp_exceptions: FAILED: " << problem.what() << '\n';
         return 1;
     }

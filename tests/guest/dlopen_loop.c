@@ -30,8 +30,8 @@ static void *load_and_call(void *unused)
         int code = -1;
         greenapi_status status =
             SYMBOL(library, greenapi_delete_instance)(guest_url(), guest_token(), GUEST_ID, &code);
-        guest_check(status == GREENAPI_STATUS_NOT_FOUND && code == 404, "status %d with code %d", (int)status,
-                    code);
+        guest_check(status == GREENAPI_STATUS_NOT_FOUND && code == 404, "status %d with code %d",
+                    (int)status, code);
 
         /* Some work stays under way over the unloading. */
         greenapi_client *client = NULL;
@@ -67,11 +67,13 @@ int main(void)
 
     run(ROUNDS);
     long memory_growth = guest_memory() - memory;
-    int more_descriptors = guest_descriptors() - descriptors, more_threads = guest_threads().all - threads;
+    int more_descriptors = guest_descriptors() - descriptors,
+        more_threads = guest_threads().all - threads;
     guest_check(memory_growth < GROWTH_KIB, "grew by %ld KiB", memory_growth);
     /* A connection that is just being closed may still be there; one for each round may not. */
     guest_check(more_descriptors <= 2 * THREADS, "%d more descriptors", more_descriptors);
     guest_check(more_threads <= 0, "%d more threads", more_threads);
-    return guest_passed("loaded and unloaded %d times by %d threads: %+ld KiB, %+d descriptors, %+d threads",
-                        THREADS * ROUNDS, THREADS, memory_growth, more_descriptors, more_threads);
+    return guest_passed(
+        "loaded and unloaded %d times by %d threads: %+ld KiB, %+d descriptors, %+d threads",
+        THREADS * ROUNDS, THREADS, memory_growth, more_descriptors, more_threads);
 }

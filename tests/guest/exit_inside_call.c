@@ -7,7 +7,8 @@
 
 enum { THREADS = 8, LIMIT_MS = 1000 };
 
-static const char *const ways[] = {"return", "exit", "quick_exit", "_exit", "abort", "exit_calling"};
+static const char *const ways[] = {"return", "exit",  "quick_exit",
+                                   "_exit",  "abort", "exit_calling"};
 static greenapi_client *client;
 
 /* Only the end of the process may end these calls, so what they return is a failure. */
@@ -34,7 +35,10 @@ static void *call(void *argument)
     guest_fail("a call returned while the server still kept it waiting");
 }
 
-static void call_once_more(void) { guest_one_call(); }
+static void call_once_more(void)
+{
+    guest_one_call();
+}
 
 /* The program that ends with calls under way; it tells over descriptor 3 that it is about to. */
 static int end(const char *way)
@@ -106,6 +110,7 @@ int main(int argc, char **argv)
         int64_t took = try_way(ways[i]);
         slowest = took > slowest ? took : slowest;
     }
-    return guest_passed("%zu ways to end with %d threads inside calls, the slowest took %" PRId64 " ms",
+    return guest_passed("%zu ways to end with %d threads inside calls, the slowest took %" PRId64
+                        " ms",
                         sizeof ways / sizeof *ways, THREADS, slowest);
 }

@@ -47,7 +47,8 @@ static bool fork_children(void)
     guest_check(guest_stat("connections", "accepted") >= accepted + KINDS,
                 "a child called over a connection of its parent");
     guest_await("open", open);
-    guest_check(guest_stat("connections", "open") == open, "the children closed connections of the parent");
+    guest_check(guest_stat("connections", "open") == open,
+                "the children closed connections of the parent");
     return false;
 }
 
@@ -79,7 +80,8 @@ int main(void)
                 "the parent had to open a connection after its children ended");
 
     greenapi_client_free(client);
-    return guest_passed("%d children ended by exit(), _exit() and return; %d calls under way and %d later "
-                        "ones were answered on the parent's own connections",
-                        4 * KINDS, CALLS, CALLS);
+    return guest_passed(
+        "%d children ended by exit(), _exit() and return; %d calls under way and %d later "
+        "ones were answered on the parent's own connections",
+        4 * KINDS, CALLS, CALLS);
 }

@@ -34,7 +34,8 @@ static int started(void)
         struct sigaction action;
         guest_check(sigismember(&mask, number) != 1, "signal %d is blocked after exec", number);
         if (sigaction(number, NULL, &action) == 0)
-            guest_check(action.sa_handler == SIG_DFL, "signal %d is not at its default after exec", number);
+            guest_check(action.sa_handler == SIG_DFL, "signal %d is not at its default after exec",
+                        number);
     }
     return 0;
 }
@@ -103,6 +104,6 @@ int main(int argc, char **argv)
     greenapi_queue_free(queue);
     greenapi_client_free(client);
     return guest_passed(
-        "%d programs started among %ld connections inherited no descriptor, mask or disposition", PROGRAMS,
-        connections);
+        "%d programs started among %ld connections inherited no descriptor, mask or disposition",
+        PROGRAMS, connections);
 }

@@ -11,13 +11,14 @@ static void child(greenapi_queue *queue, greenapi_client *client, const char *wh
     greenapi_result results[COUNT];
     guest_time_limit(10);
 
-    guest_check(!guest_readable(greenapi_queue_fd(queue)), "%s: the child's queue is readable", when);
-    guest_check(greenapi_queue_take(queue, results, COUNT, 0) == 0, "%s: the child took the parent's results",
+    guest_check(!guest_readable(greenapi_queue_fd(queue)), "%s: the child's queue is readable",
                 when);
+    guest_check(greenapi_queue_take(queue, results, COUNT, 0) == 0,
+                "%s: the child took the parent's results", when);
     guest_check(greenapi_queue_take(queue, results, COUNT, -1) == 0,
                 "%s: the child took something while it has nothing under way", when);
-    guest_check(greenapi_queue_cancel(queue, 1) == 0, "%s: the child cancelled the parent's submission",
-                when);
+    guest_check(greenapi_queue_cancel(queue, 1) == 0,
+                "%s: the child cancelled the parent's submission", when);
 
     guest_submit(queue, client, 100);
     struct pollfd wait = {.fd = greenapi_queue_fd(queue), .events = POLLIN};
@@ -25,7 +26,8 @@ static void child(greenapi_queue *queue, greenapi_client *client, const char *wh
     guest_check(greenapi_queue_take(queue, results, COUNT, 0) == 1 && results[0].tag == 100,
                 "%s: the child did not get its own result", when);
     guest_expect_result("the child's deletion", &results[0]);
-    guest_check(!guest_readable(greenapi_queue_fd(queue)), "%s: the child's queue stayed readable", when);
+    guest_check(!guest_readable(greenapi_queue_fd(queue)), "%s: the child's queue stayed readable",
+                when);
     guest_queue_call(queue, client, 101);
 
     greenapi_queue_free(queue);
@@ -55,14 +57,16 @@ int main(void)
     guest_await("held", COUNT);
 
     fork_child(queue, client, "with deletions under way");
-    guest_check(!guest_readable(descriptor), "the child's results made the parent's queue readable");
+    guest_check(!guest_readable(descriptor),
+                "the child's results made the parent's queue readable");
     guest_check(guest_stat("held", "") == COUNT, "the child ended the parent's deletions");
 
     guest_tell("POST", "/release", "");
     struct pollfd wait = {.fd = descriptor, .events = POLLIN};
     guest_check(poll(&wait, 1, 10000) == 1, "the parent's queue never became readable");
     fork_child(queue, client, "with results waiting");
-    guest_check(guest_readable(descriptor), "the child took away that the parent's queue is readable");
+    guest_check(guest_readable(descriptor),
+                "the child took away that the parent's queue is readable");
 
     bool seen[COUNT + 1] = {false};
     for (size_t left = COUNT; left > 0;) {
@@ -82,6 +86,7 @@ int main(void)
 
     greenapi_queue_free(queue);
     greenapi_client_free(client);
-    return guest_passed(
-        "both children found their queue empty and used it; the parent got its %d results once each", COUNT);
+    return guest_passed("both children found their queue empty and used it; the parent got its %d "
+                        "results once each",
+                        COUNT);
 }

@@ -46,7 +46,8 @@ static inline void guest_say(const char *what, const char *format, va_list argum
 
 /* Ends the process at once, also from a thread or a forked child: a failure must not wait for
  * calls under way, nor run what the parent registered for its own exit. */
-static inline void guest_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+static inline void guest_fail(const char *format, ...)
+    __attribute__((format(printf, 1, 2), noreturn));
 static inline void guest_fail(const char *format, ...)
 {
     va_list arguments;
@@ -56,7 +57,8 @@ static inline void guest_fail(const char *format, ...)
     _exit(GUEST_FAILED);
 }
 
-static inline void guest_skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+static inline void guest_skip(const char *format, ...)
+    __attribute__((format(printf, 1, 2), noreturn));
 static inline void guest_skip(const char *format, ...)
 {
     va_list arguments;
@@ -66,7 +68,8 @@ static inline void guest_skip(const char *format, ...)
     _exit(GUEST_SKIPPED);
 }
 
-static inline void guest_check(bool holds, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline void guest_check(bool holds, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static inline void guest_check(bool holds, const char *format, ...)
 {
     if (holds)
@@ -103,11 +106,17 @@ static inline const char *guest_env(const char *name)
     return value;
 }
 
-static inline const char *guest_url(void) { return guest_env("GREENAPI_URL"); }
-static inline const char *guest_token(void) { return guest_env("GREENAPI_TOKEN"); }
+static inline const char *guest_url(void)
+{
+    return guest_env("GREENAPI_URL");
+}
+static inline const char *guest_token(void)
+{
+    return guest_env("GREENAPI_TOKEN");
+}
 
-/* The value of a text field in the stand-in's start line, such as a trap's URL; valid until the next
- * one is asked for. One thread at a time. */
+/* The value of a text field in the stand-in's start line, such as a trap's URL; valid until the
+ * next one is asked for. One thread at a time. */
 static inline const char *guest_endpoint(const char *name)
 {
     static char value[512];
@@ -116,13 +125,15 @@ static inline const char *guest_endpoint(const char *name)
     snprintf(key, sizeof key, "\"%s\":\"", name);
     const char *place = strstr(line, key);
     guest_check(place != NULL, "the start line in GREENAPI_STANDIN knows no \"%s\"", name);
-    snprintf(value, sizeof value, "%.*s", (int)strcspn(place + strlen(key), "\""), place + strlen(key));
+    snprintf(value, sizeof value, "%.*s", (int)strcspn(place + strlen(key), "\""),
+             place + strlen(key));
     return value;
 }
 
 static inline void guest_too_late(int signal_number)
 {
-    static const char text[] = "FAILED: still not at the end when the time was up: something hangs\n";
+    static const char text[] =
+        "FAILED: still not at the end when the time was up: something hangs\n";
     (void)signal_number;
     (void)!write(STDERR_FILENO, text, sizeof text - 1);
     _exit(GUEST_FAILED);
@@ -164,12 +175,12 @@ static inline void guest_expect(const char *what, greenapi_status status, int co
 
 static inline void guest_expect_result(const char *what, const greenapi_result *result)
 {
-    guest_check(result->status == GREENAPI_STATUS_NOT_FOUND && result->code == 404 && result->attempts == 1 &&
-                    result->id == GUEST_ID,
+    guest_check(result->status == GREENAPI_STATUS_NOT_FOUND && result->code == 404 &&
+                    result->attempts == 1 && result->id == GUEST_ID,
                 "%s ended in %s, code %d, attempts %u (\"%s\"), not in GREENAPI_STATUS_NOT_FOUND "
                 "at the first attempt",
-                what, greenapi_status_name(result->status), (int)result->code, (unsigned)result->attempts,
-                result->message);
+                what, greenapi_status_name(result->status), (int)result->code,
+                (unsigned)result->attempts, result->message);
 }
 
 static inline void guest_one_call(void)
@@ -223,7 +234,8 @@ static inline greenapi_queue *guest_queue(void)
 static inline void guest_submit(greenapi_queue *queue, greenapi_client *client, uint64_t tag)
 {
     greenapi_status status = greenapi_queue_submit(queue, client, GUEST_ID, tag);
-    guest_check(status == GREENAPI_STATUS_OK, "greenapi_queue_submit: %s", greenapi_status_name(status));
+    guest_check(status == GREENAPI_STATUS_OK, "greenapi_queue_submit: %s",
+                greenapi_status_name(status));
 }
 
 /* Submits one and takes one; nobody else may use the queue meanwhile. */
@@ -238,12 +250,13 @@ static inline void guest_queue_call(greenapi_queue *queue, greenapi_client *clie
     guest_expect_result("a queued deletion", &results[0]);
 }
 
-static inline bool guest_go_on(size_t done, size_t total, const greenapi_result *last, void *user_data)
+static inline bool guest_go_on(size_t done, size_t total, const greenapi_result *last,
+                               void *user_data)
 {
     (void)last;
     size_t *seen = user_data;
-    guest_check(done == *seen + 1 && done <= total, "progress reported %zu of %zu after %zu", done, total,
-                *seen);
+    guest_check(done == *seen + 1 && done <= total, "progress reported %zu of %zu after %zu", done,
+                total, *seen);
     *seen = done;
     return true;
 }
@@ -259,8 +272,8 @@ static inline void guest_bulk_call(greenapi_client *client)
     greenapi_status status =
         greenapi_client_delete_instances(client, ids, COUNT, results, guest_go_on, &seen);
     guest_check(status == GREENAPI_STATUS_NOT_FOUND && seen == COUNT,
-                "greenapi_client_delete_instances returned %s after %zu of %d", greenapi_status_name(status),
-                seen, COUNT);
+                "greenapi_client_delete_instances returned %s after %zu of %d",
+                greenapi_status_name(status), seen, COUNT);
     for (size_t i = 0; i < COUNT; i++)
         guest_expect_result("one of greenapi_client_delete_instances", &results[i]);
 }
@@ -268,8 +281,8 @@ static inline void guest_bulk_call(greenapi_client *client)
 /* ---- the stand-in's control interface ---- */
 
 /* One request; the answer's body is left in `answer`, which holds `capacity` bytes. */
-static inline void guest_control(const char *method, const char *target, const char *body, char *answer,
-                                 size_t capacity)
+static inline void guest_control(const char *method, const char *target, const char *body,
+                                 char *answer, size_t capacity)
 {
     const char *control = guest_env("GREENAPI_CONTROL");
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -283,7 +296,8 @@ static inline void guest_control(const char *method, const char *target, const c
     int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     while (connect(connection, (struct sockaddr *)&address, sizeof address) != 0)
         guest_check(errno == EINTR, "the control interface at %s: %s", control, strerror(errno));
-    dprintf(connection, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+    dprintf(connection,
+            "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
             method, target, host, strlen(body), body);
 
     size_t length = 0;
@@ -297,8 +311,8 @@ static inline void guest_control(const char *method, const char *target, const c
     }
     close(connection);
     answer[length] = '\0';
-    guest_check(strncmp(answer, "HTTP/1.1 200", 12) == 0, "the control interface refused %s %s %s: %s",
-                method, target, body, answer);
+    guest_check(strncmp(answer, "HTTP/1.1 200", 12) == 0,
+                "the control interface refused %s %s %s: %s", method, target, body, answer);
 }
 
 static inline void guest_tell(const char *method, const char *target, const char *body)
@@ -336,14 +350,16 @@ static inline long guest_stat(const char *object, const char *key)
 static inline void guest_hold(unsigned times)
 {
     char rule[128];
-    snprintf(rule, sizeof rule, "[{\"method\":\"delete\",\"times\":%u,\"fault\":{\"hold\":true}}]", times);
+    snprintf(rule, sizeof rule, "[{\"method\":\"delete\",\"times\":%u,\"fault\":{\"hold\":true}}]",
+             times);
     guest_tell("POST", "/faults", rule);
 }
 
 /* ---- this process as /proc shows it ---- */
 
 /* Visits the names in a directory of /proc, without `.` and `..`. */
-static inline void guest_list(const char *path, void (*visit)(DIR *, const char *name, void *), void *data)
+static inline void guest_list(const char *path, void (*visit)(DIR *, const char *name, void *),
+                              void *data)
 {
     DIR *directory = opendir(path);
     guest_check(directory != NULL, "%s: %s", path, strerror(errno));
@@ -432,8 +448,8 @@ static inline void guest_reap(pid_t child, int expected, const char *what)
     guest_check(reaped == child, "waitpid: %s", strerror(errno));
     guest_check(!WIFSIGNALED(status), "%s was killed by signal %d (%s)", what, WTERMSIG(status),
                 strsignal(WTERMSIG(status)));
-    guest_check(WIFEXITED(status) && WEXITSTATUS(status) == expected, "%s exited with %d, not with %d", what,
-                WEXITSTATUS(status), expected);
+    guest_check(WIFEXITED(status) && WEXITSTATUS(status) == expected,
+                "%s exited with %d, not with %d", what, WEXITSTATUS(status), expected);
 }
 
 /* Whether a descriptor is readable now. */

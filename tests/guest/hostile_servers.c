@@ -32,13 +32,16 @@ static const struct hostility hostilities[] = {
     {"an endless header", "http", "{\"endless_header\":true}", NO_ANSWER},
     {"an endless header, TLS", "https_h1", "{\"endless_header\":true}", NO_ANSWER},
     {"a thousand 1xx answers", "http", "{\"informational\":1000}", BIT(NOT_FOUND) | NO_ANSWER},
-    {"a thousand 1xx answers, HTTP/2", "https", "{\"informational\":1000}", BIT(NOT_FOUND) | NO_ANSWER},
+    {"a thousand 1xx answers, HTTP/2", "https", "{\"informational\":1000}",
+     BIT(NOT_FOUND) | NO_ANSWER},
     {"invalid chunking", "http", "{\"invalid_chunking\":true}", NO_ANSWER},
     {"a body longer than its length", "http", "{\"content_length\":5}", NO_ANSWER},
-    {"a body shorter than its length", "http", "{\"content_length\":1000}", BIT(TIMEOUT) | NO_ANSWER},
+    {"a body shorter than its length", "http", "{\"content_length\":1000}",
+     BIT(TIMEOUT) | NO_ANSWER},
     {"a body shorter than its length, then the end", "http",
      "{\"content_length\":1000,\"then\":\"close_unannounced\"}", NO_ANSWER},
-    {"an absurd length", "http", "{\"content_length\":18446744073709551615}", BIT(TIMEOUT) | NO_ANSWER},
+    {"an absurd length", "http", "{\"content_length\":18446744073709551615}",
+     BIT(TIMEOUT) | NO_ANSWER},
     {"two answers to one request", "http", "{\"twice\":true}", BIT(NOT_FOUND)},
     {"two answers to one request, TLS", "https_h1", "{\"twice\":true}", BIT(NOT_FOUND)},
     /* It says "true" before it can know the id; that is the server's lie, and not to be seen. */
@@ -47,32 +50,41 @@ static const struct hostility hostilities[] = {
     {"a gzip bomb", "http",
      "{\"headers\":[[\"Content-Encoding\",\"gzip\"]],"
      "\"body_base64\":\""
-     "H4sIAAAAAAAC/+3BsQ2AIBAAwFUIY9hZOoaB7wwm+lTG3a3d4e5KAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+     "H4sIAAAAAAAC/"
+     "+3BsQ2AIBAAwFUIY9hZOoaB7wwm+lTG3a3d4e5KAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+     "AAA"
+     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+     "AAA"
+     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+     "AAA"
      "AAAAAAD4e2qPIzK2cec+WqytnXNkXfKa8X5qwb6WHgAEAA=="
      "\"}",
      BIT(BAD_RESPONSE)},
-    {"deep nesting", "http", "{\"body_repeat\":{\"text\":\"[\",\"times\":60000}}", BIT(BAD_RESPONSE)},
-    {"deep nesting of objects", "http", "{\"body_repeat\":{\"text\":\"{\\\"a\\\":\",\"times\":12000}}",
+    {"deep nesting", "http", "{\"body_repeat\":{\"text\":\"[\",\"times\":60000}}",
      BIT(BAD_RESPONSE)},
+    {"deep nesting of objects", "http",
+     "{\"body_repeat\":{\"text\":\"{\\\"a\\\":\",\"times\":12000}}", BIT(BAD_RESPONSE)},
     {"no HTTP at all", "http", "{\"raw\":\"220 mail.example.invalid ESMTP\\r\\n\"}",
      BIT(TIMEOUT) | NO_ANSWER},
-    {"HTTP/0.9", "http", "{\"raw\":\"{\\\"deleteInstanceAccount\\\":true}\",\"then\":\"fin\"}", NO_ANSWER},
-    {"a status that is no number", "http", "{\"raw\":\"HTTP/1.1 2x0 OK\\r\\nContent-Length: 0\\r\\n\\r\\n\"}",
+    {"HTTP/0.9", "http", "{\"raw\":\"{\\\"deleteInstanceAccount\\\":true}\",\"then\":\"fin\"}",
      NO_ANSWER},
+    {"a status that is no number", "http",
+     "{\"raw\":\"HTTP/1.1 2x0 OK\\r\\nContent-Length: 0\\r\\n\\r\\n\"}", NO_ANSWER},
     {"a length that is no number", "http",
-     "{\"raw\":\"HTTP/1.1 200 OK\\r\\nContent-Length: 3x\\r\\n\\r\\n{}\",\"then\":\"fin\"}", NO_ANSWER},
+     "{\"raw\":\"HTTP/1.1 200 OK\\r\\nContent-Length: 3x\\r\\n\\r\\n{}\",\"then\":\"fin\"}",
+     NO_ANSWER},
     {"two lengths", "http",
      "{\"raw\":\"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nContent-Length: "
      "30\\r\\n\\r\\n{}\",\"then\":\"fin\"}",
      NO_ANSWER},
     {"a protocol switch", "http",
-     "{\"raw\":\"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: x\\r\\nConnection: upgrade\\r\\n\\r\\n\"}",
+     "{\"raw\":\"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: x\\r\\nConnection: "
+     "upgrade\\r\\n\\r\\n\"}",
      BIT(REJECTED) | BIT(TIMEOUT) | NO_ANSWER},
     {"bytes that are no text in the head", "http",
-     "{\"raw\":\"HTTP/1.1 200 \\u0001\\u0000\\r\\nX: \\u0000\\r\\n\\r\\n\",\"then\":\"fin\"}", NO_ANSWER},
+     "{\"raw\":\"HTTP/1.1 200 \\u0001\\u0000\\r\\nX: \\u0000\\r\\n\\r\\n\",\"then\":\"fin\"}",
+     NO_ANSWER},
     {"GOAWAY", "https", "{\"h2_goaway\":0}", NO_ANSWER},
     {"GOAWAY, ENHANCE_YOUR_CALM", "https", "{\"h2_goaway\":11}", NO_ANSWER},
     {"RST_STREAM, NO_ERROR", "https", "{\"h2_reset\":0}", NO_ANSWER},
@@ -113,14 +125,14 @@ static int64_t meet(const struct hostility *it, uint32_t retries)
     int64_t took = guest_now_ms() - began;
     greenapi_client_free(client);
 
-    guest_check(took <= TIMEOUT_MS + SLACK_MS, "%s: took %" PRId64 " ms with a limit of %d", it->name, took,
-                TIMEOUT_MS);
+    guest_check(took <= TIMEOUT_MS + SLACK_MS, "%s: took %" PRId64 " ms with a limit of %d",
+                it->name, took, TIMEOUT_MS);
     for (int i = 0; i < CALLS; i++) {
         int32_t status = (int32_t)results[i].status;
         guest_check(status >= 0 && status < 64 && (it->statuses >> status & 1) != 0,
                     "%s: %s does not fit (http_status %d, attempts %u: %s)", it->name,
-                    greenapi_status_name(status), (int)results[i].http_status, (unsigned)results[i].attempts,
-                    results[i].message);
+                    greenapi_status_name(status), (int)results[i].http_status,
+                    (unsigned)results[i].attempts, results[i].message);
         guest_check(results[i].attempts <= retries + 1 || retries == 0, "%s: %u attempts", it->name,
                     (unsigned)results[i].attempts);
     }
@@ -133,14 +145,15 @@ static void expect_right_answer(const char *place)
     greenapi_client *client = client_of(guest_endpoint(place), 0);
     greenapi_result result;
     greenapi_client_delete_instance(client, GUEST_ID, &result);
-    guest_check(result.status == GREENAPI_STATUS_NOT_FOUND, "%s: the first of two answers: %s", place,
-                result.message);
+    guest_check(result.status == GREENAPI_STATUS_NOT_FOUND, "%s: the first of two answers: %s",
+                place, result.message);
     /* Until the stand-in has written the second one, nobody could know of it. */
     while (guest_stat("in_flight", "") > 0)
         sched_yield();
     greenapi_client_delete_instance(client, SURVIVOR, &result);
     guest_check(result.status == GREENAPI_STATUS_OK,
-                "%s: the second of two answers was taken for the next one's: %s", place, result.message);
+                "%s: the second of two answers was taken for the next one's: %s", place,
+                result.message);
     greenapi_client_free(client);
 }
 
@@ -158,14 +171,16 @@ int main(void)
             char rule[1024];
             guest_tell("POST", "/reset", "");
             if (hostilities[i].fault != NULL) {
-                snprintf(rule, sizeof rule, "[{\"method\":\"delete\",\"fault\":%s}]", hostilities[i].fault);
+                snprintf(rule, sizeof rule, "[{\"method\":\"delete\",\"fault\":%s}]",
+                         hostilities[i].fault);
                 guest_tell("POST", "/faults", rule);
             }
             int64_t took = meet(&hostilities[i], retries);
             slowest = took > slowest ? took : slowest;
             long growth = guest_memory() - memory;
             most = growth > most ? growth : most;
-            guest_check(growth < GROWTH_KIB, "%s: memory grew by %ld KiB", hostilities[i].name, growth);
+            guest_check(growth < GROWTH_KIB, "%s: memory grew by %ld KiB", hostilities[i].name,
+                        growth);
 
             guest_tell("DELETE", "/faults", "");
             guest_client_call(decent);
@@ -175,7 +190,8 @@ int main(void)
     static const char *const places[] = {"http", "https_h1"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         guest_tell("POST", "/reset", "");
-        guest_tell("POST", "/faults", "[{\"method\":\"delete\",\"times\":1,\"fault\":{\"twice\":true}}]");
+        guest_tell("POST", "/faults",
+                   "[{\"method\":\"delete\",\"times\":1,\"fault\":{\"twice\":true}}]");
         expect_right_answer(places[i]);
     }
 

@@ -34,7 +34,8 @@ static void answers(greenapi_options options)
         {"{\"status\":403}", GREENAPI_STATUS_FORBIDDEN},
         {"{\"status\":429}", GREENAPI_STATUS_RATE_LIMITED},
         {"{\"status\":404}", GREENAPI_STATUS_REJECTED},
-        {"{\"status\":302,\"headers\":[[\"Location\",\"http://127.0.0.1:9/\"]]}", GREENAPI_STATUS_REJECTED},
+        {"{\"status\":302,\"headers\":[[\"Location\",\"http://127.0.0.1:9/\"]]}",
+         GREENAPI_STATUS_REJECTED},
         {"{\"body\":\"{\\\"deleteInstanceAccount\\\":false}\"}", GREENAPI_STATUS_REJECTED},
         {"{\"status\":502}", GREENAPI_STATUS_SERVER_ERROR},
         {"{\"body\":\"[[[\"}", GREENAPI_STATUS_BAD_RESPONSE},
@@ -61,10 +62,14 @@ static void connections(greenapi_options options)
         const char *trap;
         greenapi_status status;
     } cases[] = {
-        {"refused", GREENAPI_STATUS_CONNECT_FAILED},     {"backlog", GREENAPI_STATUS_CONNECT_FAILED},
-        {"tls_self_signed", GREENAPI_STATUS_TLS_FAILED}, {"tls_expired", GREENAPI_STATUS_TLS_FAILED},
-        {"tls_wrong_host", GREENAPI_STATUS_TLS_FAILED},  {"tls_unknown_ca", GREENAPI_STATUS_TLS_FAILED},
-        {"tls_old", GREENAPI_STATUS_TLS_FAILED},         {"tls_garbage", GREENAPI_STATUS_TLS_FAILED},
+        {"refused", GREENAPI_STATUS_CONNECT_FAILED},
+        {"backlog", GREENAPI_STATUS_CONNECT_FAILED},
+        {"tls_self_signed", GREENAPI_STATUS_TLS_FAILED},
+        {"tls_expired", GREENAPI_STATUS_TLS_FAILED},
+        {"tls_wrong_host", GREENAPI_STATUS_TLS_FAILED},
+        {"tls_unknown_ca", GREENAPI_STATUS_TLS_FAILED},
+        {"tls_old", GREENAPI_STATUS_TLS_FAILED},
+        {"tls_garbage", GREENAPI_STATUS_TLS_FAILED},
         {"http_to_tls", GREENAPI_STATUS_TLS_FAILED},
     };
     options.max_retries = 1;
@@ -72,8 +77,10 @@ static void connections(greenapi_options options)
     options.connect_timeout_ms = 2000;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         greenapi_result result;
-        expect(cases[i].trap, try_one(guest_endpoint(cases[i].trap), options, &result), cases[i].status);
-        guest_check(result.attempts == 0, "%s: %u attempts", cases[i].trap, (unsigned)result.attempts);
+        expect(cases[i].trap, try_one(guest_endpoint(cases[i].trap), options, &result),
+               cases[i].status);
+        guest_check(result.attempts == 0, "%s: %u attempts", cases[i].trap,
+                    (unsigned)result.attempts);
     }
 }
 
@@ -122,7 +129,8 @@ static void cancellations(greenapi_options options)
     for (uint64_t tag = 0; tag < COUNT; tag++)
         guest_submit(queue, client, tag);
     guest_await("held", AT_ONCE);
-    guest_check(greenapi_queue_cancel(queue, 0) == 1 && greenapi_queue_cancel(queue, COUNT - 1) == 1 &&
+    guest_check(greenapi_queue_cancel(queue, 0) == 1 &&
+                    greenapi_queue_cancel(queue, COUNT - 1) == 1 &&
                     greenapi_queue_cancel(queue, COUNT) == 0,
                 "cancel miscounts");
     for (size_t left = 2; left > 0;) {
@@ -130,7 +138,8 @@ static void cancellations(greenapi_options options)
         guest_check(taken > 0 && taken <= left, "%zu results of %zu cancelled ones", taken, left);
         for (size_t i = 0; i < taken; i++)
             expect("cancelled", results[i].status,
-                   results[i].tag == 0 ? GREENAPI_STATUS_CANCELLED_IN_FLIGHT : GREENAPI_STATUS_CANCELLED);
+                   results[i].tag == 0 ? GREENAPI_STATUS_CANCELLED_IN_FLIGHT
+                                       : GREENAPI_STATUS_CANCELLED);
         left -= taken;
     }
     greenapi_client_free(client);
@@ -163,7 +172,8 @@ static void sessions(greenapi_options options)
     guest_tell("POST", "/settings", "{\"list_forbidden\":true}");
     greenapi_result result;
     options.session = GREENAPI_SESSION_LOG_OUT;
-    expect("a list that is forbidden", try_one(guest_url(), options, &result), GREENAPI_STATUS_FORBIDDEN);
+    expect("a list that is forbidden", try_one(guest_url(), options, &result),
+           GREENAPI_STATUS_FORBIDDEN);
 }
 
 int main(void)
@@ -171,7 +181,8 @@ int main(void)
     guest_begin(300);
     guest_tell("POST", "/reset", "");
     greenapi_options options = guest_options();
-    guest_check(greenapi_version()[0] == '0' + GREENAPI_VERSION_MAJOR, "the header is of another version");
+    guest_check(greenapi_version()[0] == '0' + GREENAPI_VERSION_MAJOR,
+                "the header is of another version");
 
     guest_one_call();
     greenapi_client *client = guest_client();

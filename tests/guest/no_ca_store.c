@@ -15,9 +15,10 @@ int main(void)
 
     for (int round = 0; round < 2; round++) {
         int code = -1;
-        greenapi_status status = greenapi_delete_instance(https_url, guest_token(), GUEST_ID, &code);
-        guest_check(status == GREENAPI_STATUS_TLS_FAILED && code == 0, "the one call over TLS: %s, code %d",
-                    greenapi_status_name(status), code);
+        greenapi_status status =
+            greenapi_delete_instance(https_url, guest_token(), GUEST_ID, &code);
+        guest_check(status == GREENAPI_STATUS_TLS_FAILED && code == 0,
+                    "the one call over TLS: %s, code %d", greenapi_status_name(status), code);
         guest_one_call();
 
         greenapi_client *client = NULL;
@@ -29,7 +30,8 @@ int main(void)
         if (status == GREENAPI_STATUS_OK)
             status = greenapi_client_delete_instance(client, GUEST_ID, &result);
         guest_check(status == GREENAPI_STATUS_TLS_FAILED && strlen(result.message) > 20,
-                    "a client without ca_file: %s (%s)", greenapi_status_name(status), result.message);
+                    "a client without ca_file: %s (%s)", greenapi_status_name(status),
+                    result.message);
         printf("said: %s\n", result.message);
         greenapi_client_free(client);
 

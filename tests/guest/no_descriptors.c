@@ -20,13 +20,17 @@ static struct rlimit leave(unsigned more)
     return before;
 }
 
-static void restore(struct rlimit before) { setrlimit(RLIMIT_NOFILE, &before); }
+static void restore(struct rlimit before)
+{
+    setrlimit(RLIMIT_NOFILE, &before);
+}
 
 static void expect_out(const char *what, greenapi_status status, const char *message)
 {
     guest_check(status == GREENAPI_STATUS_OUT_OF_RESOURCES, "%s without descriptors: %s (%s)", what,
                 greenapi_status_name(status), message);
-    guest_check(strlen(message) > 20, "%s without descriptors has no sentence: \"%s\"", what, message);
+    guest_check(strlen(message) > 20, "%s without descriptors has no sentence: \"%s\"", what,
+                message);
 }
 
 /* ---- the first call of a process; each of these runs in a child of its own ---- */
@@ -49,7 +53,8 @@ static void first_client(unsigned room)
     greenapi_options options = guest_options();
     greenapi_result result;
     struct rlimit before = leave(room);
-    greenapi_status status = greenapi_client_new(https_url, guest_token(), &options, &client, &result);
+    greenapi_status status =
+        greenapi_client_new(https_url, guest_token(), &options, &client, &result);
     if (status == GREENAPI_STATUS_OK) {
         status = greenapi_client_delete_instance(client, GUEST_ID, &result);
         restore(before);
@@ -115,7 +120,8 @@ static void later(unsigned unused)
     greenapi_result result;
     greenapi_status status = greenapi_client_delete_instance(elsewhere, GUEST_ID, &result);
     expect_out("a call that needs a connection", status, result.message);
-    guest_check(result.attempts == 0, "%u attempts without a connection", (unsigned)result.attempts);
+    guest_check(result.attempts == 0, "%u attempts without a connection",
+                (unsigned)result.attempts);
     guest_submit(queue, elsewhere, 7);
     guest_check(greenapi_queue_take(queue, &result, 1, -1) == 1 && result.tag == 7,
                 "the queued deletion has no result");

@@ -8,7 +8,10 @@
 
 enum { NOBODY = 65534 };
 
-static void *nothing(void *unused) { return unused; }
+static void *nothing(void *unused)
+{
+    return unused;
+}
 
 static void expect_out(const char *what, greenapi_status status, const char *message)
 {
@@ -27,16 +30,19 @@ int main(void)
 
     /* Root may not become nobody under a limit that nobody is over already. */
     if (geteuid() == 0)
-        guest_check(setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0,
+        guest_check(setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+                        setresuid(NOBODY, NOBODY, NOBODY) == 0,
                     "root cannot become user %d: %s", NOBODY, strerror(errno));
     guest_check(setrlimit(RLIMIT_NPROC, &none) == 0, "setrlimit: %s", strerror(errno));
     pthread_t thread;
     if (pthread_create(&thread, NULL, nothing, NULL) == 0)
-        guest_skip("threads can be started in spite of RLIMIT_NPROC 0: this user may exceed limits");
+        guest_skip(
+            "threads can be started in spite of RLIMIT_NPROC 0: this user may exceed limits");
 
     for (int round = 0; round < 3; round++) {
         int code = -1;
-        greenapi_status status = greenapi_delete_instance(guest_url(), guest_token(), GUEST_ID, &code);
+        greenapi_status status =
+            greenapi_delete_instance(guest_url(), guest_token(), GUEST_ID, &code);
         expect_out("the one call", status, greenapi_status_message(status));
         guest_check(code == 0, "the one call has code %d without an answer", code);
 

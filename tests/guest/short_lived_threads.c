@@ -51,12 +51,13 @@ int main(void)
 
     run(THREADS);
     long memory_growth = guest_memory() - memory;
-    int more_descriptors = guest_descriptors() - descriptors, more_threads = guest_threads().all - threads;
+    int more_descriptors = guest_descriptors() - descriptors,
+        more_threads = guest_threads().all - threads;
     guest_check(memory_growth < GROWTH_KIB, "grew by %ld KiB", memory_growth);
     /* More calls may have met at once than in the warm-up, and their connections are kept. */
     guest_check(more_descriptors <= 8 * AT_ONCE, "%d more descriptors", more_descriptors);
     guest_check(more_threads <= 0, "%d more threads", more_threads);
     greenapi_client_free(client);
-    return guest_passed("after %d threads that called once: %+ld KiB, %+d descriptors, %+d threads", THREADS,
-                        memory_growth, more_descriptors, more_threads);
+    return guest_passed("after %d threads that called once: %+ld KiB, %+d descriptors, %+d threads",
+                        THREADS, memory_growth, more_descriptors, more_threads);
 }

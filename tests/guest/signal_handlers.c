@@ -96,10 +96,12 @@ static void check_library_thread(DIR *directory, const char *name, void *data)
         /* These two cannot be blocked; from 32 to SIGRTMIN they are the C library's own. */
         if (number == SIGKILL || number == SIGSTOP || number >= 32)
             continue;
-        guest_check((blocked >> (number - 1) & 1) != 0, "thread %s lets signal %d through", comm, number);
+        guest_check((blocked >> (number - 1) & 1) != 0, "thread %s lets signal %d through", comm,
+                    number);
     }
     for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
-        guest_check((blocked >> (number - 1) & 1) != 0, "thread %s lets signal %d through", comm, number);
+        guest_check((blocked >> (number - 1) & 1) != 0, "thread %s lets signal %d through", comm,
+                    number);
 }
 
 static void call_all(greenapi_client *client, greenapi_queue *queue)
@@ -146,10 +148,12 @@ int main(void)
             guest_tell("DELETE", "/faults", "");
     }
     guest_check(atomic_load(&blocked_handled) == 0,
-                "a signal that all host threads block was handled %lu times", atomic_load(&blocked_handled));
+                "a signal that all host threads block was handled %lu times",
+                atomic_load(&blocked_handled));
     sigemptyset(&mask);
     sigprocmask(SIG_SETMASK, &mask, NULL);
-    guest_check(atomic_load(&blocked_handled) == 1, "the blocked signal did not wait for the host's thread");
+    guest_check(atomic_load(&blocked_handled) == 1,
+                "the blocked signal did not wait for the host's thread");
 
     guest_tell("POST", "/faults", HELD_BY_THE_SERVER);
     calling = pthread_self();
@@ -168,12 +172,14 @@ int main(void)
                     atomic_load(&handled) - seen);
         seen = atomic_load(&handled);
     }
-    guest_check(atomic_load(&on_foreign_threads) == 0, "%lu signals were handled on threads of the library",
+    guest_check(atomic_load(&on_foreign_threads) == 0,
+                "%lu signals were handled on threads of the library",
                 atomic_load(&on_foreign_threads));
 
     greenapi_queue_free(queue);
     greenapi_client_free(client);
-    return guest_passed("%lu signals were handled on host threads only, none on the library's %d; every call "
-                        "went on; no disposition and no mask was changed",
-                        seen, library_threads);
+    return guest_passed(
+        "%lu signals were handled on host threads only, none on the library's %d; every call "
+        "went on; no disposition and no mask was changed",
+        seen, library_threads);
 }

@@ -15,7 +15,8 @@ static void show_that_sigpipe_kills(void)
     guest_check(pid >= 0, "fork: %s", strerror(errno));
     if (pid == 0) {
         int pair[2];
-        guest_check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair: %s", strerror(errno));
+        guest_check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair: %s",
+                    strerror(errno));
         close(pair[1]);
         (void)!write(pair[0], "x", 1);
         _exit(0);
@@ -61,11 +62,13 @@ static unsigned long call(const char *url, const char *what, bool answered)
 
 int main(void)
 {
-    static const char *const stages[] = {"head", "received", "acted", "half_head", "half_body", "answered"};
+    static const char *const stages[] = {"head",      "received",  "acted",
+                                         "half_head", "half_body", "answered"};
     static const char *const ends[] = {"reset", "fin", "close_unannounced"};
     static const char *const servers[] = {"http", "https_h1", "https"};
-    static const char *const traps[] = {"accept_reset",         "accept_fin", "tls_reset",  "tls_garbage",
-                                        "tls_reset_mid_answer", "ssh_banner", "http_to_tls"};
+    static const char *const traps[] = {"accept_reset", "accept_fin",           "tls_reset",
+                                        "tls_garbage",  "tls_reset_mid_answer", "ssh_banner",
+                                        "http_to_tls"};
 
     signal(SIGPIPE, SIG_DFL);
     sigset_t mask;
@@ -80,13 +83,14 @@ int main(void)
         for (size_t stage = 0; stage < sizeof stages / sizeof *stages; stage++) {
             for (size_t end = 0; end < sizeof ends / sizeof *ends; end++) {
                 char rule[128];
-                snprintf(rule, sizeof rule, "[{\"fault\":{\"stage\":\"%s\",\"then\":\"%s\"}}]", stages[stage],
-                         ends[end]);
+                snprintf(rule, sizeof rule, "[{\"fault\":{\"stage\":\"%s\",\"then\":\"%s\"}}]",
+                         stages[stage], ends[end]);
                 guest_tell("DELETE", "/faults", "");
                 guest_tell("POST", "/faults", rule);
                 /* A reset may overtake the answer before it; an end after the answer may not. Over
                  * HTTP/2 it ends whatever else is under way on the shared connection. */
-                bool answered = strcmp(stages[stage], "answered") == 0 && strcmp(ends[end], "reset") != 0 &&
+                bool answered = strcmp(stages[stage], "answered") == 0 &&
+                                strcmp(ends[end], "reset") != 0 &&
                                 strcmp(servers[server], "https") != 0;
                 calls += call(guest_endpoint(servers[server]), rule, answered);
             }
@@ -103,5 +107,6 @@ int main(void)
     guest_check(action.sa_handler == SIG_DFL && sigismember(&mask, SIGPIPE) == 0,
                 "the library changed what SIGPIPE does");
     return guest_passed(
-        "survived %lu calls to servers that hang up at every stage, with SIGPIPE at its default", calls);
+        "survived %lu calls to servers that hang up at every stage, with SIGPIPE at its default",
+        calls);
 }

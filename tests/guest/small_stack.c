@@ -31,7 +31,8 @@ static void *call(void *unused)
     greenapi_client_free(client);
 
     /* Refusals format messages. */
-    guest_check(greenapi_client_new("ftp://x", "t", NULL, NULL, &result) == GREENAPI_STATUS_INVALID_ARGUMENT,
+    guest_check(greenapi_client_new("ftp://x", "t", NULL, NULL, &result) ==
+                    GREENAPI_STATUS_INVALID_ARGUMENT,
                 "a wrong URL was taken");
     return NULL;
 }
@@ -42,8 +43,8 @@ int main(void)
     https_url = guest_env("GREENAPI_HTTPS_URL");
     guest_tell("POST", "/reset", "");
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    unsigned char *memory =
-        mmap(NULL, page + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    unsigned char *memory = mmap(NULL, page + STACK, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     guest_check(memory != MAP_FAILED, "mmap: %s", strerror(errno));
     guest_check(mprotect(memory, page, PROT_NONE) == 0, "mprotect: %s", strerror(errno));
     unsigned char *stack = memory + page;

@@ -70,16 +70,17 @@ int main(void)
     void *ended;
     guest_check(pthread_join(threads[KINDS - 1], &ended) == 0 && ended == PTHREAD_CANCELED,
                 "the thread with its cancellation pending was not cancelled");
-    guest_check(atomic_load(&finished) == 1, "a cancelled call ended before its answer, or did not end");
+    guest_check(atomic_load(&finished) == 1,
+                "a cancelled call ended before its answer, or did not end");
     guest_tell("POST", "/release", "");
     for (size_t i = 0; i < KINDS - 1; i++)
         guest_check(pthread_join(threads[i], &ended) == 0 && ended == PTHREAD_CANCELED,
                     "thread %zu was not cancelled", i);
-    guest_check(atomic_load(&finished) == KINDS, "%d of %d calls came to their end", atomic_load(&finished),
-                KINDS);
+    guest_check(atomic_load(&finished) == KINDS, "%d of %d calls came to their end",
+                atomic_load(&finished), KINDS);
 
     guest_client_call(client);
     greenapi_client_free(client);
-    return guest_passed("%d threads were cancelled inside calls, each after its call had come to its end",
-                        KINDS);
+    return guest_passed(
+        "%d threads were cancelled inside calls, each after its call had come to its end", KINDS);
 }

@@ -34,14 +34,15 @@ int main(void)
     descriptors.rlim_cur = descriptors.rlim_max;
     setrlimit(RLIMIT_NOFILE, &descriptors);
     guest_check(descriptors.rlim_cur > QUEUED + BLOCKING + 64,
-                "%lu descriptors are too few for %d connections", (unsigned long)descriptors.rlim_cur,
-                QUEUED + BLOCKING);
+                "%lu descriptors are too few for %d connections",
+                (unsigned long)descriptors.rlim_cur, QUEUED + BLOCKING);
 
     /* What needs no engine starts none. */
     (void)greenapi_version();
     (void)greenapi_status_message(GREENAPI_STATUS_TIMEOUT);
     greenapi_options options = guest_options();
-    guest_check(check("before the first call", 1).library == 0, "there are threads before the first call");
+    guest_check(check("before the first call", 1).library == 0,
+                "there are threads before the first call");
 
     guest_tell("POST", "/reset", "");
     guest_tell("POST", "/settings", "{\"max_concurrent_streams\":10000}");

@@ -76,7 +76,11 @@ impl std::fmt::Debug for RawResult {
 
 fn library() -> &'static Library {
     static LOADED: OnceLock<Library> = OnceLock::new();
-    LOADED.get_or_init(|| unsafe { Library::new(super::library()) }.expect("the library loads"))
+    LOADED.get_or_init(|| {
+        let path = std::env::var_os("GREENAPI_TEST_LIBRARY")
+            .map_or_else(super::library, std::path::PathBuf::from);
+        unsafe { Library::new(path) }.expect("the library loads")
+    })
 }
 
 /// A function of the library; its type is the caller's word.
@@ -127,7 +131,11 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 impl Client {
-    pub fn new(url: &str, token: &str, options: Option<&RawOptions>) -> Result<Self, RawResult> {
+    pub fn new(
+        url: &str,
+        token: &str,
+        options: Option<&RawOptions>,
+    ) -> Result<Self, Box<RawResult>> {
         let raw = options.map_or(ptr::null(), |options| ptr::from_ref(options).cast());
         unsafe { Self::from_bytes(url, token, raw) }
     }
@@ -137,7 +145,7 @@ impl Client {
         url: &str,
         token: &str,
         options: *const c_void,
-    ) -> Result<Self, RawResult> {
+    ) -> Result<Self, Box<RawResult>> {
         let new = function!(
             greenapi_client_new: unsafe extern "C" fn(
                 *const c_char, *const c_char, *const c_void, *mut *mut c_void, *mut RawResult) -> i32
@@ -159,7 +167,7 @@ impl Client {
             0 => Ok(Self(client)),
             _ => {
                 assert!(client.is_null());
-                Err(error)
+                Err(Box::new(error))
             }
         }
     }

@@ -1,0 +1,157 @@
+//! The ways through a proxy: HTTP, HTTPS and SOCKS5, with a login and without, by option and by
+//! environment.
+
+mod support;
+
+use greenapi_standin::{Config, Standin};
+use support::abi::{c_string, options, Client, RawResult};
+use support::Driver;
+
+const FIRST: i64 = 7_000_000_000;
+const USER: &str = "pr0xy-user";
+const PASSWORD: &str = "p@ss/w0rd:x";
+
+fn standin() -> Standin {
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    standin.fill(FIRST, 10, Some("authorized"));
+    standin
+}
+
+fn delete(standin: &Standin, url: &str, proxy: &str, session: u32) -> RawResult {
+    let ca_file = c_string(&standin.endpoints().ca_file.display().to_string());
+    let proxy = c_string(proxy);
+    let mut options = options();
+    options.ca_file = ca_file.as_ptr();
+    options.proxy = proxy.as_ptr();
+    options.max_retries = 0;
+    options.session = session;
+    let client = Client::new(url, &standin.endpoints().token, Some(&options)).unwrap();
+    client.delete_instance(FIRST)
+}
+
+fn proxies(standin: &Standin) -> [String; 4] {
+    let endpoints = standin.endpoints();
+    [
+        endpoints.proxy_http.clone(),
+        endpoints.proxy_https.clone(),
+        endpoints.proxy_socks5.clone(),
+        endpoints.proxy_socks5.replace("socks5h", "socks5"),
+    ]
+}
+
+fn used(standin: &Standin) -> u64 {
+    let stats = serde_json::to_value(standin.stats()).unwrap();
+    let proxies = stats["proxies"].as_object().expect("the proxies count");
+    proxies
+        .values()
+        .filter_map(|proxy| proxy["requests"].as_u64())
+        .sum()
+}
+
+#[test]
+fn every_kind_leads_to_every_address() {
+    for kind in 0..4 {
+        for session in [0, 2] {
+            let standin = standin();
+            let endpoints = standin.endpoints();
+            for url in [&endpoints.http, &endpoints.https, &endpoints.https_h1] {
+                standin.reset();
+                standin.fill(FIRST, 1, Some("authorized"));
+                let proxy = &proxies(&standin)[kind];
+                let before = used(&standin);
+                let result = delete(&standin, url, proxy, session);
+                assert_eq!(result.status, 0, "{url} through {proxy}: {result:?}");
+                assert!(used(&standin) > before, "{url} did not go through {proxy}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
+    let standin = standin();
+    standin.set(|settings| {
+        settings.proxy_user = Some(USER.into());
+        settings.proxy_password = Some(PASSWORD.into());
+    });
+    let https = standin.endpoints().https.clone();
+    for (index, proxy) in proxies(&standin).iter().enumerate() {
+        let with = |login: &str| proxy.replacen("://", &format!("://{login}@"), 1);
+        for wrong in [proxy.clone(), with("pr0xy-user:wr0ng")] {
+            let result = delete(&standin, &https, &wrong, 0);
+            assert_eq!(result.status, 21, "{index}: {result:?}");
+            for secret in [PASSWORD, "wr0ng", USER] {
+                assert!(!support::shows(&result.message(), secret), "{result:?}");
+            }
+        }
+        standin.reset();
+        standin.fill(FIRST, 1, None);
+        let result = delete(&standin, &https, &with("pr0xy-user:p%40ss%2Fw0rd%3Ax"), 0);
+        assert_eq!(result.status, 0, "{index}: {result:?}");
+        standin.reset();
+        standin.set(|settings| {
+            settings.proxy_user = Some(USER.into());
+            settings.proxy_password = Some(PASSWORD.into());
+        });
+        standin.fill(FIRST, 1, None);
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_there_sends_nothing() {
+    let standin = standin();
+    let refused = standin.trap("refused").to_owned();
+    let result = delete(&standin, &standin.endpoints().https.clone(), &refused, 0);
+    assert_eq!((result.status, result.attempts), (21, 0), "{result:?}");
+    assert!(result.message().contains("proxy"), "{result:?}");
+}
+
+/// By the environment, which a process has to be started with.
+#[test]
+fn the_environment_names_one_and_exceptions_from_it() {
+    let drivers = Driver::of("c");
+    let Some(driver) = drivers.iter().find(|driver| driver.mode == "client") else {
+        return;
+    };
+    let standin = standin();
+    let endpoints = standin.endpoints();
+    let mut id = FIRST;
+    let mut went_through = |url: &str, variables: &[(&'static str, String)]| {
+        let mut environment = vec![
+            ("GREENAPI_URL", url.to_owned()),
+            ("GREENAPI_TOKEN", endpoints.token.clone()),
+            ("GREENAPI_CA_FILE", endpoints.ca_file.display().to_string()),
+        ];
+        environment.extend_from_slice(variables);
+        let before = used(&standin);
+        id += 1;
+        let lines = driver.delete(&environment, &[id]);
+        assert_eq!(lines[0].status, Some(0), "{lines:?}");
+        used(&standin) > before
+    };
+    let proxy = endpoints.proxy_http.clone();
+    assert!(went_through(
+        &endpoints.https,
+        &[("HTTPS_PROXY", proxy.clone())]
+    ));
+    assert!(went_through(
+        &endpoints.https,
+        &[("https_proxy", proxy.clone())]
+    ));
+    assert!(went_through(
+        &endpoints.https,
+        &[("ALL_PROXY", endpoints.proxy_socks5.clone())]
+    ));
+    let except = ("NO_PROXY", "localhost".to_owned());
+    assert!(!went_through(
+        &endpoints.https,
+        &[("HTTPS_PROXY", proxy.clone()), except]
+    ));
+    // The secret would travel in clear.
+    let all = [
+        ("HTTP_PROXY", proxy.clone()),
+        ("ALL_PROXY", proxy.clone()),
+        ("http_proxy", proxy),
+    ];
+    assert!(!went_through(&endpoints.http, &all));
+}
