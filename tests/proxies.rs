@@ -8,7 +8,7 @@ use support::abi::{c_string, options, Client, RawResult};
 use support::Driver;
 
 const FIRST: i64 = 7_000_000_000;
-const USER: &str = "pr0xy-user";
+const USER: &str = "m1k4x2";
 const PASSWORD: &str = "p@ss/w0rd:x";
 
 fn standin() -> Standin {
@@ -40,12 +40,9 @@ fn proxies(standin: &Standin) -> [String; 4] {
 }
 
 fn used(standin: &Standin) -> u64 {
-    let stats = serde_json::to_value(standin.stats()).unwrap();
-    let proxies = stats["proxies"].as_object().expect("the proxies count");
-    proxies
-        .values()
-        .filter_map(|proxy| proxy["requests"].as_u64())
-        .sum()
+    let stats = standin.stats();
+    let requests = stats.proxies.values();
+    requests.map(|proxy| proxy.tunnels + proxy.forwarded).sum()
 }
 
 #[test]
@@ -77,7 +74,7 @@ fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
     let https = standin.endpoints().https.clone();
     for (index, proxy) in proxies(&standin).iter().enumerate() {
         let with = |login: &str| proxy.replacen("://", &format!("://{login}@"), 1);
-        for wrong in [proxy.clone(), with("pr0xy-user:wr0ng")] {
+        for wrong in [proxy.clone(), with("m1k4x2:wr0ng")] {
             let result = delete(&standin, &https, &wrong, 0);
             assert_eq!(result.status, 21, "{index}: {result:?}");
             for secret in [PASSWORD, "wr0ng", USER] {
@@ -86,7 +83,7 @@ fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
         }
         standin.reset();
         standin.fill(FIRST, 1, None);
-        let result = delete(&standin, &https, &with("pr0xy-user:p%40ss%2Fw0rd%3Ax"), 0);
+        let result = delete(&standin, &https, &with("m1k4x2:p%40ss%2Fw0rd%3Ax"), 0);
         assert_eq!(result.status, 0, "{index}: {result:?}");
         standin.reset();
         standin.set(|settings| {
