@@ -26,19 +26,19 @@ mod account;
 mod answer;
 mod call;
 mod client;
-pub mod completions;
+mod completions;
 mod endpoint;
 mod engine;
 #[allow(unsafe_code)]
 pub mod ffi;
 mod options;
-pub mod outcome;
+mod outcome;
 mod panics;
 #[allow(unsafe_code)]
-pub mod process;
+mod process;
 mod retry;
 mod secret;
 mod session;
-pub mod status;
-pub mod sync;
+mod status;
+mod sync;
 mod transport;
