@@ -497,4 +497,48 @@ mod tests {
             }
         }
     }
+
+    /// Pieces of answers, so that random sequences of them get far into the grammar.
+    const PIECES: [&[u8]; 18] = [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 404 \r\n",
+        b"HTTP/1.1 103 Hints\r\n",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 99999999999999999999\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Connection: close\r\n",
+        b"Retry-After: \xff\r\n",
+        b"\r\n",
+        b"\n",
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"ffffffffffffffff\r\n",
+        b"hello",
+        b": folded\r\n",
+        b"\0",
+        b"\x80\xff",
+    ];
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+        /// Whatever a server sends before it closes, the exchange comes to an end, and a body is
+        /// never larger than it may be.
+        #[test]
+        fn any_bytes_come_to_an_end(
+            pieces in proptest::collection::vec(0..PIECES.len(), 0..20),
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+            at in 0..400usize,
+            piece in 1..64usize,
+        ) {
+            let mut bytes: Vec<u8> = pieces.iter().flat_map(|index| PIECES[*index]).copied().collect();
+            let at = at.min(bytes.len());
+            bytes.splice(at..at, noise);
+            let ended = answered(bytes, piece);
+            if let Ended::Answered(Answer { body: Received::Whole(body), .. }, _) = ended {
+                proptest::prop_assert!(body.len() <= BODY_LIMIT);
+            }
+        }
+    }
 }
