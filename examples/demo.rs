@@ -39,6 +39,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         .nth(2)
         .ok_or("cargo's layout")?
         .to_owned();
+    build_library(root, &built)?;
     let programs = programs(root, &built)?;
     match &arguments[..] {
         [] => show(&programs),
@@ -49,6 +50,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             );
             Ok(ExitCode::from(2))
         }
+    }
+}
+
+/// Builds the shared library beside this program. (Cargo does not do that for an example: a C
+/// library is nothing that Rust could link.)
+fn build_library(root: &Path, built: &Path) -> Result<(), Box<dyn Error>> {
+    let status = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "--lib", "--target-dir"])
+        .arg(built.parent().ok_or("cargo's layout")?)
+        .status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err("the library could not be built".into()),
     }
 }
 
