@@ -15,10 +15,10 @@
 //! ```
 //!
 //! Everything is one path: a submission goes to the engine's one thread and leaves exactly one
-//! result in its [`completions`]. A blocking call is a submission that is waited for, bulk is many
+//! result in its `completions`. A blocking call is a submission that is waited for, bulk is many
 //! of them, a queue shows the results to an event loop.
 //!
-//! `unsafe` stands in two places: [`ffi`], the edge to C, and [`process`], the edge to the
+//! `unsafe` stands in two places: `ffi`, the edge to C, and `process`, the edge to the
 //! operating system. What a fork does to a library with a thread and connections is told there.
 #![deny(unsafe_code)]
 
