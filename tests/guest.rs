@@ -29,7 +29,7 @@ fn tell(name: &str) {
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(CANNOT_TELL) {
-        println!("NOT TOLD here: {name}: {said}{complained}");
+        support::leave_out(&format!("{name}: {said}{complained}"));
         return;
     }
     assert!(

@@ -52,19 +52,18 @@ fn it_compiles_everywhere() {
 /// What was committed is what the sources say: build.rs has just written it.
 #[test]
 fn it_has_not_drifted() {
-    let output = Command::new("git")
-        .current_dir(root())
-        .args(["diff", "--stat", "--", "include/greenapi.h"])
-        .output();
-    let Ok(output) = output else { return };
-    // Outside a checkout (a source package) there is nothing to compare with.
-    if output.status.success() && std::env::var_os("CI").is_some() {
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout),
-            "",
-            "commit include/greenapi.h"
-        );
+    let mut git = Command::new("git");
+    git.current_dir(root());
+    if !root().join(".git").exists() {
+        support::leave_out("the header's drift: this is no git checkout to compare with");
+        return;
     }
+    let said = run(git.args(["diff", "--stat", "--", "include/greenapi.h"])).stdout;
+    assert_eq!(
+        String::from_utf8_lossy(&said),
+        "",
+        "include/greenapi.h has changed with the sources: look at it and commit it"
+    );
 }
 
 #[test]
