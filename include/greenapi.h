@@ -321,7 +321,9 @@ typedef struct greenapi_result {
  *
  * `done` of `total` results are there; `last` is the one that came last, valid during the call;
  * `user_data` is what the caller gave. Return true to go on, false to cancel what is left. It
- * must return: no longjmp and no C++ exception may leave it.
+ * must return: no longjmp and no C++ exception may leave it. If it calls fork(), the parent's call
+ * goes on; in the child it is not called again, and what had no result at that moment gets
+ * GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
  */
 typedef bool (*greenapi_progress_fn)(size_t done,
                                      size_t total,
@@ -455,8 +457,9 @@ void greenapi_queue_free(struct greenapi_queue *queue);
  * The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
  * kqueue, asyncio or Go's netpoller.
  *
- * `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor belongs to the queue and lives as long as it does: the
- * caller only watches it, and never reads or closes it. Close-on-exec. Any thread.
+ * `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
+ * belongs to the queue and lives as long as it does: the caller only watches it, and never reads
+ * or closes it. Close-on-exec. Any thread.
  */
 int greenapi_queue_fd(const struct greenapi_queue *queue);
 

@@ -55,6 +55,7 @@ stories!(
     exit_inside_call,
     fork_child_exit,
     fork_exec_descriptors,
+    fork_in_progress,
     fork_queue_inherited,
     fork_while_calling,
     hostile_servers,

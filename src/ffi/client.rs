@@ -1,6 +1,7 @@
 //! A client: many calls with options of one's own.
 
 use std::ffi::{c_char, c_void};
+use std::mem;
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::client::Client;
 use crate::endpoint::check_id;
 use crate::engine::{engine, Results};
 use crate::outcome::Outcome;
+use crate::process::generation;
 use crate::status::{Effect, Status};
 
 /// More results than this fit into no memory.
@@ -27,7 +29,9 @@ pub struct greenapi_client(pub(super) Arc<Client>);
 ///
 /// `done` of `total` results are there; `last` is the one that came last, valid during the call;
 /// `user_data` is what the caller gave. Return true to go on, false to cancel what is left. It
-/// must return: no longjmp and no C++ exception may leave it.
+/// must return: no longjmp and no C++ exception may leave it. If it calls fork(), the parent's call
+/// goes on; in the child it is not called again, and what had no result at that moment gets
+/// GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
 pub type greenapi_progress_fn = Option<
     unsafe extern "C" fn(
         done: usize,
@@ -210,7 +214,8 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
         let mut statuses = vec![None; count];
         let mut done = 0;
         let mut going = true;
-        loop {
+        let process = generation();
+        while generation() == process {
             let batch = results.take(BATCH, None);
             if batch.is_empty() {
                 break;
@@ -223,9 +228,27 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
                 report(index, result);
                 if let (Some(on_progress), true) = (on_progress, going) {
                     going = unsafe { on_progress(done, count, &result, user_data) };
-                    if !going {
+                    if generation() != process {
+                        going = false;
+                    } else if !going {
                         results.cancel_all();
                     }
+                }
+            }
+        }
+        if generation() != process {
+            // on_progress forked, and this is the child: the thread that would bring the rest is
+            // the parent's, and so is the lock under which it would.
+            mem::forget((engine, results));
+            let forked = Outcome::new(
+                Status::CancelledInFlight,
+                "on_progress forked: this deletion goes on in the parent process, where its result is known. Here: call again with the same id, which is safe and tells.",
+            )
+            .after(1);
+            for (index, status) in statuses.iter_mut().enumerate() {
+                if status.is_none() {
+                    *status = Some(forked.status);
+                    report(index, greenapi_result::new(0, ids[index], &forked));
                 }
             }
         }

@@ -123,8 +123,9 @@ pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
 /// The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
 /// kqueue, asyncio or Go's netpoller.
 ///
-/// `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor belongs to the queue and lives as long as it does: the
-/// caller only watches it, and never reads or closes it. Close-on-exec. Any thread.
+/// `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
+/// belongs to the queue and lives as long as it does: the caller only watches it, and never reads
+/// or closes it. Close-on-exec. Any thread.
 ///
 /// # Safety
 /// `queue` is NULL or a living queue.
