@@ -58,11 +58,8 @@ else
 endif
 LINK_NAME := $(BUILT_NAME)
 
-# Beside cargo's own directories, because a plain `cargo build --release` makes other libraries:
-# the crate is also an rlib, for its tests, and cargo leaves link-time optimization out for a crate
-# that is. Naming the two types brings it back.
 ifndef LIBRARY_DIR
-  BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)/make
+  BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
   LIBRARY_DIR := $(BUILD_DIR)/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
   SOURCES := Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -name '*.rs')
 endif
@@ -126,8 +123,7 @@ all: $(SHARED) $(STATIC)
 
 ifdef BUILD_DIR
 $(SHARED): $(SOURCES)
-	CARGO_TARGET_DIR='$(BUILD_DIR)' $(CARGO) rustc --release --locked --lib \
-	  --crate-type cdylib,staticlib $(CARGOFLAGS)
+	CARGO_TARGET_DIR='$(BUILD_DIR)' $(CARGO) build --release --locked --lib $(CARGOFLAGS)
 	@# Cargo leaves alone what has not changed in substance; make goes by the time.
 	@touch '$(SHARED)' '$(STATIC)'
 $(STATIC): $(SHARED)
@@ -171,4 +167,4 @@ docs:
 	done
 
 clean:
-	$(if $(BUILD_DIR),rm -rf '$(BUILD_DIR)')
+	$(if $(BUILD_DIR),CARGO_TARGET_DIR='$(BUILD_DIR)' $(CARGO) clean)
