@@ -333,15 +333,15 @@ mod tests {
 
     /// In a model, or once where there is no loom.
     fn model(body: impl Fn() + Sync + Send + 'static) {
-        #[cfg(greenapi_loom)]
+        #[cfg(feature = "loom")]
         loom::model(body);
-        #[cfg(not(greenapi_loom))]
+        #[cfg(not(feature = "loom"))]
         body();
     }
 
-    #[cfg(greenapi_loom)]
+    #[cfg(feature = "loom")]
     use loom::thread;
-    #[cfg(not(greenapi_loom))]
+    #[cfg(not(feature = "loom"))]
     use std::thread;
 
     /// Two calls end on two threads while a taker waits for both: it is always woken, gets both,

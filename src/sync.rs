@@ -1,7 +1,7 @@
 //! The locks of [`crate::completions`]: the standard ones, or loom's when it is the one to try
-//! every order (`RUSTFLAGS="--cfg greenapi_loom" cargo test --lib loom_`).
+//! every order (`cargo test --lib --features loom loom_`).
 
-#[cfg(greenapi_loom)]
+#[cfg(all(test, feature = "loom"))]
 pub use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(greenapi_loom))]
+#[cfg(not(all(test, feature = "loom")))]
 pub use std::sync::{Condvar, Mutex, MutexGuard};
