@@ -1,8 +1,16 @@
-//! Python's own tests, and its types.
+//! Python's own tests, its types, and its packages.
 
 mod support;
 
-use support::{is_left_out, python, python_command, root, run, standin_program};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use greenapi_standin::{Config, Standin};
+use support::{
+    fenced, is_left_out, outside_cargo, python, python_command, root, run, scratch,
+    standin_program, target,
+};
 
 #[test]
 fn pytest() {
@@ -38,4 +46,119 @@ fn mypy() {
             "src/greenapi",
             "../../tests/drivers/driver.py",
         ]));
+}
+
+/// `python -m build` makes the sdist of the checkout and then the wheel from the sdist alone.
+#[test]
+fn the_sdist_builds_by_itself() {
+    if is_left_out("python") {
+        return;
+    }
+    let made = empty("sdist");
+    // Its own, as there are two packages of one name; unoptimized, as only what is in it counts.
+    run(outside_cargo(&mut Command::new(python()))
+        .args(["-m", "build", "--outdir"])
+        .arg(&made)
+        .arg(root().join("bindings/python"))
+        .env(
+            "CARGO_TARGET_DIR",
+            target().join("test-scratch/sdist-target"),
+        )
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"));
+    only(&made, "tar.gz");
+    runs_without_rust(&only(&made, "whl"), "sdist");
+}
+
+#[test]
+fn the_wheel_runs_where_there_is_no_rust() {
+    if is_left_out("python") {
+        return;
+    }
+    let made = empty("wheel");
+    // What `pip install ./bindings/python` installs. The library is the one that is tested.
+    support::library();
+    run(outside_cargo(&mut Command::new(python()))
+        .args(["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"])
+        .arg(&made)
+        .arg(root().join("bindings/python"))
+        .env("CARGO_TARGET_DIR", target()));
+    let wheel = only(&made, "whl");
+    if cfg!(target_os = "linux") {
+        is_tagged_as_auditwheel_finds_it(&wheel);
+    }
+    runs_without_rust(&wheel, "wheel");
+}
+
+fn empty(name: &str) -> PathBuf {
+    let place = scratch("packages").join(name);
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).unwrap();
+    place
+}
+
+/// The one file that ends so.
+fn only(folder: &Path, end: &str) -> PathBuf {
+    let found: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(end))
+        .collect();
+    let [path] = &found[..] else {
+        panic!("not one file that ends in {end}: {found:?}")
+    };
+    path.clone()
+}
+
+fn is_tagged_as_auditwheel_finds_it(wheel: &Path) {
+    let name = wheel.file_stem().unwrap().to_str().unwrap();
+    let (_, tag) = name.rsplit_once('-').unwrap();
+    assert!(tag.starts_with("manylinux_"), "{name}");
+    assert!(name.ends_with(&format!("-py3-none-{tag}")), "{name}");
+    let said = run(Command::new(python())
+        .args(["-m", "auditwheel", "show"])
+        .arg(wheel));
+    let said = String::from_utf8_lossy(&said.stdout);
+    // It breaks its lines where they are full.
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let expected = format!("is consistent with the following platform tag: \"{tag}\"");
+    assert!(words.join(" ").contains(&expected), "{tag}: {said}");
+}
+
+/// Installs a wheel where there is nothing else, and does what the README says with it.
+fn runs_without_rust(wheel: &Path, name: &str) {
+    let place = empty(&format!("{name}-environment"));
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&place));
+    let command = || {
+        let mut command = Command::new(place.join("bin/python"));
+        // Neither cargo nor another copy of the package or the library.
+        command
+            .env("PATH", place.join("bin"))
+            .env_remove("PYTHONPATH")
+            .env_remove("GREENAPI_LIBRARY")
+            .current_dir(&place);
+        command
+    };
+    run(command()
+        .args(["-m", "pip", "install", "--quiet", "--no-index"])
+        .arg(wheel));
+
+    let said = run(command().args(["-m", "greenapi", "--version"]));
+    let said = String::from_utf8_lossy(&said.stdout);
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(said.contains(version), "{version}: {said}");
+
+    let standin = Standin::start(Config::default()).unwrap();
+    let endpoints = standin.endpoints();
+    let program = place.join("readme.py");
+    fs::write(&program, fenced("python")).unwrap();
+    run(command()
+        .arg(program)
+        .args(["1101000001", "1101000002"])
+        .env("GREENAPI_URL", &endpoints.http)
+        .env("GREENAPI_TOKEN", &endpoints.token));
+    assert_eq!(standin.ledger().len(), 2);
 }

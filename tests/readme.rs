@@ -7,19 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use greenapi_standin::{Config, Standin};
-use support::{compile, go_command, is_left_out, python_command, root, run, scratch};
-
-/// The fenced block of this language.
-fn block(language: &str) -> String {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let fence = format!("\n```{language}\n");
-    let mut blocks = readme.split(&fence).skip(1);
-    let block = blocks
-        .next()
-        .unwrap_or_else(|| panic!("no {language} in the README"));
-    assert!(blocks.next().is_none(), "two examples in {language}");
-    block.split("\n```").next().unwrap().to_owned() + "\n"
-}
+use support::{compile, fenced, go_command, is_left_out, python_command, root, run, scratch};
 
 fn write(name: &str, text: &str) -> PathBuf {
     let path = scratch("readme").join(name);
@@ -42,7 +30,7 @@ fn check(mut command: Command) {
 #[test]
 fn c() {
     if !is_left_out("c") {
-        check(Command::new(compile(&write("readme.c", &block("c")), &[])));
+        check(Command::new(compile(&write("readme.c", &fenced("c")), &[])));
     }
 }
 
@@ -50,7 +38,7 @@ fn c() {
 fn cpp() {
     if !is_left_out("c++") {
         check(Command::new(compile(
-            &write("readme.cpp", &block("cpp")),
+            &write("readme.cpp", &fenced("cpp")),
             &[],
         )));
     }
@@ -60,7 +48,7 @@ fn cpp() {
 fn python() {
     if !is_left_out("python") {
         let mut command = python_command();
-        command.arg(write("readme.py", &block("python")));
+        command.arg(write("readme.py", &fenced("python")));
         check(command);
     }
 }
@@ -71,7 +59,7 @@ fn go() {
         return;
     }
     let folder = scratch("readme/go");
-    fs::write(folder.join("main.go"), block("go")).unwrap();
+    fs::write(folder.join("main.go"), fenced("go")).unwrap();
     let module = "github.com/greenapi/greenapi/bindings/go";
     let bindings = root().join("bindings/go");
     fs::write(

@@ -89,8 +89,6 @@ class LibraryHook(BuildHookInterface[Any]):
             # Cargo's own, made a moment ago; the filter is not in every Python 3.9.
             packed.extractall(temporary / "unpacked")
         [directory] = (temporary / "unpacked").iterdir()
-        # This package among them, a second time.
-        shutil.rmtree(directory / "bindings", ignore_errors=True)
         return directory
 
 

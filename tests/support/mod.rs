@@ -112,14 +112,20 @@ pub fn library() -> PathBuf {
 fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root());
-    // What the outer cargo tells its tests is not meant for another build.
+    outside_cargo(&mut cargo);
+    cargo
+}
+
+/// Takes away what the outer cargo tells its tests: another build would take it for itself, and
+/// build things anew because of it.
+pub fn outside_cargo(command: &mut Command) -> &mut Command {
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MANIFEST") {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    cargo
+    command
 }
 
 /// The stand-in's program.
@@ -440,6 +446,18 @@ fn parse(line: &str) -> Line {
         name: name.to_owned(),
         message: message.to_owned(),
     }
+}
+
+/// The README's one example in this language.
+pub fn fenced(language: &str) -> String {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let fence = format!("\n```{language}\n");
+    let mut blocks = readme.split(&fence).skip(1);
+    let block = blocks
+        .next()
+        .unwrap_or_else(|| panic!("no {language} in the README"));
+    assert!(blocks.next().is_none(), "two examples in {language}");
+    block.split("\n```").next().unwrap().to_owned() + "\n"
 }
 
 /// Whether `text` shows four characters in a row of `secret`.
