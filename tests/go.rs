@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::{go_command, is_left_out, root, run, standin_program};
+use std::process::{Command, Stdio};
+
+use greenapi_standin::{Config, Standin};
+use support::{go_command, is_left_out, root, run, scratch, standin_program};
 
 fn go(arguments: &[&str], experiment: &str) {
     if is_left_out("go") {
@@ -28,4 +31,50 @@ fn test_with_the_race_detector() {
 #[test]
 fn test_with_every_pointer_checked() {
     go(&["test", "-count=1", "./..."], "cgocheck2");
+}
+
+/// With the tag the library is in the program, also where the shared object is installed beside
+/// the archive.
+#[test]
+fn linked_statically() {
+    if is_left_out("go") {
+        return;
+    }
+    let program = scratch("programs").join("delete-go-static");
+    run(go_command(&root().join("bindings/go"))
+        .args(["build", "-tags", "greenapi_static", "-o"])
+        .arg(&program)
+        .arg("./examples/delete"));
+    let standin = Standin::start(Config::default()).unwrap();
+    let endpoints = standin.endpoints();
+    run(Command::new(program)
+        .arg("1101000001")
+        .env_remove("LD_LIBRARY_PATH")
+        .env("GREENAPI_URL", &endpoints.http)
+        .env("GREENAPI_TOKEN", &endpoints.token));
+    assert_eq!(standin.ledger().len(), 1);
+}
+
+/// The sentence is pkg-config's, and the README's table of errors begins with it.
+#[test]
+fn without_the_library() {
+    if is_left_out("go") {
+        return;
+    }
+    let folder = root().join("bindings/go");
+    let output = go_command(&folder)
+        .args(["build", "."])
+        .env("PKG_CONFIG_LIBDIR", scratch("nothing"))
+        .env_remove("PKG_CONFIG_PATH")
+        // Go would take what it built before, without asking for the library: this it never built.
+        .env("CGO_CFLAGS", "-DGREENAPI_IS_MISSING")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    let sentence = "Package greenapi was not found in the pkg-config search path";
+    assert!(said.contains(sentence), "{said}");
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(readme.contains(sentence));
 }
