@@ -151,9 +151,9 @@ impl Client {
             Err(outcome) => return outcome,
         };
         let deadline = Instant::now().checked_add(self.options.timeout);
-        let results = Arc::new(Results::new(None));
+        let results = Arc::new(Results::until(deadline));
         let key = results.open(0, id);
-        engine.submit(self.clone(), results.clone(), key, deadline);
+        engine.submit(self.clone(), results.clone(), key);
         let mut taken = results.take(1, deadline);
         if taken.is_empty() {
             // It is still waiting for its turn, or just about to report by itself.
@@ -181,8 +181,8 @@ impl Client {
     /// Puts an accepted submission behind those that wait.
     pub fn enqueue(&self, ticket: Ticket) {
         let mut schedule = self.schedule();
-        let deadline = ticket.deadline.as_deref().copied();
-        if deadline
+        if ticket
+            .deadline()
             .is_some_and(|deadline| schedule.held_until.is_some_and(|until| until > deadline))
         {
             drop(schedule);
@@ -234,10 +234,9 @@ impl Client {
         };
         let call = Arc::new(Call::default());
         let now = Instant::now();
-        let deadline = match &ticket.deadline {
-            Some(deadline) => **deadline,
-            None => far(now, self.options.timeout),
-        };
+        let deadline = ticket
+            .deadline()
+            .unwrap_or_else(|| far(now, self.options.timeout));
         let Some((finish, id)) = ticket.start(&call) else {
             // Cancelled while it waited; who called this goes on with the next one anyway.
             place.pump = false;

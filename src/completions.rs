@@ -56,6 +56,9 @@ pub trait Running {
 pub struct Completions<R, S> {
     state: Mutex<State<R, S>>,
     changed: Condvar,
+    /// Of a blocking call: also what waits for its turn has to end by then. (Here rather than with
+    /// each submission, of which a queue may hold a million.)
+    pub deadline: Option<Instant>,
 }
 
 struct State<R, S> {
@@ -87,6 +90,15 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 watched: false,
             }),
             changed: Condvar::new(),
+            deadline: None,
+        }
+    }
+
+    /// Those of a blocking call that has to end by `deadline`.
+    pub fn until(deadline: Option<Instant>) -> Self {
+        Self {
+            deadline,
+            ..Self::new(None)
         }
     }
 

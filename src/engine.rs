@@ -47,11 +47,14 @@ struct Submission {
 pub struct Ticket {
     results: Option<Arc<Results>>,
     key: Key,
-    /// Of a blocking call: what waits for its turn counts there.
-    pub deadline: Option<Box<Instant>>,
 }
 
 impl Ticket {
+    /// When a blocking call has to end.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.results.as_ref()?.deadline
+    }
+
     /// Starts the call: where its result goes, and its id; nothing if it was cancelled.
     pub fn start(mut self, call: &Arc<Call>) -> Option<(Finish, i64)> {
         let results = self.results.take()?;
@@ -237,17 +240,10 @@ impl Engine {
 
     /// Hands an accepted submission over. It cannot fail: if the thread is gone, the ticket
     /// leaves its result by itself.
-    pub fn submit(
-        &self,
-        client: Arc<Client>,
-        results: Arc<Results>,
-        key: Key,
-        deadline: Option<Instant>,
-    ) {
+    pub fn submit(&self, client: Arc<Client>, results: Arc<Results>, key: Key) {
         let ticket = Ticket {
             results: Some(results),
             key,
-            deadline: deadline.map(Box::new),
         };
         // A refused one is dropped here, and its ticket with it.
         let _ = self.submissions.send(Submission { client, ticket });

@@ -207,7 +207,7 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
             .collect();
         for (key, id) in keys.into_iter().zip(ids) {
             match check_id(*id) {
-                Ok(()) => engine.submit(client.clone(), results.clone(), key, None),
+                Ok(()) => engine.submit(client.clone(), results.clone(), key),
                 Err(outcome) => results.finish(key, outcome),
             }
         }

@@ -175,7 +175,7 @@ pub unsafe extern "C" fn greenapi_queue_submit(
             let results = queue.results()?;
             let engine = engine()?;
             let key = results.open(tag, id);
-            engine.submit(client.0.clone(), results, key, None);
+            engine.submit(client.0.clone(), results, key);
             Ok(())
         };
         match attempt() {
