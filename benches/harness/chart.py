@@ -58,7 +58,7 @@ def draw(data, path):
 
 
 def _panel(axis, title, bars):
-    more_is_better = "per second" in title
+    more_is_better = "per second" in title or title.startswith("Right")
     names = sorted(bars, key=bars.get, reverse=more_is_better)
     values = [bars[name] for name in names]
     drawn = axis.barh(names, values, color=[_colour(name) for name in names], height=0.72)

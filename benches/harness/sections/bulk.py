@@ -70,12 +70,6 @@ def measure(tools, quick):
             f"Deletions per second, {IN_FLIGHT} in flight": {
                 name: one.median(rate) for name, one in shown.items()
             },
-            # Without requests, beside which all others would be too short to see.
-            "CPU per deletion, µs": {
-                name: one.median(cpu_us)
-                for name, one in shown.items()
-                if not name.startswith("requests")
-            },
         },
     )
 
