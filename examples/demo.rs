@@ -227,6 +227,8 @@ fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
     let compiled = Command::new("go")
         .current_dir(root.join("bindings/go"))
         .env("PKG_CONFIG_PATH", &place)
+        // Go's build cache knows this, but not what pkg-config says.
+        .env("CGO_LDFLAGS", format!("-L{}", place.display()))
         .args(["build", "-o"])
         .arg(&go)
         .arg("./examples/delete")

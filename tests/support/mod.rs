@@ -319,9 +319,18 @@ pub fn go_command(folder: &Path) -> Command {
     let go = require("go", "Go 1.23 or later", "go");
     require("pkg-config", "pkg-config", "go");
     let prefix = installed();
+    let built = fs::metadata(library()).and_then(|library| library.modified());
+    let header = fs::read_to_string(prefix.join("include/greenapi.h")).expect("it is installed");
+    let installed = format!("{} {built:?} {header}", prefix.display());
     let mut command = Command::new(go);
     command
         .current_dir(folder)
+        // Go's build cache knows these flags, but not what pkg-config says nor what is in the files
+        // that it names: without them Go would go on with another library's header and place.
+        .env(
+            "CGO_CFLAGS",
+            format!("-g -O2 -DGREENAPI_INSTALLED={}", hash(&installed)),
+        )
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
         .env("LD_LIBRARY_PATH", prefix.join("lib"))
         .env("CGO_ENABLED", "1");
@@ -334,7 +343,7 @@ pub fn installed() -> &'static Path {
     MADE.get_or_init(|| {
         require("make", "make", "go");
         library_dir();
-        let prefix = scratch(&format!("prefix-{}", std::process::id()));
+        let prefix = scratch("prefix");
         run(Command::new("make")
             .current_dir(root())
             .arg("install")
