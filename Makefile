@@ -4,7 +4,8 @@
 #   make install PREFIX=/usr/local        install; builds only what is out of date, so
 #                                         "make && sudo make install" compiles nothing as root
 #   make uninstall PREFIX=/usr/local      remove what install put there
-#   make docs                             the HTML reference of the headers (needs Doxygen)
+#   make docs                             the reference of the headers, as HTML and as man pages
+#                                         (needs Doxygen)
 #
 # Variables
 #   PREFIX, LIBDIR, INCLUDEDIR   where to
