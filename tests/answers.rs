@@ -65,113 +65,122 @@ impl Case {
     }
 }
 
+/// Every way of calling at the same time: most of it is waiting.
 fn drive(drivers: &[Driver]) {
     let cases: Vec<Case> =
         serde_json::from_str(include_str!("cases.json")).expect("the table is well-formed");
-    let standin = Standin::start(Config::default()).expect("the stand-in starts");
-    let endpoints = standin.endpoints();
-    let mut wrong = Vec::new();
-    for driver in drivers {
-        standin.reset();
-        standin.clear_instances();
-        let rows = || cases.iter().enumerate();
-        standin.put_instances(
-            rows()
-                .filter(|(_, case)| case.instance)
-                .map(|(index, case)| Instance {
-                    id: case.id(index),
-                    ..Instance::default()
-                }),
-        );
-        standin.add_faults(rows().filter_map(|(index, case)| case.rule(index)));
-        // Rows that need the same environment go through one process.
-        let mut groups: BTreeMap<Vec<(&str, String)>, Vec<usize>> = BTreeMap::new();
-        for (index, case) in rows() {
-            if driver.mode == "one_call"
-                && (case.max_retries.is_some() || case.timeout_ms.is_some())
-            {
-                continue;
-            }
-            let url = match (&case.trap, &case.url) {
-                (Some(trap), _) => standin.trap(trap).to_owned(),
-                (None, Some(url)) => url.clone(),
-                (None, None) => endpoints.http.clone(),
-            };
-            let token = case.token.clone().unwrap_or(endpoints.token.clone());
-            let ca_file = endpoints.ca_file.display().to_string();
-            let mut environment = vec![
-                ("GREENAPI_URL", url),
-                ("GREENAPI_TOKEN", token),
-                ("GREENAPI_CA_FILE", ca_file.clone()),
-                // What the one call trusts.
-                ("SSL_CERT_FILE", ca_file),
-            ];
-            if let Some(retries) = case.max_retries {
-                environment.push(("GREENAPI_MAX_RETRIES", retries.to_string()));
-            }
-            if let Some(timeout) = case.timeout_ms {
-                environment.push(("GREENAPI_TIMEOUT_MS", timeout.to_string()));
-            }
-            groups.entry(environment).or_default().push(index);
-        }
-        for (environment, indexes) in groups {
-            let ids: Vec<i64> = indexes
-                .iter()
-                .map(|index| cases[*index].id(*index))
-                .collect();
-            let lines = driver.delete(&environment, &ids);
-            assert_eq!(
-                lines.len(),
-                ids.len(),
-                "{} {}",
-                driver.language,
-                driver.mode
-            );
-            for index in indexes {
-                let case = &cases[index];
-                let line = lines
-                    .iter()
-                    .find(|line| line.id == case.id(index))
-                    .unwrap_or_else(|| panic!("{}: no result", case.name));
-                let expect = &case.expect;
-                let expected = format!("GREENAPI_STATUS_{}", expect.status);
-                let status = match line.status {
-                    Some(number) => support::abi::status_name(number),
-                    None if line.name == "ok" && matches!(&*expect.status, "OK" | "GONE") => {
-                        &expected
-                    }
-                    None => "none",
-                };
-                let right = status == expected
-                    && line.code.is_none_or(|got| got == expect.code)
-                    && line.http_status.is_none_or(|got| got == expect.http_status)
-                    && line
-                        .attempts
-                        .zip(expect.attempts)
-                        .is_none_or(|(got, expected)| got == expected)
-                    && !line.message.is_empty();
-                if !right {
-                    wrong.push(format!(
-                        "{} {}: {}: expected {expected} {}, got {status} {line:?}",
-                        driver.language, driver.mode, case.name, expect.code
-                    ));
-                }
-                let token = case.token.as_ref().unwrap_or(&endpoints.token);
-                assert!(
-                    !shows(&line.message, token),
-                    "{}: {}",
-                    case.name,
-                    line.message
-                );
-            }
-        }
-    }
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let ways: Vec<_> = drivers
+            .iter()
+            .map(|driver| scope.spawn(|| wrong_rows(driver, &cases)))
+            .collect();
+        let rows = ways
+            .into_iter()
+            .flat_map(|way| way.join().expect("its message stands above"));
+        rows.collect()
+    });
     assert!(
         wrong.is_empty(),
         "{} wrong:\n{}",
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// The rows in which this way of calling says something else.
+fn wrong_rows(driver: &Driver, cases: &[Case]) -> Vec<String> {
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    let endpoints = standin.endpoints();
+    let mut wrong = Vec::new();
+    standin.clear_instances();
+    let rows = || cases.iter().enumerate();
+    standin.put_instances(
+        rows()
+            .filter(|(_, case)| case.instance)
+            .map(|(index, case)| Instance {
+                id: case.id(index),
+                ..Instance::default()
+            }),
+    );
+    standin.add_faults(rows().filter_map(|(index, case)| case.rule(index)));
+    // Rows that need the same environment go through one process.
+    let mut groups: BTreeMap<Vec<(&str, String)>, Vec<usize>> = BTreeMap::new();
+    for (index, case) in rows() {
+        if driver.mode == "one_call" && (case.max_retries.is_some() || case.timeout_ms.is_some()) {
+            continue;
+        }
+        let url = match (&case.trap, &case.url) {
+            (Some(trap), _) => standin.trap(trap).to_owned(),
+            (None, Some(url)) => url.clone(),
+            (None, None) => endpoints.http.clone(),
+        };
+        let token = case.token.clone().unwrap_or(endpoints.token.clone());
+        let ca_file = endpoints.ca_file.display().to_string();
+        let mut environment = vec![
+            ("GREENAPI_URL", url),
+            ("GREENAPI_TOKEN", token),
+            ("GREENAPI_CA_FILE", ca_file.clone()),
+            // What the one call trusts.
+            ("SSL_CERT_FILE", ca_file),
+        ];
+        if let Some(retries) = case.max_retries {
+            environment.push(("GREENAPI_MAX_RETRIES", retries.to_string()));
+        }
+        if let Some(timeout) = case.timeout_ms {
+            environment.push(("GREENAPI_TIMEOUT_MS", timeout.to_string()));
+        }
+        groups.entry(environment).or_default().push(index);
+    }
+    for (environment, indexes) in groups {
+        let ids: Vec<i64> = indexes
+            .iter()
+            .map(|index| cases[*index].id(*index))
+            .collect();
+        let lines = driver.delete(&environment, &ids);
+        assert_eq!(
+            lines.len(),
+            ids.len(),
+            "{} {}",
+            driver.language,
+            driver.mode
+        );
+        for index in indexes {
+            let case = &cases[index];
+            let line = lines
+                .iter()
+                .find(|line| line.id == case.id(index))
+                .unwrap_or_else(|| panic!("{}: no result", case.name));
+            let expect = &case.expect;
+            let expected = format!("GREENAPI_STATUS_{}", expect.status);
+            let status = match line.status {
+                Some(number) => support::abi::status_name(number),
+                None if line.name == "ok" && matches!(&*expect.status, "OK" | "GONE") => &expected,
+                None => "none",
+            };
+            let right = status == expected
+                && line.code.is_none_or(|got| got == expect.code)
+                && line.http_status.is_none_or(|got| got == expect.http_status)
+                && line
+                    .attempts
+                    .zip(expect.attempts)
+                    .is_none_or(|(got, expected)| got == expected)
+                && !line.message.is_empty();
+            if !right {
+                wrong.push(format!(
+                    "{} {}: {}: expected {expected} {}, got {status} {line:?}",
+                    driver.language, driver.mode, case.name, expect.code
+                ));
+            }
+            let token = case.token.as_ref().unwrap_or(&endpoints.token);
+            assert!(
+                !shows(&line.message, token),
+                "{}: {}",
+                case.name,
+                line.message
+            );
+        }
+    }
+    wrong
 }
 
 #[test]
