@@ -30,7 +30,12 @@ static const char ANSWER[] = "HTTP/1.1 200 OK\r\n"
                              "\r\n"
                              "{\"deleteInstanceAccount\":true}";
 
-enum { ANSWER_LENGTH = sizeof ANSWER - 1, EVENTS = 256, READ_AT_ONCE = 64 * 1024, REQUEST_LIMIT = 16 * 1024 };
+enum {
+    ANSWER_LENGTH = sizeof ANSWER - 1,
+    EVENTS = 256,
+    READ_AT_ONCE = 64 * 1024,
+    REQUEST_LIMIT = 16 * 1024
+};
 
 struct connection {
     int fd;
@@ -84,7 +89,8 @@ static void close_connection(struct connection *connection)
         free(connection);
 }
 
-/* An answer fits into the buffer of a socket whose client reads; one that does not read is broken. */
+/* An answer fits into the buffer of a socket whose client reads; one that does not read is broken.
+ */
 static bool answer(struct connection *connection, unsigned count)
 {
     enum { BATCH = 64 };
@@ -197,7 +203,8 @@ static void accept_all(int listener)
         watch(fd, connection);
     }
     if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-        die("accept: %s (the limit of open files must exceed the connections: ulimit -n)", strerror(errno));
+        die("accept: %s (the limit of open files must exceed the connections: ulimit -n)",
+            strerror(errno));
 }
 
 int main(int argc, char **argv)
@@ -215,7 +222,8 @@ int main(int argc, char **argv)
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) != 0 || listen(listener, 65535) != 0 ||
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) != 0 ||
+        listen(listener, 65535) != 0 ||
         getsockname(listener, (struct sockaddr *)&address, &size) != 0)
         die("cannot listen on loopback: %s", strerror(errno));
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);

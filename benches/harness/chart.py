@@ -49,7 +49,7 @@ def draw(data, path):
         layout="constrained",
     )
     axes = axes.flatten()
-    for axis, (title, bars) in zip(axes, panels.items()):
+    for axis, (title, bars) in zip(axes, panels.items(), strict=False):
         _panel(axis, title, bars)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()

@@ -102,7 +102,7 @@ class Series:
 
     def ratio(self, other, metric):
         """How many times as much as ``other``: the median of the ratios within each round."""
-        pairs = zip(self.values(metric), other.values(metric))
+        pairs = zip(self.values(metric), other.values(metric), strict=True)
         return statistics.median(mine / theirs for mine, theirs in pairs)
 
 

@@ -79,7 +79,8 @@ class Results:
         written = [self._markdown]
         self._markdown.write_text(page)
         if chart:
-            caption = f"{datetime.date.today()}, {_processor()}, {os.cpu_count()} cores, loopback"
+            today = datetime.datetime.now(datetime.UTC).date()
+            caption = f"{today}, {_processor()}, {os.cpu_count()} cores, loopback"
             subprocess.run(
                 [tools.python, Path(__file__).with_name("chart.py"), self._svg],
                 input=json.dumps({"panels": chart, "caption": caption}),

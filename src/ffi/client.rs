@@ -228,11 +228,11 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
                 report(index, result);
                 if let (Some(on_progress), true) = (on_progress, going) {
                     going = unsafe { on_progress(done, count, &result, user_data) };
-                    if generation() != process {
-                        going = false;
-                    } else if !going {
+                    let forked = generation() != process;
+                    if !going && !forked {
                         results.cancel_all();
                     }
+                    going &= !forked;
                 }
             }
         }
@@ -240,15 +240,17 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
             // on_progress forked, and this is the child: the thread that would bring the rest is
             // the parent's, and so is the lock under which it would.
             mem::forget((engine, results));
-            let forked = Outcome::new(
-                Status::CancelledInFlight,
-                "on_progress forked: this deletion goes on in the parent process, where its result is known. Here: call again with the same id, which is safe and tells.",
-            )
-            .after(1);
             for (index, status) in statuses.iter_mut().enumerate() {
                 if status.is_none() {
-                    *status = Some(forked.status);
-                    report(index, greenapi_result::new(0, ids[index], &forked));
+                    let outcome = check_id(ids[index]).err().unwrap_or_else(|| {
+                        Outcome::new(
+                            Status::CancelledInFlight,
+                            "on_progress forked: this deletion goes on in the parent process, where its result is known. Here: call again with the same id, which is safe and tells.",
+                        )
+                        .after(1)
+                    });
+                    *status = Some(outcome.status);
+                    report(index, greenapi_result::new(0, ids[index], &outcome));
                 }
             }
         }

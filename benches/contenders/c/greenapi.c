@@ -1,8 +1,8 @@
 /*
  * greenapi from C: warm, warm-one-call (greenapi_delete_instance), bulk (the queue), bulk-array
  * (greenapi_client_delete_instances), truth, truth-one-call. As in greenapi.h: a client with
- * default options, shared by all threads (only max_in_flight follows CONCURRENCY); the status is the
- * whole answer.
+ * default options, shared by all threads (only max_in_flight follows CONCURRENCY); the status is
+ * the whole answer.
  */
 #include "measure.h"
 
@@ -63,7 +63,8 @@ static void bulk_queue(const struct plan *plan)
     size_t failed = 0, taken;
     struct sample before = sample();
     for (size_t i = 0; i < plan->calls; i++)
-        check(greenapi_queue_submit(queue, client, plan->first_id + (int64_t)i, i), "greenapi_queue_submit");
+        check(greenapi_queue_submit(queue, client, plan->first_id + (int64_t)i, i),
+              "greenapi_queue_submit");
     greenapi_result results[64];
     for (size_t done = 0; done < plan->calls; done += taken) {
         taken = greenapi_queue_take(queue, results, 64, -1);

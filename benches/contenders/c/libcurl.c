@@ -38,7 +38,8 @@ static void *open_transfer(const struct plan *plan)
 {
     struct transfer *transfer = calloc(1, sizeof *transfer);
     check(transfer != NULL && (transfer->easy = curl_easy_init()) != NULL, "curl_easy_init");
-    snprintf(transfer->url, sizeof transfer->url, "%s/partner/deleteInstanceAccount/%s", plan->url, plan->token);
+    snprintf(transfer->url, sizeof transfer->url, "%s/partner/deleteInstanceAccount/%s", plan->url,
+             plan->token);
     transfer->headers = curl_slist_append(NULL, "Content-Type: application/json");
     CURL *easy = transfer->easy;
     curl_easy_setopt(easy, CURLOPT_URL, transfer->url);
@@ -49,7 +50,8 @@ static void *open_transfer(const struct plan *plan)
     curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
     curl_easy_setopt(easy, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT, 30L);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L); /* threads: https://curl.se/libcurl/c/threadsafe.html */
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL,
+                     1L); /* threads: https://curl.se/libcurl/c/threadsafe.html */
     if (getenv("SSL_CERT_FILE") != NULL)
         curl_easy_setopt(easy, CURLOPT_CAINFO, getenv("SSL_CERT_FILE"));
     return transfer;
@@ -65,7 +67,8 @@ static void close_transfer(void *own)
 
 static void prepare(struct transfer *transfer, int64_t id)
 {
-    int length = snprintf(transfer->request, sizeof transfer->request, "{\"idInstance\":%" PRId64 "}", id);
+    int length =
+        snprintf(transfer->request, sizeof transfer->request, "{\"idInstance\":%" PRId64 "}", id);
     curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE, (long)length);
     transfer->answer_length = 0;
     transfer->answer[0] = '\0';
@@ -90,7 +93,8 @@ static void bulk_multi(const struct plan *plan)
     struct sample before = sample();
     for (size_t i = 0; i < plan->concurrency && started < plan->calls; i++) {
         prepare(transfers[i], plan->first_id + (int64_t)started++);
-        check(curl_multi_add_handle(multi, transfers[i]->easy) == CURLM_OK, "curl_multi_add_handle");
+        check(curl_multi_add_handle(multi, transfers[i]->easy) == CURLM_OK,
+              "curl_multi_add_handle");
     }
     while (done < plan->calls) {
         int running, left;
@@ -129,8 +133,8 @@ static void truth(const struct plan *plan)
         prepare(transfer, id);
         CURLcode code = curl_easy_perform(transfer->easy);
         bool flag = strstr(transfer->answer, "\"deleteInstanceAccount\":true") != NULL;
-        print_word(id, code == CURLE_OK ? "deleted" : "failed", code == CURLE_OK && flag ? "deleted" : "failed",
-                   curl_easy_strerror(code));
+        print_word(id, code == CURLE_OK ? "deleted" : "failed",
+                   code == CURLE_OK && flag ? "deleted" : "failed", curl_easy_strerror(code));
     }
     close_transfer(transfer);
 }

@@ -35,7 +35,11 @@ static inline struct plan plan_of(int argc, char **argv)
         fprintf(stderr, "usage: %s WAY URL TOKEN FIRST_ID CALLS CONCURRENCY\n", argv[0]);
         exit(2);
     }
-    return (struct plan){argv[1], argv[2], argv[3], strtoll(argv[4], NULL, 10), strtoul(argv[5], NULL, 10),
+    return (struct plan){argv[1],
+                         argv[2],
+                         argv[3],
+                         strtoll(argv[4], NULL, 10),
+                         strtoul(argv[5], NULL, 10),
                          strtoul(argv[6], NULL, 10)};
 }
 
@@ -51,9 +55,9 @@ static inline struct sample sample(void)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    return (struct sample){
-        now(), (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                   (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6};
+    return (struct sample){now(),
+                           (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6};
 }
 
 /* A number of /proc/self/status, such as "VmHWM" in KiB. ru_maxrss will not do: it begins with
@@ -72,7 +76,8 @@ static inline long status_of_self(const char *name)
     exit(1);
 }
 
-static inline void print_figures(size_t calls, size_t failed, struct sample before, struct sample after, double median)
+static inline void print_figures(size_t calls, size_t failed, struct sample before,
+                                 struct sample after, double median)
 {
     printf("{\"calls\":%zu,\"failed\":%zu,\"seconds\":%.6f,\"cpu_seconds\":%.6f,\"median_us\":%.3f,"
            "\"peak_rss_kib\":%ld}\n",
@@ -82,7 +87,8 @@ static inline void print_figures(size_t calls, size_t failed, struct sample befo
 
 /* One line of the way "truth": what the program was told, what it would know if it looked for
  * the API's flag in the body by itself, and the reason in words. */
-static inline void print_word(int64_t id, const char *word, const char *word_by_body, const char *reason)
+static inline void print_word(int64_t id, const char *word, const char *word_by_body,
+                              const char *reason)
 {
     printf("%" PRId64 "\t%s\t%s\t", id, word, word_by_body);
     for (; *reason != '\0'; reason++)
@@ -142,7 +148,8 @@ static inline void measure_warm(struct plan plan, void *(*open_thread)(const str
                                 void (*close_thread)(void *), call_fn call)
 {
     size_t each = plan.calls / plan.concurrency, calls = each * plan.concurrency, failed = 0;
-    struct warm warm = {.plan = plan, .open_thread = open_thread, .close_thread = close_thread, .call = call};
+    struct warm warm = {
+        .plan = plan, .open_thread = open_thread, .close_thread = close_thread, .call = call};
     struct warm_thread *threads = calloc(plan.concurrency, sizeof *threads);
     warm.latencies = calloc(calls, sizeof *warm.latencies);
     if (threads == NULL || warm.latencies == NULL) {

@@ -20,7 +20,8 @@ static void check(greenapi_status status, const char *what)
     }
 }
 
-static greenapi_client *new_client(const char *url, const char *token, uint32_t max_in_flight, uint32_t max_retries)
+static greenapi_client *new_client(const char *url, const char *token, uint32_t max_in_flight,
+                                   uint32_t max_retries)
 {
     greenapi_options options;
     greenapi_result error;
@@ -68,7 +69,8 @@ int main(int argc, char **argv)
 
     long before = status_of_self("VmRSS");
     for (size_t i = 0; i < count; i++)
-        check(greenapi_queue_submit(queue, client, first_id + (int64_t)i, i), "greenapi_queue_submit");
+        check(greenapi_queue_submit(queue, client, first_id + (int64_t)i, i),
+              "greenapi_queue_submit");
 
     if (queued) {
         /* One that is refused at once: its result comes when the library has seen the others. */
@@ -89,8 +91,10 @@ int main(int argc, char **argv)
             if (results[i].status != GREENAPI_STATUS_OK && failed++ == 0)
                 fprintf(stderr, "%s\n", results[i].message);
     }
-    printf("{\"calls\":%zu,\"failed\":%zu,\"threads\":%d,\"before_kib\":%ld,\"after_kib\":%ld,\"peak_rss_kib\":%ld}\n", count,
-           failed, queued ? library_threads() : threads, before, status_of_self("VmRSS"), status_of_self("VmHWM"));
+    printf("{\"calls\":%zu,\"failed\":%zu,\"threads\":%d,\"before_kib\":%ld,\"after_kib\":%ld,"
+           "\"peak_rss_kib\":%ld}\n",
+           count, failed, queued ? library_threads() : threads, before, status_of_self("VmRSS"),
+           status_of_self("VmHWM"));
     greenapi_queue_free(queue);
     greenapi_client_free(client);
 }

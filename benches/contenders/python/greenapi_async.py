@@ -7,6 +7,7 @@ import asyncio
 import os
 
 import greenapi
+
 import measure
 
 

@@ -7,6 +7,7 @@ raises otherwise, and ``delete_instances`` yields results.
 import os
 
 import greenapi
+
 import measure
 
 WORDS = {

@@ -56,7 +56,9 @@ class Figures:
     def __exit__(self, exc_type, *_):
         if exc_type is not None:
             return
-        seconds, cpu = (after - before for after, before in zip(self._now(), self._before))
+        seconds, cpu = (
+            after - before for after, before in zip(self._now(), self._before, strict=True)
+        )
         figures = {
             "calls": self._calls,
             "failed": self.failed,

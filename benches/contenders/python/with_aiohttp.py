@@ -7,6 +7,7 @@ program; ``raise_for_status`` tells what went wrong.
 import asyncio
 
 import aiohttp
+
 import measure
 
 

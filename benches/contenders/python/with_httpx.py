@@ -5,6 +5,7 @@ As https://www.python-httpx.org/quickstart/ shows it: a Client keeps connections
 """
 
 import httpx
+
 import measure
 
 plan = measure.arguments()

@@ -7,8 +7,9 @@ keeps connections, here one per thread; ``raise_for_status`` tells what went wro
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import measure
 import requests
+
+import measure
 
 plan = measure.arguments()
 url = f"{plan.url}/partner/deleteInstanceAccount/{plan.token}"

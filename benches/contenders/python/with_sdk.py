@@ -6,8 +6,9 @@ any other has an error. (Its session asks for a new connection for every call.)
 
 import logging
 
-import measure
 from whatsapp_api_client_python.API import GreenApiPartner
+
+import measure
 
 plan = measure.arguments()
 client = GreenApiPartner(plan.token, host=plan.url)

@@ -59,7 +59,7 @@ def measure(tools, quick):
         nominal = (1 + steps) * ROUND_TRIP_MS / 1000
         ideals = [bare["handshake"] + steps * bare["exchange"] for bare in series["bare"].rounds]
         times = statistics.median(
-            mine / ideal for mine, ideal in zip(series[name].values("seconds"), ideals)
+            mine / ideal for mine, ideal in zip(series[name].values("seconds"), ideals, strict=True)
         )
         rows.append(
             [
