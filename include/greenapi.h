@@ -42,7 +42,7 @@
 /** The version of this header; greenapi_version() is that of the library that is loaded. */
 #define GREENAPI_VERSION_MAJOR 0
 /** See GREENAPI_VERSION_MAJOR. */
-#define GREENAPI_VERSION_MINOR 1
+#define GREENAPI_VERSION_MINOR 2
 /** See GREENAPI_VERSION_MAJOR. */
 #define GREENAPI_VERSION_PATCH 0
 
@@ -62,6 +62,13 @@
  * cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
  */
 #define GREENAPI_SESSION_LOG_OUT 2
+
+/**
+ * `session`: log the instance out where that can be done, and delete it in any case once the API
+ * has answered the logout or said that the instance cannot be asked (expired, being created,
+ * starting).
+ */
+#define GREENAPI_SESSION_TRY_LOG_OUT 3
 
 /**
  * `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
@@ -137,9 +144,19 @@ enum greenapi_status
    */
   GREENAPI_STATUS_CANCELLED = 23,
   /**
-   * Memory, threads or descriptors ran out before the request was sent.
+   * Memory, threads, descriptors or the journal's disk ran out before the request was sent.
    */
   GREENAPI_STATUS_OUT_OF_RESOURCES = 24,
+  /**
+   * The server said that it has not processed the request (HTTP/2: a GOAWAY whose last stream
+   * is below it, or REFUSED_STREAM before any byte of a response), and the retries are used up.
+   */
+  GREENAPI_STATUS_UNPROCESSED = 25,
+  /**
+   * Its turn did not come within its timeout (max_in_flight, the pace, a pause that the API
+   * asked for), and nothing was sent.
+   */
+  GREENAPI_STATUS_NOT_STARTED = 26,
   /**
    * No answer in time, after the request may have been sent.
    */
@@ -279,6 +296,22 @@ typedef struct greenapi_options {
    * characters; NULL = none.
    */
   const char *user_agent;
+  /**
+   * Certificates to trust instead of the system's, as PEM text; NULL = none. Not beside ca_file.
+   */
+  const char *ca_pem;
+  /**
+   * Where an instance's own methods (its state, its logout) are asked: a URL like `url`, in
+   * which `{pool}` stands for the first four digits of the instance's id, as in
+   * `https://{pool}.api.greenapi.com`; NULL = `url`. The instance's token is sent there only.
+   */
+  const char *instance_url;
+  /**
+   * Path of the journal, a file that notes each deletion durably before its request may leave,
+   * so that a later process knows what this one did; NULL = none. Made if there is none, mode
+   * 0600. One process at a time may hold it, with any number of clients.
+   */
+  const char *journal;
 } greenapi_options;
 
 /**
@@ -531,7 +564,7 @@ const char *greenapi_status_message(int32_t status);
 greenapi_effect greenapi_status_effect(int32_t status);
 
 /**
- * The version of the library that is loaded, like "0.1.0". GREENAPI_VERSION_MAJOR, _MINOR and
+ * The version of the library that is loaded, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and
  * _PATCH are those of the header that a program was compiled with.
  *
  * Returns a string that lives as long as the process. Never NULL. Any thread.

@@ -67,8 +67,12 @@ enum class status : std::int32_t {
     tls_failed = GREENAPI_STATUS_TLS_FAILED,
     /// Cancelled before the request was sent.
     cancelled = GREENAPI_STATUS_CANCELLED,
-    /// Memory, threads or descriptors ran out before the request was sent.
+    /// Memory, threads, descriptors or disk space ran out before the request was sent.
     out_of_resources = GREENAPI_STATUS_OUT_OF_RESOURCES,
+    /// The server said that it did not process the request, and the retries are used up.
+    unprocessed = GREENAPI_STATUS_UNPROCESSED,
+    /// Its turn did not come within its timeout, and nothing was sent.
+    not_started = GREENAPI_STATUS_NOT_STARTED,
     /// No answer in time, after the request may have been sent.
     timeout = GREENAPI_STATUS_TIMEOUT,
     /// The connection broke after the request may have been sent.
@@ -104,7 +108,7 @@ enum class session : std::uint32_t {
     log_out = GREENAPI_SESSION_LOG_OUT,
 };
 
-/// The version of the library that is loaded, such as "0.1.0".
+/// The version of the library that is loaded, such as "0.2.0".
 [[nodiscard]] inline std::string_view version() noexcept
 {
     return greenapi_version();

@@ -11,6 +11,7 @@ pub enum Session {
     Ignore,
     RequireLoggedOut,
     LogOut,
+    TryLogOut,
 }
 
 /// The options of a client.
@@ -106,6 +107,7 @@ pub fn session(number: u32) -> Result<Session, Outcome> {
         0 => Ok(Session::Ignore),
         1 => Ok(Session::RequireLoggedOut),
         2 => Ok(Session::LogOut),
+        3 => Ok(Session::TryLogOut),
         other => Err(Outcome::invalid(format!(
             "session is {other}, which is no GREENAPI_SESSION_… of this version."
         ))),

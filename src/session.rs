@@ -60,15 +60,15 @@ pub fn next(policy: Session, state: &str, logout: Option<&Logout>, time: bool) -
         (Session::RequireLoggedOut, _) => Next::Refuse(format!(
             "The instance is not logged out (its state is {state}), so it was not deleted: log it out first, or use the policy that does."
         )),
-        (Session::LogOut, None) => Next::LogOut,
-        (Session::LogOut, Some(Logout::Accepted)) if time => Next::Ask,
-        (Session::LogOut, Some(Logout::Accepted)) => Next::Refuse(format!(
+        (Session::LogOut | Session::TryLogOut, None) => Next::LogOut,
+        (Session::LogOut | Session::TryLogOut, Some(Logout::Accepted)) if time => Next::Ask,
+        (Session::LogOut | Session::TryLogOut, Some(Logout::Accepted)) => Next::Refuse(format!(
             "The logout was accepted but is not confirmed in time (the state is {state}), so the instance was not deleted: call again."
         )),
-        (Session::LogOut, Some(Logout::Refused)) => Next::Refuse(format!(
+        (Session::LogOut | Session::TryLogOut, Some(Logout::Refused)) => Next::Refuse(format!(
             "The instance refuses to log out (its state is {state}), so it was not deleted: log it out on the device."
         )),
-        (Session::LogOut, Some(Logout::Unclear)) => Next::Refuse(format!(
+        (Session::LogOut | Session::TryLogOut, Some(Logout::Unclear)) => Next::Refuse(format!(
             "The logout could not be confirmed (the state is {state}), so the instance was not deleted: call again."
         )),
     }

@@ -1,5 +1,9 @@
 //! What happened, as one stable number: the vocabulary of the whole library.
 
+use std::ffi::CStr;
+
+use strum::{EnumMessage, FromRepr, IntoStaticStr};
+
 /// What happened to a deletion.
 ///
 /// The values are stable for ever. The tens tell the effect, so one comparison is enough for a
@@ -7,51 +11,120 @@
 /// 30–49 it may or may not have been deleted, and calling again with the same id is safe and
 /// tells. `greenapi_status_effect` says the same as an enum.
 #[repr(i32)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumMessage, FromRepr, IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantArray))]
+// C reads the strings, so each ends in NUL.
+#[strum(
+    serialize_all = "SCREAMING_SNAKE_CASE",
+    prefix = "GREENAPI_STATUS_",
+    suffix = "\0"
+)]
 pub enum Status {
     /// The API said `"deleteInstanceAccount": true`.
+    #[strum(message = "The instance was deleted.\0")]
     Ok = 0,
     /// An earlier attempt of this same call may have been carried out (its answer was lost, or
     /// was a 5xx or 499), and a retry was told 404: it is gone, most likely by this call.
+    #[strum(
+        message = "The instance is gone, most likely by this call: the answer to an earlier attempt was lost and a retry found it missing.\0"
+    )]
     Gone = 1,
     /// The API's own `code` 404: no such instance, or it had been deleted before.
+    #[strum(message = "The instance does not exist, or had been deleted before.\0")]
     NotFound = 10,
     /// 401: the partner token is wrong.
+    #[strum(message = "The API does not accept the partner token: check it.\0")]
     Unauthorized = 11,
     /// 403: this token may not delete this instance.
+    #[strum(
+        message = "This partner token may not delete this instance: check that the instance belongs to the account.\0"
+    )]
     Forbidden = 12,
     /// 429, and the retries are used up, or the pause that the API asked for does not fit into
     /// the timeout.
+    #[strum(
+        message = "The API asked for fewer requests, and nothing was deleted: call again later, or set requests_per_second.\0"
+    )]
     RateLimited = 13,
     /// Any other refusal: `"deleteInstanceAccount": false`, another `code`, a redirect, another
     /// 4xx. A 404 page that is not the API's own JSON is here: check the URL.
+    #[strum(
+        message = "The request was refused and nothing was deleted: check the URL and the request.\0"
+    )]
     Rejected = 14,
     /// The session policy forbade it: the instance is (or may be) logged in on a device.
+    #[strum(
+        message = "The session policy forbids the deletion: the instance may still be logged in on a device.\0"
+    )]
     SessionActive = 15,
     /// The session policy could not be checked, so no deletion was sent.
+    #[strum(
+        message = "The session policy could not be checked, so no deletion was sent: call again.\0"
+    )]
     SessionUnknown = 16,
     /// Rejected before anything was sent.
+    #[strum(message = "An argument cannot be used, and nothing was sent: correct it.\0")]
     InvalidArgument = 20,
     /// DNS, refused, unreachable, connect timeout: no request was sent.
+    #[strum(
+        message = "No connection could be made and no request was sent: check the host and the network.\0"
+    )]
     ConnectFailed = 21,
     /// Certificate or handshake: no request was sent.
+    #[strum(
+        message = "The TLS handshake failed and no request was sent: check the server's certificate and the trusted certificates.\0"
+    )]
     TlsFailed = 22,
     /// Cancelled before the request was sent.
+    #[strum(message = "Cancelled before the request was sent: nothing was deleted.\0")]
     Cancelled = 23,
-    /// Memory, threads or descriptors ran out before the request was sent.
+    /// Memory, threads, descriptors or the journal's disk ran out before the request was sent.
+    #[strum(
+        message = "Memory, threads, descriptors or disk space ran out before the request was sent: free some and call again.\0"
+    )]
     OutOfResources = 24,
+    /// The server said that it has not processed the request (HTTP/2: a GOAWAY whose last stream
+    /// is below it, or REFUSED_STREAM before any byte of a response), and the retries are used up.
+    #[strum(
+        message = "The server said that it did not process the request, and the retries are used up; nothing was deleted: call again.\0"
+    )]
+    Unprocessed = 25,
+    /// Its turn did not come within its timeout (max_in_flight, the pace, a pause that the API
+    /// asked for), and nothing was sent.
+    #[strum(
+        message = "The turn of this call did not come within its timeout, and no request was sent: call again later, or raise timeout_ms or max_in_flight.\0"
+    )]
+    NotStarted = 26,
     /// No answer in time, after the request may have been sent.
+    #[strum(
+        message = "No answer came in time, so the instance may or may not have been deleted: call again with the same id.\0"
+    )]
     Timeout = 30,
     /// The connection broke after the request may have been sent, and the retries are used up.
+    #[strum(
+        message = "The connection broke before the answer, so the instance may or may not have been deleted: call again with the same id.\0"
+    )]
     ConnectionLost = 31,
     /// 5xx or 499, and the retries are used up.
+    #[strum(
+        message = "The server failed, so the instance may or may not have been deleted: call again with the same id.\0"
+    )]
     ServerError = 32,
     /// A success status whose body is not an answer of this API: not JSON, wrong types,
     /// contradictory, too large, or empty.
+    #[strum(
+        message = "The answer is not one of this API, so the instance may or may not have been deleted: check the URL and call again with the same id.\0"
+    )]
     BadResponse = 33,
     /// Cancelled after the request may have been sent.
+    #[strum(
+        message = "Cancelled after the request may have been sent, so the instance may or may not have been deleted: call again with the same id.\0"
+    )]
     CancelledInFlight = 34,
     /// A defect in the library itself. Please report it.
+    #[strum(
+        message = "A defect in the library: the instance may or may not have been deleted. Please report it.\0"
+    )]
     Internal = 40,
 }
 
@@ -67,110 +140,6 @@ pub enum Effect {
     Unknown = 2,
 }
 
-/// Every status with its C name and its sentence: the one list that the functions below read.
-const ALL: [(Status, &str, &str); 20] = [
-    (
-        Status::Ok,
-        "GREENAPI_STATUS_OK\0",
-        "The instance was deleted.\0",
-    ),
-    (
-        Status::Gone,
-        "GREENAPI_STATUS_GONE\0",
-        "The instance is gone, most likely by this call: the answer to an earlier attempt was lost and a retry found it missing.\0",
-    ),
-    (
-        Status::NotFound,
-        "GREENAPI_STATUS_NOT_FOUND\0",
-        "The instance does not exist, or had been deleted before.\0",
-    ),
-    (
-        Status::Unauthorized,
-        "GREENAPI_STATUS_UNAUTHORIZED\0",
-        "The API does not accept the partner token: check it.\0",
-    ),
-    (
-        Status::Forbidden,
-        "GREENAPI_STATUS_FORBIDDEN\0",
-        "This partner token may not delete this instance: check that the instance belongs to the account.\0",
-    ),
-    (
-        Status::RateLimited,
-        "GREENAPI_STATUS_RATE_LIMITED\0",
-        "The API asked for fewer requests, and nothing was deleted: call again later, or set requests_per_second.\0",
-    ),
-    (
-        Status::Rejected,
-        "GREENAPI_STATUS_REJECTED\0",
-        "The request was refused and nothing was deleted: check the URL and the request.\0",
-    ),
-    (
-        Status::SessionActive,
-        "GREENAPI_STATUS_SESSION_ACTIVE\0",
-        "The session policy forbids the deletion: the instance may still be logged in on a device.\0",
-    ),
-    (
-        Status::SessionUnknown,
-        "GREENAPI_STATUS_SESSION_UNKNOWN\0",
-        "The session policy could not be checked, so no deletion was sent: call again.\0",
-    ),
-    (
-        Status::InvalidArgument,
-        "GREENAPI_STATUS_INVALID_ARGUMENT\0",
-        "An argument cannot be used, and nothing was sent: correct it.\0",
-    ),
-    (
-        Status::ConnectFailed,
-        "GREENAPI_STATUS_CONNECT_FAILED\0",
-        "No connection could be made and no request was sent: check the host and the network.\0",
-    ),
-    (
-        Status::TlsFailed,
-        "GREENAPI_STATUS_TLS_FAILED\0",
-        "The TLS handshake failed and no request was sent: check the server's certificate and the trusted certificates.\0",
-    ),
-    (
-        Status::Cancelled,
-        "GREENAPI_STATUS_CANCELLED\0",
-        "Cancelled before the request was sent: nothing was deleted.\0",
-    ),
-    (
-        Status::OutOfResources,
-        "GREENAPI_STATUS_OUT_OF_RESOURCES\0",
-        "Memory, threads or descriptors ran out before the request was sent: free some and call again.\0",
-    ),
-    (
-        Status::Timeout,
-        "GREENAPI_STATUS_TIMEOUT\0",
-        "No answer came in time, so the instance may or may not have been deleted: call again with the same id.\0",
-    ),
-    (
-        Status::ConnectionLost,
-        "GREENAPI_STATUS_CONNECTION_LOST\0",
-        "The connection broke before the answer, so the instance may or may not have been deleted: call again with the same id.\0",
-    ),
-    (
-        Status::ServerError,
-        "GREENAPI_STATUS_SERVER_ERROR\0",
-        "The server failed, so the instance may or may not have been deleted: call again with the same id.\0",
-    ),
-    (
-        Status::BadResponse,
-        "GREENAPI_STATUS_BAD_RESPONSE\0",
-        "The answer is not one of this API, so the instance may or may not have been deleted: check the URL and call again with the same id.\0",
-    ),
-    (
-        Status::CancelledInFlight,
-        "GREENAPI_STATUS_CANCELLED_IN_FLIGHT\0",
-        "Cancelled after the request may have been sent, so the instance may or may not have been deleted: call again with the same id.\0",
-    ),
-    (
-        Status::Internal,
-        "GREENAPI_STATUS_INTERNAL\0",
-        "A defect in the library: the instance may or may not have been deleted. Please report it.\0",
-    ),
-];
-
 impl Status {
     /// What this status means for the instance.
     pub fn effect(self) -> Effect {
@@ -179,7 +148,7 @@ impl Status {
 
     /// One plain sentence.
     pub fn message(self) -> &'static str {
-        message(self as i32).trim_end_matches('\0')
+        message(self as i32).to_str().unwrap_or_default()
     }
 }
 
@@ -194,44 +163,41 @@ pub fn effect(number: i32) -> Effect {
 }
 
 /// The C name of any number, NUL-terminated.
-pub fn name(number: i32) -> &'static str {
-    find(number).map_or("GREENAPI_STATUS_UNKNOWN\0", |(_, name, _)| name)
+pub fn name(number: i32) -> &'static CStr {
+    let name = Status::from_repr(number).map_or("GREENAPI_STATUS_UNKNOWN\0", Into::into);
+    c_string(name)
 }
 
 /// The sentence of any number, NUL-terminated.
-pub fn message(number: i32) -> &'static str {
-    find(number).map_or(
-        "This number is no status of this version of greenapi.\0",
-        |(.., message)| message,
-    )
+pub fn message(number: i32) -> &'static CStr {
+    let message = Status::from_repr(number).and_then(|status| status.get_message());
+    c_string(message.unwrap_or("This number is no status of this version of greenapi.\0"))
 }
 
-fn find(number: i32) -> Option<&'static (Status, &'static str, &'static str)> {
-    ALL.iter().find(|(status, ..)| *status as i32 == number)
+fn c_string(text: &'static str) -> &'static CStr {
+    CStr::from_bytes_with_nul(text.as_bytes()).unwrap_or(c"")
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     #[test]
-    fn every_status_has_its_own_name_and_a_sentence() {
-        let mut names = std::collections::HashSet::new();
-        for (status, name, message) in ALL {
-            assert!(names.insert(name), "{name} stands twice");
-            assert_eq!(super::name(status as i32), name);
+    fn every_status_has_a_name_and_a_sentence() {
+        for status in Status::VARIANTS {
+            let name = name(*status as i32).to_str().unwrap();
             let stem: String = name
                 .trim_start_matches("GREENAPI_STATUS_")
-                .trim_end_matches('\0')
                 .split('_')
                 .map(|word| word[..1].to_owned() + &word[1..].to_lowercase())
                 .collect();
             assert_eq!(stem, format!("{status:?}"));
-            for text in [name, message] {
-                assert_eq!(text.find('\0'), Some(text.len() - 1), "{text:?}");
-            }
             // The sentence has to fit into greenapi_result.message.
-            assert!(message.len() <= 224, "{message}");
+            let message = status.message();
+            assert!((20..224).contains(&message.len()), "{status:?}: {message}");
+            assert!(message.ends_with('.'), "{status:?}: {message}");
         }
     }
 

@@ -97,6 +97,8 @@ var (
 	ErrTLSFailed         error = statusError(StatusTLSFailed)
 	ErrCancelled         error = statusError(StatusCancelled)
 	ErrOutOfResources    error = statusError(StatusOutOfResources)
+	ErrUnprocessed       error = statusError(StatusUnprocessed)
+	ErrNotStarted        error = statusError(StatusNotStarted)
 	ErrTimeout           error = statusError(StatusTimeout)
 	ErrConnectionLost    error = statusError(StatusConnectionLost)
 	ErrServerError       error = statusError(StatusServerError)

@@ -42,6 +42,11 @@ const (
 	StatusCancelled Status = 23
 	// StatusOutOfResources: memory, threads or descriptors ran out before the request was sent.
 	StatusOutOfResources Status = 24
+	// StatusUnprocessed: the server said that it did not process the request, and the retries are
+	// used up.
+	StatusUnprocessed Status = 25
+	// StatusNotStarted: the turn of the call did not come within its timeout; nothing was sent.
+	StatusNotStarted Status = 26
 )
 
 // The instance may or may not have been deleted ([EffectUnknown]). Calling again with the same id

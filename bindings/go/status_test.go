@@ -32,6 +32,8 @@ var statuses = []struct {
 	{greenapi.StatusTLSFailed, "TLS_FAILED", greenapi.EffectNotDeleted, greenapi.ErrTLSFailed},
 	{greenapi.StatusCancelled, "CANCELLED", greenapi.EffectNotDeleted, greenapi.ErrCancelled},
 	{greenapi.StatusOutOfResources, "OUT_OF_RESOURCES", greenapi.EffectNotDeleted, greenapi.ErrOutOfResources},
+	{greenapi.StatusUnprocessed, "UNPROCESSED", greenapi.EffectNotDeleted, greenapi.ErrUnprocessed},
+	{greenapi.StatusNotStarted, "NOT_STARTED", greenapi.EffectNotDeleted, greenapi.ErrNotStarted},
 	{greenapi.StatusTimeout, "TIMEOUT", greenapi.EffectUnknown, greenapi.ErrTimeout},
 	{greenapi.StatusConnectionLost, "CONNECTION_LOST", greenapi.EffectUnknown, greenapi.ErrConnectionLost},
 	{greenapi.StatusServerError, "SERVER_ERROR", greenapi.EffectUnknown, greenapi.ErrServerError},

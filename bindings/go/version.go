@@ -10,7 +10,7 @@ import (
 
 // Version is the version of this package. It works with every libgreenapi of the same release
 // series, which are the first two numbers.
-const Version = "0.1.0"
+const Version = "0.2.0"
 
 // LibraryVersion returns the version of the libgreenapi that this program runs with.
 func LibraryVersion() string { return libraryVersion() }

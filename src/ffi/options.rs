@@ -49,6 +49,16 @@ pub struct greenapi_options {
     /// Put before the library's own name in `User-Agent`, at most 1024 bytes, no control
     /// characters; NULL = none.
     pub user_agent: *const c_char,
+    /// Certificates to trust instead of the system's, as PEM text; NULL = none. Not beside ca_file.
+    pub ca_pem: *const c_char,
+    /// Where an instance's own methods (its state, its logout) are asked: a URL like `url`, in
+    /// which `{pool}` stands for the first four digits of the instance's id, as in
+    /// `https://{pool}.api.greenapi.com`; NULL = `url`. The instance's token is sent there only.
+    pub instance_url: *const c_char,
+    /// Path of the journal, a file that notes each deletion durably before its request may leave,
+    /// so that a later process knows what this one did; NULL = none. Made if there is none, mode
+    /// 0600. One process at a time may hold it, with any number of clients.
+    pub journal: *const c_char,
 }
 
 /// `session`: delete whatever the state of the session. Exactly the documented call.
@@ -59,6 +69,10 @@ pub const GREENAPI_SESSION_REQUIRE_LOGGED_OUT: u32 = 1;
 /// `session`: log the instance out where it is not, wait until it is, then delete it; if that
 /// cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
 pub const GREENAPI_SESSION_LOG_OUT: u32 = 2;
+/// `session`: log the instance out where that can be done, and delete it in any case once the API
+/// has answered the logout or said that the instance cannot be asked (expired, being created,
+/// starting).
+pub const GREENAPI_SESSION_TRY_LOG_OUT: u32 = 3;
 
 /// `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
 pub const GREENAPI_FLAG_ALLOW_HTTP: u32 = 1;
@@ -103,6 +117,9 @@ fn defaults() -> greenapi_options {
         ca_file: ptr::null(),
         proxy: ptr::null(),
         user_agent: ptr::null(),
+        ca_pem: ptr::null(),
+        instance_url: ptr::null(),
+        journal: ptr::null(),
     }
 }
 
@@ -146,7 +163,10 @@ unsafe fn read(options: *const greenapi_options) -> Result<greenapi_options, Out
         flags,
         ca_file,
         proxy,
-        user_agent
+        user_agent,
+        ca_pem,
+        instance_url,
+        journal
     );
     Ok(current)
 }
@@ -175,6 +195,18 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         true => Ok(None),
         false => unsafe { text(name, pointer) }.map(Some),
     };
+    // Each of these three lines goes when what the option does is there.
+    for (name, pointer) in [
+        ("ca_pem", given.ca_pem),
+        ("instance_url", given.instance_url),
+        ("journal", given.journal),
+    ] {
+        if !pointer.is_null() {
+            return Err(Outcome::invalid(format!(
+                "{name} is not there yet in this version: leave it NULL."
+            )));
+        }
+    }
     let ca = match optional("ca_file", given.ca_file)? {
         Some("") => {
             return Err(Outcome::invalid(

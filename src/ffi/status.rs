@@ -31,7 +31,7 @@ pub extern "C" fn greenapi_status_effect(status: i32) -> Effect {
     status::effect(status)
 }
 
-/// The version of the library that is loaded, like "0.1.0". GREENAPI_VERSION_MAJOR, _MINOR and
+/// The version of the library that is loaded, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and
 /// _PATCH are those of the header that a program was compiled with.
 ///
 /// Returns a string that lives as long as the process. Never NULL. Any thread.

@@ -55,6 +55,8 @@ int main(void)
     VALUE(GREENAPI_STATUS_TLS_FAILED);
     VALUE(GREENAPI_STATUS_CANCELLED);
     VALUE(GREENAPI_STATUS_OUT_OF_RESOURCES);
+    VALUE(GREENAPI_STATUS_UNPROCESSED);
+    VALUE(GREENAPI_STATUS_NOT_STARTED);
     VALUE(GREENAPI_STATUS_TIMEOUT);
     VALUE(GREENAPI_STATUS_CONNECTION_LOST);
     VALUE(GREENAPI_STATUS_SERVER_ERROR);
@@ -67,6 +69,7 @@ int main(void)
     VALUE(GREENAPI_SESSION_IGNORE);
     VALUE(GREENAPI_SESSION_REQUIRE_LOGGED_OUT);
     VALUE(GREENAPI_SESSION_LOG_OUT);
+    VALUE(GREENAPI_SESSION_TRY_LOG_OUT);
     VALUE(GREENAPI_FLAG_ALLOW_HTTP);
 
     TYPE(greenapi_status);
@@ -93,6 +96,9 @@ int main(void)
     MEMBER(greenapi_options, ca_file);
     MEMBER(greenapi_options, proxy);
     MEMBER(greenapi_options, user_agent);
+    MEMBER(greenapi_options, ca_pem);
+    MEMBER(greenapi_options, instance_url);
+    MEMBER(greenapi_options, journal);
 
     FUNCTION(greenapi_status_name, text_of_status);
     FUNCTION(greenapi_status_message, text_of_status);

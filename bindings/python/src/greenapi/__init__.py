@@ -24,6 +24,7 @@ from ._errors import (
     InternalError,
     InvalidArgument,
     NotFound,
+    NotStarted,
     OutcomeUnknown,
     OutOfResources,
     RateLimited,
@@ -35,6 +36,7 @@ from ._errors import (
     Timeout,
     TLSFailed,
     Unauthorized,
+    Unprocessed,
 )
 from ._version import __version__
 
@@ -52,6 +54,7 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "NotFound",
+    "NotStarted",
     "OutOfResources",
     "OutcomeUnknown",
     "RateLimited",
@@ -64,6 +67,7 @@ __all__ = [
     "TLSFailed",
     "Timeout",
     "Unauthorized",
+    "Unprocessed",
     "__version__",
     "delete_instance",
     "library_version",

@@ -57,6 +57,8 @@ class Status(IntEnum):
     TLS_FAILED = 22
     CANCELLED = 23
     OUT_OF_RESOURCES = 24
+    UNPROCESSED = 25
+    NOT_STARTED = 26
     TIMEOUT = 30
     CONNECTION_LOST = 31
     SERVER_ERROR = 32
@@ -91,6 +93,7 @@ class Session(IntEnum):
     IGNORE = 0
     REQUIRE_LOGGED_OUT = 1
     LOG_OUT = 2
+    TRY_LOG_OUT = 3
 
 
 FLAG_ALLOW_HTTP = 1
@@ -127,6 +130,9 @@ class OptionsStruct(Structure):
         ("ca_file", c_char_p),
         ("proxy", c_char_p),
         ("user_agent", c_char_p),
+        ("ca_pem", c_char_p),
+        ("instance_url", c_char_p),
+        ("journal", c_char_p),
     ]
 
 

@@ -151,7 +151,15 @@ class Cancelled(Error):
 
 
 class OutOfResources(Error):
-    """Memory, threads or descriptors ran out before the request was sent."""
+    """Memory, threads, descriptors or disk space ran out before the request was sent."""
+
+
+class Unprocessed(Error):
+    """The server said that it did not process the request, and the retries are used up."""
+
+
+class NotStarted(Error):
+    """The call's turn did not come within its timeout; nothing was sent."""
 
 
 class OutcomeUnknown(Error):
@@ -198,6 +206,8 @@ _CLASSES: dict[Status, type[Error]] = {
     Status.TLS_FAILED: TLSFailed,
     Status.CANCELLED: Cancelled,
     Status.OUT_OF_RESOURCES: OutOfResources,
+    Status.UNPROCESSED: Unprocessed,
+    Status.NOT_STARTED: NotStarted,
     Status.TIMEOUT: Timeout,
     Status.CONNECTION_LOST: ConnectionLost,
     Status.SERVER_ERROR: ServerError,

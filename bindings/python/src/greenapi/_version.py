@@ -1,3 +1,3 @@
 """The version; written from the crate's ``Cargo.toml`` by every build, never by hand."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
