@@ -11,14 +11,16 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::answer::BODY_LIMIT;
 use crate::client::Client;
+use crate::failure::{Failure, Stage};
 use crate::outcome::Outcome;
-use crate::retry::{self, retry_after, Failure, Stage};
+use crate::retry::{self, retry_after};
 use crate::secret::Secret;
 use crate::session::{
     next, read_code, read_logout, read_state, Instance, ListReader, Logout, Next,
 };
 use crate::status::Status;
-use crate::transport::{Page, Transport};
+use crate::sync::lock;
+use crate::transport::{StreamedResponse, Transport};
 
 /// The API allows the state and logout methods one request per second for each instance.
 const ASK_INTERVAL: Duration = Duration::from_millis(1_010);
@@ -55,7 +57,7 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut turns = self.account.turns.lock().unwrap_or_else(|e| e.into_inner());
+        let mut turns = lock(&self.account.turns);
         let next = Instant::now() + ASK_INTERVAL;
         let turn = turns.entry(self.id).or_insert(next);
         *turn = (*turn).max(next);
@@ -173,10 +175,7 @@ impl Client {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.account()
-            .known
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
+        lock(&self.account().known)
     }
 
     async fn read_list(&self, transport: &Transport) -> Result<(), Outcome> {
@@ -187,7 +186,7 @@ impl Client {
         );
         let asked_at = Instant::now();
         let instances = self
-            .ask(transport, &path, async |mut page: Page| {
+            .ask(transport, &path, async |mut page: StreamedResponse| {
                 let mut reader = ListReader::default();
                 let mut start = Vec::new();
                 let mut total = 0;
@@ -224,22 +223,27 @@ impl Client {
             self.endpoint().prefix,
             token.path_segment()
         );
-        self.ask_in_turn(transport, &path, Some(id), async |mut page: Page| {
-            let mut body = Vec::new();
-            while let Some(chunk) = page.chunk().await.map_err(Trouble::Failed)? {
-                body.extend_from_slice(&chunk);
-                if body.len() > BODY_LIMIT {
-                    return Err(Trouble::Unreadable);
+        self.ask_in_turn(
+            transport,
+            &path,
+            Some(id),
+            async |mut page: StreamedResponse| {
+                let mut body = Vec::new();
+                while let Some(chunk) = page.chunk().await.map_err(Trouble::Failed)? {
+                    body.extend_from_slice(&chunk);
+                    if body.len() > BODY_LIMIT {
+                        return Err(Trouble::Unreadable);
+                    }
                 }
-            }
-            match read_code(&body) {
-                Some(number) if number != 200 => Err(Trouble::Refused {
-                    number,
-                    retry_after: None,
-                }),
-                _ => Ok((page.http_status, body)),
-            }
-        })
+                match read_code(&body) {
+                    Some(number) if number != 200 => Err(Trouble::Refused {
+                        number,
+                        retry_after: None,
+                    }),
+                    _ => Ok((page.http_status, body)),
+                }
+            },
+        )
         .await
     }
 
@@ -247,7 +251,7 @@ impl Client {
         &self,
         transport: &Transport,
         path: &str,
-        read: impl AsyncFnMut(Page) -> Result<T, Trouble>,
+        read: impl AsyncFnMut(StreamedResponse) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         self.ask_in_turn(transport, path, None, read).await
     }
@@ -258,7 +262,7 @@ impl Client {
         transport: &Transport,
         path: &str,
         instance: Option<i64>,
-        mut read: impl AsyncFnMut(Page) -> Result<T, Trouble>,
+        mut read: impl AsyncFnMut(StreamedResponse) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let mut tries = 0;
         loop {
@@ -313,7 +317,7 @@ impl Client {
     async fn wait_for_turn(&self, id: i64) -> Turn<'_> {
         let turn = {
             let turns = &self.account().turns;
-            let mut turns = turns.lock().unwrap_or_else(|e| e.into_inner());
+            let mut turns = lock(turns);
             let now = Instant::now();
             let turn = turns.get(&id).map_or(now, |turn| (*turn).max(now));
             // Past turns say nothing any more.

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 
 use crate::completions::Running;
-use crate::transport::Gate;
+use crate::sync::lock;
+use crate::transport::CallState;
 
 /// A request may have been sent, and how it ended is not known. Without this bit nothing can have
 /// been carried out: cancelled now, the instance is untouched.
@@ -76,16 +77,16 @@ impl Call {
     }
 
     fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.rest)
     }
 }
 
-impl Gate for Call {
-    fn open(&self) -> bool {
+impl CallState for Call {
+    fn begin_send(&self) -> bool {
         self.change(|word| Some((word | IN_DOUBT) + ATTEMPT))
     }
 
-    fn shut(&self) {
+    fn retract(&self) {
         let for_good = self.rest().in_doubt_for_good;
         self.change(|word| match for_good {
             true => Some(word - ATTEMPT),
@@ -119,35 +120,35 @@ mod tests {
     fn a_cancelled_call_sends_nothing_and_a_sent_one_says_so() {
         let call = Call::default();
         assert_eq!(call.stop(), Some((false, 0)));
-        assert!(!call.open());
+        assert!(!call.begin_send());
         assert_eq!(call.attempts(), 0);
 
         let call = Call::default();
-        assert!(call.open());
+        assert!(call.begin_send());
         assert_eq!(call.stop(), Some((true, 1)));
         assert!(!call.end());
 
         // Whose outcome is on the way is not cancelled any more.
         let call = Call::default();
-        assert!(call.open());
+        assert!(call.begin_send());
         assert!(call.end());
         assert_eq!(call.stop(), None);
 
         // Refused for certain (429), or found not to have left: nothing is in doubt.
         let call = Call::default();
-        assert!(call.open());
+        assert!(call.begin_send());
         call.settle(false);
         assert_eq!(call.stop(), Some((false, 1)));
         let call = Call::default();
-        assert!(call.open());
-        call.shut();
+        assert!(call.begin_send());
+        call.retract();
         assert_eq!(call.stop(), Some((false, 0)));
 
         // Once in doubt, always in doubt.
         let call = Call::default();
-        assert!(call.open());
+        assert!(call.begin_send());
         call.settle(true);
-        assert!(call.open());
+        assert!(call.begin_send());
         call.settle(false);
         assert_eq!(call.stop(), Some((true, 2)));
     }

@@ -11,13 +11,15 @@ use crate::answer::judge;
 use crate::call::Call;
 use crate::endpoint::{check_id, parse_token, Endpoint};
 use crate::engine::{engine, Engine, Finish, Results, Ticket};
+use crate::failure::{Failure, Stage};
 use crate::options::{Options, Session};
 use crate::outcome::Outcome;
 use crate::process::PerProcess;
-use crate::retry::{retry_after, Attempt, Failure, History, Limits, Stage, Step};
+use crate::retry::{retry_after, Attempt, History, Limits, Step};
 use crate::secret::Secret;
 use crate::status::Status;
-use crate::transport::{Request, Transport};
+use crate::sync::lock;
+use crate::transport::{RequestTemplate, Transport};
 
 /// A server that asks for more is not believed: a header must not stop a client for days.
 const LONGEST_HOLD: Duration = Duration::from_secs(300);
@@ -35,10 +37,7 @@ pub struct Client {
     endpoint: Endpoint,
     token: Secret,
     options: Options,
-    /// Prefix, token and all.
-    path: String,
-    /// The message of HTTP/1.1 up to the length of its body.
-    head: Vec<u8>,
+    request: RequestTemplate,
     local: PerProcess<Local>,
 }
 
@@ -90,17 +89,12 @@ impl Client {
             endpoint.prefix,
             token.path_segment()
         );
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: ",
-            endpoint.authority(),
-            options.user_agent,
-        );
+        let request = RequestTemplate::new(&endpoint, path, &options.user_agent);
         Ok(Arc::new(Self {
             endpoint,
             token,
             options,
-            path,
-            head: head.into_bytes(),
+            request,
             local: PerProcess::new(),
         }))
     }
@@ -110,7 +104,7 @@ impl Client {
     pub fn of_the_one_call(url: &str, token: &str) -> Result<Arc<Self>, Outcome> {
         type Last = Option<(String, Arc<Client>)>;
         static LAST: PerProcess<Mutex<Last>> = PerProcess::new();
-        let last = || LAST.get().lock().unwrap_or_else(|e| e.into_inner());
+        let last = || lock(LAST.get());
         if let Some((its, client)) = &*last() {
             if its == url && client.token.expose() == token {
                 return Ok(client.clone());
@@ -253,7 +247,7 @@ impl Client {
 
     fn transport(&self, engine: &Arc<Engine>) -> Arc<Transport> {
         let slot = &self.local.get().transport;
-        let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+        let mut slot = lock(slot);
         match &*slot {
             Some((its, transport)) if Arc::ptr_eq(its, engine) => transport.clone(),
             _ => {
@@ -318,18 +312,7 @@ impl Client {
         #[cfg(feature = "inject-panics")]
         assert_ne!(id, PANIC_IN_A_CALL);
         let body = format!("{{\"idInstance\":{id}}}");
-        let mut message = Vec::with_capacity(self.head.len() + body.len() + 8);
-        message.extend_from_slice(&self.head);
-        message.extend_from_slice(body.len().to_string().as_bytes());
-        message.extend_from_slice(b"\r\n\r\n");
-        message.extend_from_slice(body.as_bytes());
-        let request = Request {
-            endpoint: &self.endpoint,
-            http1: &message,
-            path: &self.path,
-            user_agent: &self.options.user_agent,
-            body: body.as_bytes(),
-        };
+        let request = self.request.request(body.as_bytes());
         let mut history = History::default();
         let mut not_before = None;
         loop {
@@ -445,11 +428,7 @@ impl Client {
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.local
-            .get()
-            .schedule
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
+        lock(&self.local.get().schedule)
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::outcome::Outcome;
 use crate::status::Status;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
 /// The tag that the caller chose, then a number that makes it unique.
 pub type Key = (u64, u64);
@@ -210,13 +210,8 @@ impl<R: Running, S: Signal> Completions<R, S> {
             };
             state.waiting += 1;
             state = match left {
-                None => self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
-                Some(left) => {
-                    self.changed
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(|e| e.into_inner())
-                        .0
-                }
+                None => unpoisoned(self.changed.wait(state)),
+                Some(left) => unpoisoned(self.changed.wait_timeout(state, left)).0,
             };
             state.waiting -= 1;
         }
@@ -264,7 +259,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R, S>> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        unpoisoned(self.state.lock())
     }
 }
 

@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::process::{self, Bell, PerProcess};
 use crate::status::Status;
+use crate::sync::lock;
 use crate::transport::{Resolver, Transport};
 
 /// The results of a queue or of a blocking call.
@@ -162,7 +163,7 @@ impl Drop for Finish {
 
 /// This process' engine, started if need be.
 pub fn engine() -> Result<Arc<Engine>, Outcome> {
-    let mut slot = ENGINE.get().lock().unwrap_or_else(|e| e.into_inner());
+    let mut slot = lock(ENGINE.get());
     if let Some(engine) = slot
         .as_ref()
         .filter(|engine| !engine.submissions.is_closed())
@@ -234,7 +235,7 @@ impl Engine {
         if !options.share_connections() {
             return make();
         }
-        let mut shared = self.shared.lock().unwrap_or_else(|e| e.into_inner());
+        let mut shared = lock(&self.shared);
         shared.get_or_insert_with(make).clone()
     }
 

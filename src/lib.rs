@@ -29,6 +29,7 @@ mod client;
 mod completions;
 mod endpoint;
 mod engine;
+mod failure;
 #[allow(unsafe_code)]
 pub mod ffi;
 mod options;

@@ -73,7 +73,7 @@ pub fn fit(message: Cow<'static, str>) -> Cow<'static, str> {
 /// Makes text of a server (or of a library that may quote one) safe to print: no control or
 /// formatting characters that could forge a log line or turn the reading direction, not too long,
 /// and no piece of a secret, because a server may echo the URL that it was called with.
-pub fn safe(foreign: &str, secrets: &[&Secret]) -> String {
+pub fn sanitize(foreign: &str, secrets: &[&Secret]) -> String {
     let visible = foreign
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
@@ -134,11 +134,11 @@ mod tests {
             ("it starts with gac.0123", "it starts with …"),
             ("ends in cdef", "ends in …"),
         ];
-        for (foreign, safe_text) in cases {
-            assert_eq!(safe(foreign, &[&token]), safe_text);
+        for (foreign, clean) in cases {
+            assert_eq!(sanitize(foreign, &[&token]), clean);
         }
         assert_eq!(
-            safe(&"é".repeat(500), &[]).chars().count(),
+            sanitize(&"é".repeat(500), &[]).chars().count(),
             FOREIGN_TEXT_LIMIT + 1
         );
     }

@@ -54,7 +54,7 @@ pub fn next(policy: Session, state: &str, logout: Option<&Logout>, time: bool) -
     if state == LOGGED_OUT {
         return Next::Delete;
     }
-    let state = crate::outcome::safe(state, &[]);
+    let state = crate::outcome::sanitize(state, &[]);
     match (policy, logout) {
         (Session::Ignore, _) => Next::Delete,
         (Session::RequireLoggedOut, _) => Next::Refuse(format!(

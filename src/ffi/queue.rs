@@ -11,6 +11,7 @@ use crate::engine::{engine, Results};
 use crate::outcome::Outcome;
 use crate::process::{Bell, PerProcess};
 use crate::status::Status;
+use crate::sync::lock;
 
 /// Where results wait to be taken. Made by greenapi_queue_new, freed by greenapi_queue_free. May
 /// be used by any number of threads at once; after fork() the child finds it empty, because what
@@ -35,7 +36,7 @@ impl greenapi_queue {
             number: bell.number(),
             local: PerProcess::new(),
         };
-        *queue.local.get().lock().unwrap_or_else(|e| e.into_inner()) = Some(Local {
+        *lock(queue.local.get()) = Some(Local {
             number: bell.number(),
             results: Arc::new(Results::new(Some(bell))),
         });
@@ -43,7 +44,7 @@ impl greenapi_queue {
     }
 
     fn local(&self) -> Result<Local, Outcome> {
-        let mut slot = self.local.get().lock().unwrap_or_else(|e| e.into_inner());
+        let mut slot = lock(self.local.get());
         if let Some(local) = &*slot {
             return Ok(local.clone());
         }

@@ -2,24 +2,22 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
-use base64::Engine;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_socks::tcp::Socks5Stream;
 use url::Host;
 
 use super::dns::Resolver;
 use super::proxy::{Kind, Proxy, Route};
+use super::stream::{describe, socket, Io};
 use super::tls::{chose_http2, Tls};
 use crate::endpoint::Endpoint;
-use crate::outcome::safe;
+use crate::failure::{Failure, Stage};
+use crate::outcome::sanitize;
 use crate::process::is_exhaustion;
-use crate::retry::{Failure, Stage};
 
 /// How long one address may take before the next is tried beside it (RFC 8305).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -27,134 +25,59 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// A proxy's answer to `CONNECT` is a head of a few lines.
 const PROXY_HEAD_LIMIT: usize = 16 * 1024;
 
-/// Both directions of a connection, whatever layers it has.
-pub type Io = Box<dyn Stream>;
-
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Bytes of the request's layer that reached the kernel; only its changes matter.
-    fn written(&self) -> u64;
-    /// What waits to be read. For a connection at rest only: TLS has to read to know.
-    fn peek(&mut self) -> Waiting;
-}
-
-/// What waits to be read on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    Nothing,
-    Data,
-    /// The other side has closed it, or it is broken.
-    End,
-}
-
-/// A TCP connection that counts what leaves it.
-///
-/// It has no vectored write on purpose: the standard library's plain one asks the kernel not to
-/// raise SIGPIPE, its vectored one cannot.
-struct Socket {
-    tcp: TcpStream,
-    written: u64,
-}
-
-pub fn socket(tcp: TcpStream) -> Io {
-    Box::new(Socket { tcp, written: 0 })
-}
-
-impl Stream for Socket {
-    fn written(&self) -> u64 {
-        self.written
-    }
-
-    fn peek(&mut self) -> Waiting {
-        // Tokio would answer from what its last look at the kernel said.
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        match socket2::SockRef::from(&self.tcp).peek(&mut byte) {
-            Ok(0) => Waiting::End,
-            Ok(_) => Waiting::Data,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Nothing,
-            Err(_) => Waiting::End,
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
-        self.written += count as u64;
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
 /// A connection that is ready for a request.
 pub struct Connected {
     pub io: Io,
     pub http2: bool,
 }
 
-/// Opens a connection to `endpoint` along `route`.
-pub async fn connect(
-    endpoint: &Endpoint,
-    route: &Route,
-    resolver: &Resolver,
-    tls: &Tls,
-) -> Result<Connected, Failure> {
-    let io: Io = match route {
-        Route::Direct => dial(&endpoint.host, endpoint.port, resolver).await?,
-        Route::Proxy(proxy) => {
-            let at_proxy = |failure: Failure| Failure {
-                reason: format!("at the proxy: {}", failure.reason),
-                ..failure
-            };
-            let mut io = dial(&proxy.host, proxy.port, resolver)
-                .await
-                .map_err(at_proxy)?;
-            if proxy.kind == Kind::Https {
-                io = Box::new(
-                    tls.handshake(&proxy.host, io, false)
-                        .await
-                        .map_err(at_proxy)?,
-                );
-            }
-            match proxy.kind {
-                Kind::Http | Kind::Https if endpoint.tls => tunnel(endpoint, proxy, io).await?,
-                // It takes plain HTTP as it is, with the whole URL in the request line.
-                Kind::Http | Kind::Https => io,
-                Kind::Socks5 { remote_dns } => {
-                    socks5(endpoint, proxy, remote_dns, io, resolver).await?
+/// What connections are made with.
+pub struct Connector {
+    pub resolver: Resolver,
+    pub tls: Tls,
+}
+
+impl Connector {
+    /// Opens a connection to `endpoint` along `route`.
+    pub async fn connect(&self, endpoint: &Endpoint, route: &Route) -> Result<Connected, Failure> {
+        let Self { resolver, tls } = self;
+        let io: Io = match route {
+            Route::Direct => dial(&endpoint.host, endpoint.port, resolver).await?,
+            Route::Proxy(proxy) => {
+                let at_proxy = |failure: Failure| Failure {
+                    reason: format!("at the proxy: {}", failure.reason),
+                    ..failure
+                };
+                let mut io = dial(&proxy.host, proxy.port, resolver)
+                    .await
+                    .map_err(at_proxy)?;
+                if proxy.kind == Kind::Https {
+                    io = Box::new(
+                        tls.handshake(&proxy.host, io, false)
+                            .await
+                            .map_err(at_proxy)?,
+                    );
+                }
+                match proxy.kind {
+                    Kind::Http | Kind::Https if endpoint.tls => tunnel(endpoint, proxy, io).await?,
+                    // It takes plain HTTP as it is, with the whole URL in the request line.
+                    Kind::Http | Kind::Https => io,
+                    Kind::Socks5 { remote_dns } => {
+                        socks5(endpoint, proxy, remote_dns, io, resolver).await?
+                    }
                 }
             }
+        };
+        if !endpoint.tls {
+            return Ok(Connected { io, http2: false });
         }
-    };
-    if !endpoint.tls {
-        return Ok(Connected { io, http2: false });
+        let stream = tls.handshake(&endpoint.host, io, true).await?;
+        let http2 = chose_http2(&stream);
+        Ok(Connected {
+            io: Box::new(stream),
+            http2,
+        })
     }
-    let stream = tls.handshake(&endpoint.host, io, true).await?;
-    let http2 = chose_http2(&stream);
-    Ok(Connected {
-        io: Box::new(stream),
-        http2,
-    })
 }
 
 /// A TCP connection to the first address that answers.
@@ -192,7 +115,7 @@ async fn dial(host: &Host, port: u16, resolver: &Resolver) -> Result<Io, Failure
         } else {
             Stage::Connect
         },
-        reason: format!("{host} port {port}: {}", words(&error)),
+        reason: format!("{host} port {port}: {}", describe(&error)),
     })
 }
 
@@ -229,11 +152,11 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
     let target = endpoint.host_and_port();
     let request = format!(
         "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
-        authorization(proxy)
+        proxy.authorization()
     );
     let broken = |error: io::Error| Failure {
         stage: Stage::Connect,
-        reason: format!("the proxy broke the connection ({})", words(&error)),
+        reason: format!("the proxy broke the connection ({})", describe(&error)),
     };
     io.write_all(request.as_bytes()).await.map_err(broken)?;
     io.flush().await.map_err(broken)?;
@@ -259,7 +182,7 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
                 }
                 (Some(code), reason) => format!(
                     "the proxy refused the tunnel ({code} {})",
-                    safe(reason.unwrap_or_default(), &login_secrets(proxy))
+                    sanitize(reason.unwrap_or_default(), &proxy.secrets())
                 ),
                 (None, _) => "the proxy did not answer as an HTTP proxy does".to_owned(),
             },
@@ -270,27 +193,6 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
             reason: refusal,
         });
     }
-}
-
-/// The header that shows the login to an HTTP proxy, or nothing.
-pub fn authorization(proxy: &Proxy) -> String {
-    match &proxy.login {
-        Some((user, password)) => {
-            let plain = format!("{}:{}", user.expose(), password.expose());
-            let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
-            format!("Proxy-Authorization: Basic {encoded}\r\n")
-        }
-        None => String::new(),
-    }
-}
-
-fn login_secrets(proxy: &Proxy) -> Vec<&crate::secret::Secret> {
-    proxy
-        .login
-        .iter()
-        .flat_map(|(user, password)| [user, password])
-        .filter(|secret| !secret.expose().is_empty())
-        .collect()
 }
 
 async fn socks5(
@@ -333,15 +235,6 @@ async fn socks5(
             stage: Stage::Connect,
             reason: format!("the proxy refused the connection ({error})"),
         })
-}
-
-/// An operating system's error as people say it, without the number.
-pub fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_lowercase(),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::endpoint::is_localhost;
+use crate::failure::{Failure, Stage};
 use crate::process;
-use crate::retry::{Failure, Stage};
+use crate::sync::{lock, unpoisoned};
 
 const MAX_THREADS: usize = 2;
 const IDLE: Duration = Duration::from_secs(10);
@@ -92,7 +93,7 @@ impl Resolver {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.state)
     }
 
     fn work(&self) {
@@ -100,10 +101,7 @@ impl Shared {
         loop {
             let Some(name) = state.names.pop_front() else {
                 state.idle += 1;
-                let (woken, timeout) = self
-                    .work
-                    .wait_timeout(state, IDLE)
-                    .unwrap_or_else(|e| e.into_inner());
+                let (woken, timeout) = unpoisoned(self.work.wait_timeout(state, IDLE));
                 state = woken;
                 state.idle -= 1;
                 if timeout.timed_out() && state.names.is_empty() {

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
-use super::connect::{words, Io, Waiting};
-use super::{Answer, Ended, Gate, Received};
+use super::stream::{describe, Io, Waiting};
+use super::{CallState, Ended, Response, ResponseBody};
 use crate::answer::BODY_LIMIT;
 
 /// Bytes that the heads of one answer, interim ones (1xx) included, may have together.
@@ -47,8 +47,8 @@ impl Connection {
     }
 
     /// Sends `request`, a whole message, and reads the answer.
-    pub async fn exchange(&mut self, request: &[u8], gate: &impl Gate) -> Ended {
-        if !gate.open() {
+    pub async fn exchange(&mut self, request: &[u8], call: &impl CallState) -> Ended {
+        if !call.begin_send() {
             return Ended::Unsent("cancelled".into());
         }
         let before = self.io.written();
@@ -59,8 +59,8 @@ impl Connection {
         .await;
         if let Err(error) = &sent {
             if self.io.written() == before {
-                gate.shut();
-                return Ended::Unsent(words(error));
+                call.retract();
+                return Ended::Unsent(describe(error));
             }
         }
         let mut reader = Reader {
@@ -77,14 +77,14 @@ impl Connection {
                 Ended::Answered(answer, reusable)
             }
             Err(Problem::Io(error)) => Ended::Lost {
-                reason: words(sent.as_ref().err().unwrap_or(&error)),
+                reason: describe(sent.as_ref().err().unwrap_or(&error)),
                 silent: reader.silent,
             },
             Err(Problem::Grammar(reason)) => Ended::Answered(
-                Answer {
+                Response {
                     http_status: 0,
                     retry_after: None,
-                    body: Received::Unreadable(reason),
+                    body: ResponseBody::Unreadable(reason),
                 },
                 false,
             ),
@@ -125,17 +125,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn answer(&mut self) -> Result<(Answer, bool), Problem> {
+    async fn answer(&mut self) -> Result<(Response, bool), Problem> {
         let head = self.head().await?;
         let body = match head.framing {
-            Framing::Empty => Received::Whole(Vec::new()),
-            Framing::Length(length) if length > BODY_LIMIT as u64 => Received::TOO_LARGE,
+            Framing::Empty => ResponseBody::Whole(Vec::new()),
+            Framing::Length(length) if length > BODY_LIMIT as u64 => ResponseBody::TOO_LARGE,
             Framing::Length(length) => self.exactly(length as usize).await?,
             Framing::Close => self.until_close().await?,
             Framing::Chunked => self.chunked().await?,
         };
-        let reusable = head.reusable && matches!(body, Received::Whole(_));
-        let answer = Answer {
+        let reusable = head.reusable && matches!(body, ResponseBody::Whole(_));
+        let answer = Response {
             http_status: head.http_status,
             retry_after: head.retry_after,
             body,
@@ -171,27 +171,27 @@ impl Reader<'_> {
         }
     }
 
-    async fn exactly(&mut self, length: usize) -> Result<Received, Problem> {
+    async fn exactly(&mut self, length: usize) -> Result<ResponseBody, Problem> {
         while self.buffer.len() < length {
             self.more().await?;
         }
-        Ok(Received::Whole(self.buffer.drain(..length).collect()))
+        Ok(ResponseBody::Whole(self.buffer.drain(..length).collect()))
     }
 
-    async fn until_close(&mut self) -> Result<Received, Problem> {
+    async fn until_close(&mut self) -> Result<ResponseBody, Problem> {
         while self.buffer.len() <= BODY_LIMIT {
             match self.read().await {
-                Ok(0) => return Ok(Received::Whole(std::mem::take(&mut self.buffer))),
+                Ok(0) => return Ok(ResponseBody::Whole(std::mem::take(&mut self.buffer))),
                 Ok(_) => {}
                 Err(error) => return Err(Problem::Io(error)),
             }
         }
-        Ok(Received::TOO_LARGE)
+        Ok(ResponseBody::TOO_LARGE)
     }
 
-    async fn chunked(&mut self) -> Result<Received, Problem> {
-        const BROKEN: Received =
-            Received::Unreadable("the chunks of its answer are not well-formed");
+    async fn chunked(&mut self) -> Result<ResponseBody, Problem> {
+        const BROKEN: ResponseBody =
+            ResponseBody::Unreadable("the chunks of its answer are not well-formed");
         let mut body = Vec::new();
         loop {
             let (line, size) = loop {
@@ -208,7 +208,7 @@ impl Reader<'_> {
                 break;
             }
             if size > (BODY_LIMIT - body.len()) as u64 {
-                return Ok(Received::TOO_LARGE);
+                return Ok(ResponseBody::TOO_LARGE);
             }
             let size = size as usize;
             while self.buffer.len() < size + 2 {
@@ -224,7 +224,7 @@ impl Reader<'_> {
             match trailers_length(&self.buffer) {
                 Ok(Some(length)) => {
                     self.buffer.drain(..length);
-                    return Ok(Received::Whole(body));
+                    return Ok(ResponseBody::Whole(body));
                 }
                 Ok(None) if self.buffer.len() < LINE_LIMIT => self.more().await?,
                 _ => return Ok(BROKEN),
@@ -341,7 +341,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::tests::OpenGate;
+    use crate::transport::tests::NeverCancelled;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -367,8 +367,8 @@ mod tests {
             };
             let client = async {
                 let tcp = TcpStream::connect(address).await.unwrap();
-                let mut connection = Connection::new(super::super::connect::socket(tcp));
-                connection.exchange(b"request", &OpenGate).await
+                let mut connection = Connection::new(super::super::stream::socket(tcp));
+                connection.exchange(b"request", &NeverCancelled).await
             };
             let (ended, ()) = tokio::join!(client, server);
             ended
@@ -379,8 +379,8 @@ mod tests {
         match ended {
             Ended::Answered(answer, reusable) => {
                 let body = match &answer.body {
-                    Received::Whole(body) => String::from_utf8_lossy(body).into_owned(),
-                    Received::Unreadable(reason) => format!("({reason})"),
+                    ResponseBody::Whole(body) => String::from_utf8_lossy(body).into_owned(),
+                    ResponseBody::Unreadable(reason) => format!("({reason})"),
                 };
                 let reuse = if *reusable { "keep" } else { "close" };
                 format!("{} {body} {reuse}", answer.http_status)
@@ -491,7 +491,7 @@ mod tests {
                     panic!("no answer")
                 };
                 assert_eq!(
-                    matches!(answer.body, Received::Whole(body) if body.len() == length),
+                    matches!(answer.body, ResponseBody::Whole(body) if body.len() == length),
                     fits
                 );
             }
@@ -536,7 +536,7 @@ mod tests {
             let at = at.min(bytes.len());
             bytes.splice(at..at, noise);
             let ended = answered(bytes, piece);
-            if let Ended::Answered(Answer { body: Received::Whole(body), .. }, _) = ended {
+            if let Ended::Answered(Response { body: ResponseBody::Whole(body), .. }, _) = ended {
                 proptest::prop_assert!(body.len() <= BODY_LIMIT);
             }
         }

@@ -11,10 +11,11 @@ use h2::Reason;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::connect::Io;
-use super::{Answer, Ended, Gate, Received, Request, KEEP};
+use super::stream::{self, Io};
+use super::{CallState, Ended, Request, Response, ResponseBody, KEEP};
 use crate::answer::BODY_LIMIT;
-use crate::retry::{Failure, Stage};
+use crate::failure::{Failure, Stage};
+use crate::sync::lock;
 
 const HEAD_LIMIT: u32 = 64 * 1024;
 
@@ -39,9 +40,9 @@ struct Streams {
     changed: Notify,
 }
 
-struct Place<'a>(&'a Streams);
+struct StreamPermit<'a>(&'a Streams);
 
-impl Drop for Place<'_> {
+impl Drop for StreamPermit<'_> {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
         self.0.changed.notify_one();
@@ -88,7 +89,7 @@ impl Connection {
 
     /// Whether it can take another request.
     pub fn is_usable(&self) -> bool {
-        let used = self.used.lock().unwrap_or_else(|e| e.into_inner());
+        let used = lock(&self.used);
         let at_rest = self.streams.open.load(Ordering::Relaxed) == 0;
         // Something on the way may have forgotten it.
         let too_old = at_rest && used.elapsed() > KEEP;
@@ -100,17 +101,17 @@ impl Connection {
     }
 
     fn touch(&self) {
-        *self.used.lock().unwrap_or_else(|e| e.into_inner()) = Instant::now();
+        *lock(&self.used) = Instant::now();
     }
 
-    pub async fn exchange(&self, request: &Request<'_>, gate: &impl Gate) -> Ended {
+    pub async fn exchange(&self, request: &Request<'_>, call: &impl CallState) -> Ended {
         const CLOSED: &str = "closed by the server";
-        let Some(_place) = self.place().await else {
+        let Some(_permit) = self.permit().await else {
             return Ended::Unsent(CLOSED.into());
         };
         let mut send = self.send.clone();
         if let Err(error) = poll_fn(|cx| send.poll_ready(cx)).await {
-            return Ended::Unsent(words(&error));
+            return Ended::Unsent(describe(&error));
         }
         let head = match request.http2_head() {
             Ok(head) => head,
@@ -119,19 +120,19 @@ impl Connection {
             }
         };
         let kept = self.kept.load(Ordering::Relaxed);
-        if !gate.open() {
+        if !call.begin_send() {
             return Ended::Unsent("cancelled".into());
         }
         let (response, mut stream) = match send.send_request(head, false) {
             Ok(begun) => begun,
             Err(error) => {
-                gate.shut();
-                return Ended::Unsent(words(&error));
+                call.retract();
+                return Ended::Unsent(describe(&error));
             }
         };
         self.touch();
         // Where the body cannot be sent, the answer tells why.
-        let _ = stream.send_data(Bytes::copy_from_slice(request.body), true);
+        let _ = stream.send_data(Bytes::copy_from_slice(request.body()), true);
         match read(response).await {
             Ok(answer) => {
                 self.kept.store(true, Ordering::Relaxed);
@@ -140,17 +141,17 @@ impl Connection {
             }
             // By RFC 9113, 8.7, the server has not looked at it.
             Err(error) if error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) => {
-                Ended::Unprocessed(words(&error))
+                Ended::Unprocessed(describe(&error))
             }
             Err(error) => Ended::Lost {
-                reason: words(&error),
+                reason: describe(&error),
                 silent: kept && (error.is_io() || error.is_go_away()),
             },
         }
     }
 
     /// Waits until the server allows another stream; nothing once the connection is closed.
-    async fn place(&self) -> Option<Place<'_>> {
+    async fn permit(&self) -> Option<StreamPermit<'_>> {
         loop {
             let changed = self.streams.changed.notified();
             if self.is_closed() {
@@ -164,7 +165,7 @@ impl Connection {
                     // The limit may have been raised since the last one was told.
                     self.streams.changed.notify_one();
                 }
-                return Some(Place(&self.streams));
+                return Some(StreamPermit(&self.streams));
             }
             changed.await;
         }
@@ -175,7 +176,7 @@ impl Connection {
     }
 }
 
-async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> {
+async fn read(response: ResponseFuture) -> Result<Response, h2::Error> {
     let (head, mut stream) = response.await?.into_parts();
     let mut body = Vec::new();
     let mut too_large = false;
@@ -188,24 +189,24 @@ async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> {
         body.extend_from_slice(&data);
         stream.flow_control().release_capacity(data.len())?;
     }
-    Ok(Answer {
+    Ok(Response {
         http_status: head.status.as_u16(),
         retry_after: head
             .headers
             .get(http::header::RETRY_AFTER)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
         body: match too_large {
-            true => Received::TOO_LARGE,
-            false => Received::Whole(body),
+            true => ResponseBody::TOO_LARGE,
+            false => ResponseBody::Whole(body),
         },
     })
 }
 
-fn words(error: &h2::Error) -> String {
+fn describe(error: &h2::Error) -> String {
     match error.get_io() {
         // What h2 says of a connection that was closed without a word.
         Some(io) if io.kind() == std::io::ErrorKind::BrokenPipe => "closed by the server".into(),
-        Some(io) => super::connect::words(io),
+        Some(io) => stream::describe(io),
         None => error.to_string(),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
 use hyper_util::client::proxy::matcher::Matcher;
 use url::{Host, Url};
 
@@ -25,6 +26,29 @@ pub struct Proxy {
     pub port: u16,
     /// User and password, as the URL had them, decoded.
     pub login: Option<(Secret, Secret)>,
+}
+
+impl Proxy {
+    /// The header that shows the login to an HTTP proxy, or nothing.
+    pub fn authorization(&self) -> String {
+        match &self.login {
+            Some((user, password)) => {
+                let plain = format!("{}:{}", user.expose(), password.expose());
+                let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
+                format!("Proxy-Authorization: Basic {encoded}\r\n")
+            }
+            None => String::new(),
+        }
+    }
+
+    /// What no message may show.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        self.login
+            .iter()
+            .flat_map(|(user, password)| [user, password])
+            .filter(|secret| !secret.expose().is_empty())
+            .collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +122,6 @@ impl Proxies {
 }
 
 fn decode_basic(header: &http::HeaderValue) -> Option<(Secret, Secret)> {
-    use base64::Engine;
     let encoded = header.to_str().ok()?.strip_prefix("Basic ")?;
     let decoded = base64::engine::general_purpose::STANDARD
         .decode(encoded)

@@ -10,27 +10,31 @@ use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use reqwest::dns::{Name, Resolve, Resolving};
 
+use super::connect::Connector;
 use super::dns::Resolver;
 use super::proxy::{Kind, Route};
+use super::stream::describe;
 use super::tls::{explain_tls, Tls};
-use super::{connect, Transport};
+use super::KEEP;
 use crate::endpoint::Endpoint;
+use crate::failure::{Failure, Stage};
 use crate::process::is_exhaustion;
-use crate::retry::{Failure, Stage};
+use crate::sync::lock;
 
-/// An answer whose body is still to be read, piece by piece.
-pub struct Page {
+/// A response whose body is still to be read, piece by piece.
+pub struct StreamedResponse {
     pub http_status: u16,
     pub retry_after: Option<String>,
     response: reqwest::Response,
     endpoint: Endpoint,
 }
 
-impl Page {
+impl StreamedResponse {
     /// The next piece of the body; nothing at its end.
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Failure> {
         let chunk = self.response.chunk().await;
@@ -38,28 +42,30 @@ impl Page {
     }
 }
 
-/// The readers of a transport, one for each server: they differ in the way that they take.
+/// The reqwest clients of a transport, one for each server: they differ in the way that they take.
 #[derive(Default)]
-pub struct Readers(Mutex<Vec<(Endpoint, reqwest::Client)>>);
+pub struct Reader(Mutex<Vec<(Endpoint, reqwest::Client)>>);
 
-impl Transport {
-    /// Sends a GET for `path` (which holds a secret) to `endpoint`.
-    pub async fn read(
+impl Reader {
+    /// Sends a GET for `path` (which holds a secret) to `endpoint`. `way`: how connections to it
+    /// are made.
+    pub async fn read<'a>(
         &self,
         endpoint: &Endpoint,
         path: &str,
         user_agent: &str,
-    ) -> Result<Page, Failure> {
+        way: impl FnOnce() -> Result<(Route, &'a Connector, Duration), Failure>,
+    ) -> Result<StreamedResponse, Failure> {
         let url = format!("{}://{}{path}", endpoint.scheme(), endpoint.authority());
         let response = self
-            .reader(endpoint)?
+            .client(endpoint, way)?
             .get(url)
             .header("accept", "application/json")
             .header("user-agent", user_agent)
             .send()
             .await
             .map_err(|error| translate(endpoint, error))?;
-        Ok(Page {
+        Ok(StreamedResponse {
             http_status: response.status().as_u16(),
             retry_after: response
                 .headers()
@@ -70,56 +76,64 @@ impl Transport {
         })
     }
 
-    fn reader(&self, endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
-        let mut readers = self.readers.0.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some((_, reader)) = readers.iter().find(|(known, _)| known == endpoint) {
-            return Ok(reader.clone());
+    fn client<'a>(
+        &self,
+        endpoint: &Endpoint,
+        way: impl FnOnce() -> Result<(Route, &'a Connector, Duration), Failure>,
+    ) -> Result<reqwest::Client, Failure> {
+        let mut clients = lock(&self.0);
+        if let Some((_, client)) = clients.iter().find(|(known, _)| known == endpoint) {
+            return Ok(client.clone());
         }
-        let reader = self.make_reader(endpoint)?;
-        readers.push((endpoint.clone(), reader.clone()));
-        Ok(reader)
+        let (route, connector, connect_timeout) = way()?;
+        let client = make_client(endpoint, route, connector, connect_timeout)?;
+        clients.push((endpoint.clone(), client.clone()));
+        Ok(client)
     }
+}
 
-    fn make_reader(&self, endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
-        let unusable = |error: reqwest::Error| Failure {
-            stage: Stage::Connect,
-            reason: format!("the request cannot be prepared ({})", error.without_url()),
-        };
-        let route = self.route(endpoint)?;
-        let tls = match endpoint.tls
-            || matches!(&route, Route::Proxy(proxy) if proxy.kind == Kind::Https)
-        {
-            true => self.tls.config()?,
+fn make_client(
+    endpoint: &Endpoint,
+    route: Route,
+    connector: &Connector,
+    connect_timeout: Duration,
+) -> Result<reqwest::Client, Failure> {
+    let unusable = |error: reqwest::Error| Failure {
+        stage: Stage::Connect,
+        reason: format!("the request cannot be prepared ({})", error.without_url()),
+    };
+    let tls =
+        match endpoint.tls || matches!(&route, Route::Proxy(proxy) if proxy.kind == Kind::Https) {
+            true => connector.tls.config()?,
             false => Tls::trusting_nobody()?,
         };
-        let mut tls = rustls::ClientConfig::clone(&tls);
-        // Questions are few and far between; HTTP/2 would only make the library larger.
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .connect_timeout(self.connect_timeout)
-            .pool_idle_timeout(super::KEEP)
-            .dns_resolver(Arc::new(SharedResolver(self.resolver.clone())))
-            .no_proxy();
-        if let Route::Proxy(proxy) = route {
-            let scheme = match proxy.kind {
-                Kind::Http => "http",
-                Kind::Https => "https",
-                Kind::Socks5 { remote_dns: false } => "socks5",
-                Kind::Socks5 { remote_dns: true } => "socks5h",
-            };
-            let url = format!("{scheme}://{}:{}", proxy.host, proxy.port);
-            let mut way = reqwest::Proxy::all(url).map_err(unusable)?;
-            if let Some((user, password)) = &proxy.login {
-                way = way.basic_auth(user.expose(), password.expose());
-            }
-            builder = builder.proxy(way);
+    let mut tls = rustls::ClientConfig::clone(&tls);
+    // Questions are few and far between; HTTP/2 would only make the library larger.
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(KEEP)
+        .dns_resolver(Arc::new(SharedResolver(connector.resolver.clone())))
+        .no_proxy();
+    if let Route::Proxy(proxy) = route {
+        let scheme = match proxy.kind {
+            Kind::Http => "http",
+            Kind::Https => "https",
+            Kind::Socks5 { remote_dns: false } => "socks5",
+            Kind::Socks5 { remote_dns: true } => "socks5h",
+        };
+        let url = format!("{scheme}://{}:{}", proxy.host, proxy.port);
+        let mut way = reqwest::Proxy::all(url).map_err(unusable)?;
+        if let Some((user, password)) = &proxy.login {
+            way = way.basic_auth(user.expose(), password.expose());
         }
-        builder.build().map_err(unusable)
+        builder = builder.proxy(way);
     }
+    builder.build().map_err(unusable)
 }
 
 struct SharedResolver(Resolver);
@@ -155,10 +169,10 @@ fn translate(endpoint: &Endpoint, error: reqwest::Error) -> Failure {
             if is_exhaustion(io) {
                 return Failure {
                     stage: Stage::Resources,
-                    reason: connect::words(io),
+                    reason: describe(io),
                 };
             }
-            deepest_io = Some(connect::words(io));
+            deepest_io = Some(describe(io));
         }
         cause = current.source();
     }

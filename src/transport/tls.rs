@@ -19,11 +19,12 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
 use url::Host;
 
-use super::connect::{Io, Stream, Waiting};
-use crate::outcome::{safe, Outcome};
+use super::stream::{describe, Io, Stream, Waiting};
+use crate::failure::{Failure, Stage};
+use crate::outcome::{sanitize, Outcome};
 use crate::process::{is_exhaustion, PerProcess};
-use crate::retry::{Failure, Stage};
 use crate::status::Status;
+use crate::sync::lock;
 
 /// Which certificates a client trusts.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub enum Trust {
 impl Trust {
     /// Reads a PEM bundle: `ca_file` of the options.
     pub fn from_file(path: &str) -> Result<Self, Outcome> {
-        let shown = safe(path, &[]);
+        let shown = sanitize(path, &[]);
         let invalid = |what: String| Outcome::invalid(format!("ca_file {shown}: {what}"));
         let pem = fs::read(path).map_err(|error| match is_exhaustion(&error) {
             true => Outcome::new(
@@ -86,7 +87,7 @@ impl Tls {
     /// Made at the first use, because plain HTTP needs none; a failure is not kept, so the next
     /// call works once its cause is gone.
     pub fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        let mut slot = self.config.lock().unwrap_or_else(|e| e.into_inner());
+        let mut slot = lock(&self.config);
         if let Some(config) = &*slot {
             return Ok(config.clone());
         }
@@ -180,7 +181,7 @@ impl Stream for TlsStream<Io> {
 static SYSTEM_ROOTS: PerProcess<Mutex<Option<Arc<RootCertStore>>>> = PerProcess::new();
 
 fn system_roots() -> Result<Arc<RootCertStore>, Failure> {
-    let mut slot = SYSTEM_ROOTS.get().lock().unwrap_or_else(|e| e.into_inner());
+    let mut slot = lock(SYSTEM_ROOTS.get());
     if let Some(roots) = &*slot {
         return Ok(roots.clone());
     }
@@ -213,7 +214,7 @@ fn explain(host: &Host, error: &io::Error) -> Failure {
             },
             reason: format!(
                 "the connection to {host} broke during the handshake ({})",
-                super::connect::words(error)
+                describe(error)
             ),
         };
     };

@@ -3,6 +3,8 @@
 
 #[path = "../../../src/answer.rs"]
 mod answer;
+#[path = "../../../src/failure.rs"]
+mod failure;
 #[path = "../../../src/outcome.rs"]
 mod outcome;
 #[path = "../../../src/retry.rs"]

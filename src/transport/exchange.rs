@@ -1,0 +1,147 @@
+//! From a request to its response: a connection, the exchange over it, and what its end means.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connect::Connector;
+use super::dns::Resolver;
+use super::pool::{Lease, Pool, RetireGuard};
+use super::proxy::{Kind, Proxies, Proxy, Route};
+use super::reading::{Reader, StreamedResponse};
+use super::request::Request;
+use super::tls::{Tls, Trust};
+use super::{CallState, Ended, Response};
+use crate::endpoint::Endpoint;
+use crate::failure::{Failure, Stage};
+
+/// The connections of a client, or of all clients whose options do not affect connections.
+pub struct Transport {
+    connector: Connector,
+    proxies: Proxies,
+    connect_timeout: Duration,
+    pool: Arc<Pool>,
+    reader: Reader,
+}
+
+impl Transport {
+    pub fn new(
+        resolver: Resolver,
+        trust: Trust,
+        proxies: Proxies,
+        connect_timeout: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            connector: Connector {
+                resolver,
+                tls: Tls::new(trust),
+            },
+            proxies,
+            connect_timeout,
+            pool: Arc::default(),
+            reader: Reader::default(),
+        })
+    }
+
+    /// Sends `request` and reads its response. `not_before`: over a connection that was made
+    /// since, because one has been found dead and its like may be too.
+    pub async fn exchange(
+        &self,
+        request: &Request<'_>,
+        call: &impl CallState,
+        mut not_before: Option<Instant>,
+    ) -> Result<Response, Failure> {
+        let endpoint = request.endpoint();
+        let origin = self.pool.origin(endpoint);
+        let route = self.route(endpoint)?;
+        let mut repeated = false;
+        loop {
+            let lease = tokio::time::timeout(
+                self.connect_timeout,
+                self.pool
+                    .lease(&origin, endpoint, &route, &self.connector, not_before),
+            )
+            .await
+            .unwrap_or_else(|_| {
+                Err(Failure {
+                    stage: Stage::Connect,
+                    reason: format!(
+                        "no connection to {} within {} ms",
+                        endpoint.host_and_port(),
+                        self.connect_timeout.as_millis()
+                    ),
+                })
+            })?;
+            let (ended, kept) = match lease {
+                Lease::Http1(mut connection) => {
+                    let kept = connection.kept;
+                    let message = match &route {
+                        Route::Proxy(
+                            proxy @ Proxy {
+                                kind: Kind::Http | Kind::Https,
+                                ..
+                            },
+                        ) if !endpoint.tls => request.for_proxy(proxy),
+                        _ => request.http1(),
+                    };
+                    let ended = connection.exchange(&message, call).await;
+                    if let Ended::Answered(_, true) = ended {
+                        self.pool.keep(&origin, connection);
+                    }
+                    (ended, kept)
+                }
+                Lease::Http2(connection) => {
+                    let kept = connection.was_kept();
+                    let mut guard = RetireGuard {
+                        origin: &origin,
+                        connection: &connection,
+                        call,
+                        done: false,
+                    };
+                    let ended = Box::pin(connection.exchange(request, call)).await;
+                    guard.done = matches!(ended, Ended::Answered(..));
+                    (ended, kept)
+                }
+            };
+            return match ended {
+                Ended::Answered(response, _) => Ok(response),
+                Ended::Unsent(_) if kept && !repeated && !call.is_cancelled() => {
+                    repeated = true;
+                    not_before = Some(Instant::now());
+                    continue;
+                }
+                Ended::Unsent(reason) => Err(Failure {
+                    stage: Stage::Connect,
+                    reason,
+                }),
+                Ended::Unprocessed(reason) => Err(Failure {
+                    stage: Stage::Unprocessed,
+                    reason,
+                }),
+                Ended::Lost { reason, silent } => Err(Failure {
+                    stage: Stage::Lost {
+                        kept: kept && silent,
+                    },
+                    reason,
+                }),
+            };
+        }
+    }
+
+    /// Sends a GET for `path` (which holds a secret) to `endpoint`.
+    pub async fn read(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        user_agent: &str,
+    ) -> Result<StreamedResponse, Failure> {
+        let way = || Ok((self.route(endpoint)?, &self.connector, self.connect_timeout));
+        self.reader.read(endpoint, path, user_agent, way).await
+    }
+
+    fn route(&self, endpoint: &Endpoint) -> Result<Route, Failure> {
+        self.proxies.route(endpoint).map_err(|problem| Failure {
+            stage: Stage::Connect,
+            reason: problem.into(),
+        })
+    }
+}

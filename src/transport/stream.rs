@@ -1,0 +1,96 @@
+//! The byte stream that counts what leaves it: the ground of "not one byte of the request left".
+
+use std::io;
+use std::pin::Pin;
+use std::task::{ready, Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Both directions of a connection, whatever layers it has.
+pub type Io = Box<dyn Stream>;
+
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Bytes of the request's layer that reached the kernel; only its changes matter.
+    fn written(&self) -> u64;
+    /// What waits to be read. For a connection at rest only: TLS has to read to know.
+    fn peek(&mut self) -> Waiting;
+}
+
+/// What waits to be read on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    Nothing,
+    Data,
+    /// The other side has closed it, or it is broken.
+    End,
+}
+
+/// A TCP connection that counts what leaves it.
+///
+/// It has no vectored write on purpose: the standard library's plain one asks the kernel not to
+/// raise SIGPIPE, its vectored one cannot.
+struct Socket {
+    tcp: TcpStream,
+    written: u64,
+}
+
+pub fn socket(tcp: TcpStream) -> Io {
+    Box::new(Socket { tcp, written: 0 })
+}
+
+impl Stream for Socket {
+    fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn peek(&mut self) -> Waiting {
+        // Tokio would answer from what its last look at the kernel said.
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        match socket2::SockRef::from(&self.tcp).peek(&mut byte) {
+            Ok(0) => Waiting::End,
+            Ok(_) => Waiting::Data,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Nothing,
+            Err(_) => Waiting::End,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
+        self.written += count as u64;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// An operating system's error as people say it, without the number.
+pub fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
