@@ -17,6 +17,8 @@ const LIST_PAGE: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
+    /// CreateInstance.
+    Create,
     /// DeleteInstanceAccount.
     Delete,
     /// GetInstances.
@@ -32,6 +34,8 @@ pub enum Operation {
 /// A request with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
+    /// CreateInstance; what it is to be like is known once a valid body is read.
+    Create { token: Vec<u8>, wish: Option<Wish> },
     /// DeleteInstanceAccount; the id is known once a valid body is read.
     Delete { token: Vec<u8>, id: Option<i64> },
     /// GetInstances.
@@ -42,6 +46,15 @@ pub(crate) enum Call {
     Logout { id: i64, token: Vec<u8> },
     /// A wrong path or method.
     Unknown,
+}
+
+/// What CreateInstance may be told; every field is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wish {
+    pub(crate) name: String,
+    #[serde(rename = "typeInstance")]
+    pub(crate) type_instance: Option<String>,
 }
 
 impl Call {
@@ -66,6 +79,7 @@ impl Call {
             .and_then(|digits| digits.parse().ok());
         let call = match (method, first, middle, id) {
             _ if token.is_empty() => Call::Unknown,
+            ("POST", "partner", "createInstance", _) => Call::Create { token, wish: None },
             ("POST", "partner", "deleteInstanceAccount", _) => Call::Delete { token, id: None },
             ("GET", "partner", "getInstances", _) => Call::List { token },
             ("GET", _, "getStateInstance", Some(id)) => Call::State { id, token },
@@ -75,27 +89,33 @@ impl Call {
         (call, prefix)
     }
 
-    /// Takes the id of a deletion from the request's body. A body that is not the documented
-    /// one leaves the id unknown.
+    /// Takes the parameters of a deletion or a creation from the request's body. A body that is
+    /// not the documented one leaves them unknown.
     pub(crate) fn read_body(&mut self, content_type: Option<&str>, body: &[u8]) {
         #[derive(Deserialize)]
         struct Parameters {
             #[serde(rename = "idInstance")]
             id: i64,
         }
-        if let Call::Delete { id, .. } = self {
-            let media_type = content_type.and_then(|value| value.split(';').next());
-            if media_type.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        let media_type = content_type.and_then(|value| value.split(';').next());
+        if !media_type.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+            return;
+        }
+        match self {
+            Call::Delete { id, .. } => {
                 *id = serde_json::from_slice(body)
                     .ok()
                     .map(|parameters: Parameters| parameters.id)
                     .filter(|id| (1..=9_999_999_999).contains(id));
             }
+            Call::Create { wish, .. } => *wish = serde_json::from_slice(body).ok(),
+            _ => {}
         }
     }
 
     pub(crate) fn operation(&self) -> Operation {
         match self {
+            Call::Create { .. } => Operation::Create,
             Call::Delete { .. } => Operation::Delete,
             Call::List { .. } => Operation::List,
             Call::State { .. } => Operation::State,
@@ -109,7 +129,7 @@ impl Call {
         match self {
             Call::Delete { id, .. } => *id,
             Call::State { id, .. } | Call::Logout { id, .. } => Some(*id),
-            Call::List { .. } | Call::Unknown => None,
+            Call::Create { .. } | Call::List { .. } | Call::Unknown => None,
         }
     }
 }
@@ -144,6 +164,16 @@ impl Answer {
     pub(crate) fn error(status: u16, message: &str) -> Self {
         let body = serde_json::json!({ "statusCode": status, "message": message });
         Answer::json(status, body.to_string())
+    }
+
+    /// A refusal in plain text, as an instance that cannot be asked gives it.
+    pub(crate) fn text(status: u16, text: &'static str) -> Self {
+        Answer {
+            status,
+            reason: None,
+            headers: vec![("Content-Type".to_owned(), "text/plain".to_owned())],
+            body: Body::Bytes(Bytes::from_static(text.as_bytes())),
+        }
     }
 
     /// What a front server says by itself: HTML, and not a word of the API's.

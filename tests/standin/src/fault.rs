@@ -17,6 +17,8 @@ use crate::api::Operation;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
+    /// `POST …/partner/createInstance/…`
+    Create,
     /// `POST …/partner/deleteInstanceAccount/…`
     Delete,
     /// `GET …/partner/getInstances/…`
@@ -34,6 +36,7 @@ impl Target {
     fn meets(self, operation: Operation) -> bool {
         match self {
             Target::Any => true,
+            Target::Create => operation == Operation::Create,
             Target::Delete => operation == Operation::Delete,
             Target::List => operation == Operation::List,
             Target::State => operation == Operation::State,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::api::{reason_phrase, Answer, Call};
+use crate::api::{reason_phrase, Answer};
 use crate::exchange::{delay, Choice, Exchange, Verdict};
 use crate::fault::{Fault, Stage, Then};
 use crate::wire::{hang_up, Fate};
@@ -263,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             return Ok(Some(Then::Fin));
         };
         let shared = Arc::clone(&self.exchange.shared);
-        let (mut call, prefix) = Call::parse(&head.method, &head.target);
+        let (mut call, prefix) = shared.read_target(&head.method, &head.target);
         let version = if head.minor_version == 0 {
             "HTTP/1.0"
         } else {

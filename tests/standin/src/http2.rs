@@ -139,7 +139,7 @@ struct Begun {
 impl Begun {
     fn new(exchange: &Exchange, request: Request<RecvStream>) -> Self {
         let (parts, incoming) = request.into_parts();
-        let (call, prefix) = Call::parse(
+        let (call, prefix) = exchange.shared.read_target(
             parts.method.as_str(),
             parts.uri.path_and_query().map_or("/", |path| path.as_str()),
         );

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use crate::api::{Answer, Body, Call, Operation};
+use crate::api::{Answer, Body, Call, Operation, Wish};
 use crate::fault::{Fault, FaultBook, Rule};
 
 /// The first id of the instances that the stand-in makes by itself.
@@ -18,6 +19,33 @@ pub const FIRST_ID: i64 = 1_101_000_001;
 /// A client that waits a whole second between two requests may still see them arrive a little
 /// closer together; that is the network's doing, not the client's.
 const RATE_TOLERANCE: Duration = Duration::from_millis(50);
+
+/// How long a deleted instance stays in the list: three months.
+const LISTED_AFTER_DELETION: Duration = Duration::from_secs(92 * 86_400);
+
+/// From when on a deleted instance's own methods answer 401 (GREEN-API's issue 1002).
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 86_400);
+
+/// What the list shows as the time of a deletion that has not been.
+const NEVER: &str = "0001-01-01T00:00:00";
+
+/// A moment as the API writes it: UTC, and no zone.
+fn text_of(moment: OffsetDateTime) -> String {
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+        moment.year(),
+        u8::from(moment.month()),
+        moment.day(),
+        moment.hour(),
+        moment.minute(),
+        moment.second()
+    )
+}
+
+/// The moment so long before now. Such texts are in the order of time.
+fn text_before_now(age: Duration) -> String {
+    text_of(OffsetDateTime::now_utc() - age)
+}
 
 /// One instance of the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,10 +57,34 @@ pub struct Instance {
     pub state: String,
     /// Whether it is deleted already.
     pub deleted: bool,
+    /// When it was deleted, as the API writes it; `None` for the moment that it was added.
+    pub time_deleted: Option<String>,
+    /// Whether it has expired: its own methods answer 400.
+    pub expired: bool,
+    /// What the list says instead of that: a fresh instance can show as expired for an hour.
+    pub is_expired: Option<bool>,
+    /// `expirationDate`.
+    pub expiration_date: String,
+    /// `timeCreated`.
+    pub time_created: String,
+    /// Whether it is still being created: its state is `null`, and nothing else works.
+    pub creating: bool,
+    /// Whether it is starting: its own methods answer 400.
+    pub starting: bool,
+    /// After how long creating or starting ends; 0 for never.
+    pub ready_after_ms: u64,
+    /// Its own methods are refused with this reason inside HTTP 200.
+    pub refuses: Option<String>,
     /// The name in the list.
     pub name: String,
     /// `whatsapp`, `telegram` or `v3`.
     pub type_instance: String,
+    /// `tariff`.
+    pub tariff: String,
+    /// `isFree`.
+    pub is_free: bool,
+    /// `isPartner`.
+    pub is_partner: bool,
     /// `apiTokenInstance`; `None` for one derived from the id.
     pub api_token: Option<String>,
     /// How long after an accepted logout the state changes.
@@ -47,8 +99,20 @@ impl Default for Instance {
             id: 0,
             state: "notAuthorized".to_owned(),
             deleted: false,
+            time_deleted: None,
+            expired: false,
+            is_expired: None,
+            expiration_date: "2099-01-01T00:00:00".to_owned(),
+            time_created: "2024-03-06T05:48:17".to_owned(),
+            creating: false,
+            starting: false,
+            ready_after_ms: 0,
+            refuses: None,
             name: String::new(),
             type_instance: "whatsapp".to_owned(),
+            tariff: "PARTNERS".to_owned(),
+            is_free: false,
+            is_partner: true,
             api_token: None,
             logout_after_ms: 0,
             refuse_logout: false,
@@ -80,19 +144,20 @@ impl Instance {
             id_instance: self.id,
             name: &self.name,
             type_instance: &self.type_instance,
-            time_created: "2024-03-06T05:48:17",
-            time_deleted: if self.deleted {
-                "2024-06-12T15:43:31"
-            } else {
-                ""
+            type_account: "partner",
+            partner_user_uiid: "00000000-0000-0000-0000-000000000001",
+            time_created: &self.time_created,
+            time_deleted: match &self.time_deleted {
+                Some(time) if self.deleted => time,
+                _ => NEVER,
             },
             api_token_instance: self.token(),
             deleted: self.deleted,
-            tariff: "PARTNERS",
-            is_free: false,
-            is_partner: true,
-            expiration_date: "2099-01-01T00:00:00",
-            is_expired: false,
+            tariff: &self.tariff,
+            is_free: self.is_free,
+            is_partner: self.is_partner,
+            expiration_date: &self.expiration_date,
+            is_expired: self.is_expired.unwrap_or(self.expired),
         }
     }
 }
@@ -104,14 +169,16 @@ struct Listed<'a> {
     id_instance: i64,
     name: &'a str,
     type_instance: &'a str,
-    time_created: &'static str,
-    time_deleted: &'static str,
+    type_account: &'static str,
+    partner_user_uiid: &'static str,
+    time_created: &'a str,
+    time_deleted: &'a str,
     api_token_instance: String,
     deleted: bool,
-    tariff: &'static str,
+    tariff: &'a str,
     is_free: bool,
     is_partner: bool,
-    expiration_date: &'static str,
+    expiration_date: &'a str,
     is_expired: bool,
 }
 
@@ -230,6 +297,13 @@ pub struct Settings {
     pub proxy_user: Option<String>,
     /// The password that goes with it.
     pub proxy_password: Option<String>,
+    /// What stands before `/partner/…`; there is nothing at any other path.
+    pub prefix: String,
+    /// What stands before `/waInstance…`, `{pool}` being the id's first four digits; `None` for
+    /// the same as `prefix`. An instance is known to its own pool only.
+    pub instance_prefix: Option<String>,
+    /// How long an instance made by CreateInstance is being created.
+    pub creating_ms: u64,
 }
 
 impl Default for Settings {
@@ -243,6 +317,9 @@ impl Default for Settings {
             rate_interval_ms: 1000,
             proxy_user: None,
             proxy_password: None,
+            prefix: String::new(),
+            instance_prefix: None,
+            creating_ms: 0,
         }
     }
 }
@@ -277,6 +354,8 @@ struct World {
     last_calls: HashMap<(i64, Operation), Instant>,
     /// When accepted logouts take effect.
     logouts_due: HashMap<i64, Instant>,
+    /// When instances end being created or starting.
+    ready_due: HashMap<i64, Instant>,
 }
 
 impl World {
@@ -294,6 +373,7 @@ impl World {
             stats: Stats::default(),
             last_calls: HashMap::new(),
             logouts_due: HashMap::new(),
+            ready_due: HashMap::new(),
         }
     }
 
@@ -335,8 +415,83 @@ impl World {
         true
     }
 
-    /// Brings an instance's state up to date: an accepted logout may have become due.
+    fn put(&mut self, mut instance: Instance) {
+        let id = instance.id;
+        // What was under way was under way for the one that is replaced.
+        self.logouts_due.remove(&id);
+        self.ready_due.remove(&id);
+        if instance.ready_after_ms > 0 {
+            let ready = Duration::from_millis(instance.ready_after_ms);
+            self.ready_due.insert(id, Instant::now() + ready);
+        }
+        if instance.deleted && instance.time_deleted.is_none() {
+            instance.time_deleted = Some(text_before_now(Duration::ZERO));
+        }
+        self.instances.insert(id, instance);
+    }
+
+    /// Whether an instance's own methods are served under this prefix.
+    fn serves_instance(&self, id: i64, prefix: &str) -> bool {
+        let own = match &self.settings.instance_prefix {
+            Some(template) => {
+                let digits = id.to_string();
+                template.replace("{pool}", &digits[..digits.len().min(4)])
+            }
+            None => self.settings.prefix.clone(),
+        };
+        // On the methods of MAX's instances `/v3` is optional.
+        let is_max = |instance: &Instance| instance.type_instance == "v3";
+        match prefix.strip_prefix(own.as_str()) {
+            Some("") => true,
+            Some("/v3") => self.instances.get(&id).is_some_and(is_max),
+            _ => false,
+        }
+    }
+
+    fn create(&mut self, wish: Option<Wish>, act: bool) -> Answer {
+        let Some(wish) = wish else {
+            return Answer::error(400, "Validation failed");
+        };
+        let kind = wish.type_instance.as_deref().unwrap_or("whatsapp");
+        if !["whatsapp", "telegram", "v3"].contains(&kind) {
+            return Answer::error(400, "Validation failed: typeInstance");
+        }
+        let id = self
+            .instances
+            .last_key_value()
+            .map_or(FIRST_ID, |(last, _)| last + 1);
+        let instance = Instance {
+            name: wish.name,
+            type_instance: kind.to_owned(),
+            time_created: text_before_now(Duration::ZERO),
+            // GREEN-API's issues 997 and 197.
+            is_expired: Some(true),
+            creating: self.settings.creating_ms > 0,
+            ready_after_ms: self.settings.creating_ms,
+            ..Instance::new(id, "notAuthorized")
+        };
+        let body = serde_json::json!({
+            "idInstance": id, "apiTokenInstance": instance.token(), "typeInstance": kind,
+        });
+        if act {
+            self.put(instance);
+        }
+        Answer::json(200, body.to_string())
+    }
+
+    /// Brings an instance's state up to date: an accepted logout or its start may have become due.
     fn settle(&mut self, id: i64) {
+        if self
+            .ready_due
+            .get(&id)
+            .is_some_and(|due| *due <= Instant::now())
+        {
+            self.ready_due.remove(&id);
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.creating = false;
+                instance.starting = false;
+            }
+        }
         if self
             .logouts_due
             .get(&id)
@@ -360,6 +515,7 @@ impl World {
         };
         if act {
             instance.deleted = true;
+            instance.time_deleted = Some(text_before_now(Duration::ZERO));
             self.ledger.push(Deleted {
                 id,
                 state: instance.state.clone(),
@@ -378,27 +534,59 @@ impl World {
         operation: Operation,
     ) -> Result<&Instance, Answer> {
         self.settle(id);
-        let right = self
-            .instances
-            .get(&id)
-            .map(|instance| instance.token().as_bytes() == token);
-        match right {
-            None => Err(Answer::error(403, "Wrong idInstance")),
-            Some(false) => Err(Answer::error(401, "Unauthorized")),
-            Some(true) if !self.within_rate(id, operation) => {
-                Err(Answer::error(429, "Too many requests"))
+        match self.instances.get(&id) {
+            None => return Err(Answer::error(403, "Wrong idInstance")),
+            Some(instance) if instance.token().as_bytes() != token => {
+                return Err(Answer::error(401, "Unauthorized"))
             }
-            Some(true) => Ok(&self.instances[&id]),
+            Some(_) => {}
         }
+        if !self.within_rate(id, operation) {
+            return Err(Answer::error(429, "Too many requests"));
+        }
+        let instance = &self.instances[&id];
+        if instance.deleted {
+            let forgotten = text_before_now(FORGOTTEN_AFTER);
+            return Err(match &instance.time_deleted {
+                Some(time) if *time < forgotten => Answer::error(401, "Unauthorized"),
+                // What users reported: a deleted instance answers as if it were starting.
+                _ if operation == Operation::State => {
+                    Answer::json(200, r#"{"stateInstance":"starting"}"#)
+                }
+                _ => Answer::text(400, "Instance is deleted"),
+            });
+        }
+        if instance.expired {
+            return Err(Answer::text(
+                400,
+                "Instance account is expired. Renew your instance from personal area",
+            ));
+        }
+        if instance.creating {
+            return Err(match operation {
+                Operation::State => Answer::json(200, "null"),
+                _ => Answer::text(400, "instance in starting process try later"),
+            });
+        }
+        if instance.starting {
+            return Err(Answer::text(
+                400,
+                match operation {
+                    Operation::State => "instance in starting process try later",
+                    _ => "instance is starting or not authorized",
+                },
+            ));
+        }
+        if let Some(reason) = &instance.refuses {
+            let refusal = serde_json::json!({ "status": false, "reason": reason });
+            return Err(Answer::json(200, refusal.to_string()));
+        }
+        Ok(instance)
     }
 
     fn state(&mut self, id: i64, token: &[u8]) -> Answer {
         match self.instance_method(id, token, Operation::State) {
             Err(refusal) => refusal,
-            // What users reported: a deleted instance answers as if it were starting.
-            Ok(instance) if instance.deleted => {
-                Answer::json(200, r#"{"stateInstance":"starting"}"#)
-            }
             Ok(instance) => Answer::json(
                 200,
                 serde_json::json!({ "stateInstance": instance.state }).to_string(),
@@ -409,7 +597,6 @@ impl World {
     fn logout(&mut self, id: i64, token: &[u8], act: bool) -> Answer {
         match self.instance_method(id, token, Operation::Logout) {
             Err(refusal) => refusal,
-            Ok(instance) if instance.deleted => Answer::error(400, "Instance is deleted"),
             Ok(instance) if instance.refuse_logout => Answer::json(200, r#"{"isLogout":false}"#),
             Ok(instance) => {
                 if act {
@@ -509,9 +696,7 @@ impl Shared {
     pub(crate) fn put_instances(&self, instances: impl IntoIterator<Item = Instance>) {
         let mut world = self.world();
         for instance in instances {
-            // What was under way was under way for the one that is replaced.
-            world.logouts_due.remove(&instance.id);
-            world.instances.insert(instance.id, instance);
+            world.put(instance);
         }
     }
 
@@ -563,6 +748,18 @@ impl Shared {
     }
 
     // --- for the listeners ---
+
+    /// Reads the method and the target of a request; returns the call and the path in front of
+    /// the API's own. There is nothing but 404 under any prefix but the settings' own.
+    pub(crate) fn read_target<'a>(&self, method: &str, target: &'a str) -> (Call, &'a str) {
+        let (call, prefix) = Call::parse(method, target);
+        let world = self.world();
+        let served = match &call {
+            Call::State { id, .. } | Call::Logout { id, .. } => world.serves_instance(*id, prefix),
+            _ => prefix == world.settings.prefix,
+        };
+        (if served { call } else { Call::Unknown }, prefix)
+    }
 
     pub(crate) fn connection_accepted(self: &Arc<Self>, listener: &'static str) -> OpenConnection {
         {
@@ -631,11 +828,14 @@ impl Shared {
         let mut world = self.world();
         match call {
             Call::Unknown => Answer::not_found_page(),
+            Call::Create { token, .. } | Call::Delete { token, .. }
+                if *token != self.token.as_bytes() =>
+            {
+                Answer::json(200, r#"{"code":401,"description":"Unauthorized"}"#)
+            }
+            Call::Create { wish, .. } => world.create(wish.clone(), act),
             Call::Delete { id: None, .. } => {
                 Answer::error(400, "Validation failed: idInstance must be an integer")
-            }
-            Call::Delete { token, .. } if *token != self.token.as_bytes() => {
-                Answer::json(200, r#"{"code":401,"description":"Unauthorized"}"#)
             }
             Call::Delete { id: Some(id), .. } => world.delete(*id, act),
             Call::List { token } if *token != self.token.as_bytes() => {
@@ -653,12 +853,18 @@ impl Shared {
     pub(crate) fn list_after(&self, id: Option<i64>, count: usize) -> Option<(Vec<u8>, i64)> {
         let world = self.world();
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let oldest = text_before_now(LISTED_AFTER_DELETION);
+        let is_listed = |instance: &&Instance| {
+            let time = instance.time_deleted.as_ref();
+            !(instance.deleted && time.is_some_and(|time| *time < oldest))
+        };
         let mut text = Vec::new();
         let mut last = None;
         for instance in world
             .instances
             .range((from, Bound::Unbounded))
             .map(|(_, instance)| instance)
+            .filter(is_listed)
             .take(count)
         {
             if last.is_some() {

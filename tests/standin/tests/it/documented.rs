@@ -39,6 +39,7 @@ fn an_instance_is_deleted_once() {
 #[test]
 fn the_token_is_one_decoded_segment() {
     let standin = start();
+    standin.set(|settings| settings.prefix = "/corp/api".to_owned());
     let url = &standin.endpoints().http;
     let body = format!("{{\"idInstance\": {FIRST_ID}}}");
     let path = |token: &str| format!("/corp/api/partner/deleteInstanceAccount/{token}");
@@ -205,4 +206,144 @@ fn requests_may_come_in_any_pieces() {
         panic!("the connection stayed open");
     };
     assert!(last.contains("Connection: close"), "{last}");
+}
+
+/// What an instance that cannot be asked answers to `name`.
+fn refusal(instance: Instance, name: &str) -> (u16, String) {
+    let standin = start();
+    standin.put_instances([instance.clone()]);
+    let reply = instance_method(&standin, &instance, name);
+    (reply.status, reply.body)
+}
+
+#[test]
+fn instances_that_cannot_be_asked_answer_as_the_vendor_says() {
+    let new = || Instance::new(1, "authorized");
+    let expired = Instance {
+        expired: true,
+        ..new()
+    };
+    let creating = Instance {
+        creating: true,
+        ..new()
+    };
+    let starting = Instance {
+        starting: true,
+        ..new()
+    };
+    let refusing = Instance {
+        refuses: Some("no".into()),
+        ..new()
+    };
+    let forgotten = Instance {
+        deleted: true,
+        time_deleted: Some("2024-01-01T00:00:00".into()),
+        ..new()
+    };
+    const STARTING: &str = "instance in starting process try later";
+    const EXPIRED: &str = "Instance account is expired. Renew your instance from personal area";
+    let rows = [
+        (&expired, "getStateInstance", 400, EXPIRED),
+        (&expired, "logout", 400, EXPIRED),
+        (&creating, "getStateInstance", 200, "null"),
+        (&creating, "logout", 400, STARTING),
+        (&starting, "getStateInstance", 400, STARTING),
+        (
+            &starting,
+            "logout",
+            400,
+            "instance is starting or not authorized",
+        ),
+        (
+            &refusing,
+            "getStateInstance",
+            200,
+            r#"{"reason":"no","status":false}"#,
+        ),
+    ];
+    for (instance, name, status, body) in rows {
+        let expected = (status, body.to_owned());
+        assert_eq!(refusal(instance.clone(), name), expected, "{name}");
+    }
+    assert_eq!(refusal(forgotten, "getStateInstance").0, 401);
+
+    let standin = start();
+    standin.set(|settings| settings.rate_interval_ms = 0);
+    let soon = Instance {
+        ready_after_ms: 100,
+        ..starting
+    };
+    standin.put_instances([soon.clone()]);
+    assert_eq!(
+        instance_method(&standin, &soon, "getStateInstance").status,
+        400
+    );
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(
+        instance_method(&standin, &soon, "getStateInstance").status,
+        200
+    );
+}
+
+#[test]
+fn the_list_shows_what_the_vendor_shows_for_three_months() {
+    let standin = start();
+    standin.clear_instances();
+    let gone = |id, time: &str| Instance {
+        deleted: true,
+        time_deleted: Some(time.to_owned()),
+        ..Instance::new(id, "authorized")
+    };
+    standin.put_instances([
+        Instance::new(1, "authorized"),
+        gone(2, "2023-01-01T00:00:00"),
+        gone(3, "2999-01-01T00:00:00"),
+    ]);
+    let path = format!("/partner/getInstances/{}", standin.endpoints().token);
+    let list = ask(&standin.endpoints().http, &get(&path)).json();
+    let list = list.as_array().expect("an array");
+    assert_eq!(list.len(), 2);
+    assert_eq!(list[0]["timeDeleted"], "0001-01-01T00:00:00");
+    assert_eq!(list[1]["timeDeleted"], "2999-01-01T00:00:00");
+    assert!(list[0]["typeAccount"].is_string() && list[0]["partnerUserUiid"].is_string());
+}
+
+#[test]
+fn what_is_created_can_be_deleted() {
+    let standin = start();
+    standin.set(|settings| settings.rate_interval_ms = 0);
+    let url = &standin.endpoints().http;
+    let path = format!("/partner/createInstance/{}", standin.endpoints().token);
+    let made = ask(url, &post(&path, r#"{"name":"new","typeInstance":"v3"}"#)).json();
+    let id = made["idInstance"].as_i64().expect("an id");
+    let token = made["apiTokenInstance"].as_str().expect("a token");
+    // For MAX `/v3` is optional.
+    for prefix in ["", "/v3"] {
+        let path = format!("{prefix}/waInstance{id}/getStateInstance/{token}");
+        let state = ask(url, &get(&path)).json();
+        assert_eq!(state, json!({"stateInstance": "notAuthorized"}));
+    }
+    delete(&standin, id);
+    assert_eq!(standin.ledger().len(), 1);
+    assert_eq!(ask(url, &post(&path, "[")).status, 400);
+}
+
+#[test]
+fn there_is_nothing_under_another_prefix_or_in_another_pool() {
+    let standin = start();
+    standin.set(|settings| settings.instance_prefix = Some("/pool/{pool}".to_owned()));
+    let instance = Instance::new(7_103_000_001, "authorized");
+    standin.put_instances([instance.clone()]);
+    let state = |prefix: &str| {
+        let (id, token) = (instance.id, instance.token());
+        let path = format!("{prefix}/waInstance{id}/getStateInstance/{token}");
+        ask(&standin.endpoints().http, &get(&path)).status
+    };
+    assert_eq!(state("/pool/7103"), 200);
+    for prefix in ["", "/pool/1101", "/pool"] {
+        assert_eq!(state(prefix), 404, "{prefix}");
+    }
+    let token = &standin.endpoints().token;
+    let elsewhere = format!("/x/partner/getInstances/{token}");
+    assert_eq!(ask(&standin.endpoints().http, &get(&elsewhere)).status, 404);
 }

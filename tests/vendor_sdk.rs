@@ -1,0 +1,38 @@
+//! The stand-in against the vendor's own Python SDK: what the tests take for the remote API is what
+//! the vendor's code takes for it too.
+
+mod support;
+
+use greenapi_standin::{Config, Instance, Standin};
+
+#[test]
+fn the_vendors_sdk_gets_from_every_method_what_it_expects() {
+    if support::is_left_out("python") {
+        return;
+    }
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    standin.clear_instances();
+    standin.put_instances([
+        Instance {
+            name: "authorized".into(),
+            ..Instance::new(1_101_000_001, "authorized")
+        },
+        Instance {
+            expired: true,
+            ..Instance::new(1_101_000_002, "notAuthorized")
+        },
+        Instance {
+            name: "creating".into(),
+            creating: true,
+            ..Instance::new(1_101_000_003, "notAuthorized")
+        },
+    ]);
+    let endpoints = standin.endpoints();
+    support::run(
+        support::python_command()
+            .arg(support::root().join("tests/vendor_sdk.py"))
+            .env("GREENAPI_URL", &endpoints.http)
+            .env("GREENAPI_TOKEN", &endpoints.token),
+    );
+    assert_eq!(standin.ledger().len(), 1);
+}
