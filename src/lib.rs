@@ -32,6 +32,7 @@ mod engine;
 mod failure;
 #[allow(unsafe_code)]
 pub mod ffi;
+mod journal;
 mod options;
 mod outcome;
 mod panics;
