@@ -32,6 +32,27 @@ fn pytest() {
     println!("{}", String::from_utf8_lossy(&said.stdout));
 }
 
+/// As for what a script starts in the background. (The others see it as this was started.)
+#[test]
+fn ctrl_c_where_the_parent_ignores_it() {
+    if is_left_out("python") {
+        return;
+    }
+    let python = python_command();
+    let program = python.get_program().to_owned();
+    let mut shell = Command::new("sh");
+    for (name, value) in python.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    run(shell
+        .current_dir(root().join("bindings/python"))
+        .env("GREENAPI_STANDIN", standin_program())
+        .args(["-c", "trap '' INT; exec \"$@\"", "sh"])
+        .arg(program)
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+        .args(["tests", "-k", "ctrl_c"]));
+}
+
 #[test]
 fn mypy() {
     if is_left_out("python") {

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,17 +12,28 @@ PATIENCE = 60
 
 
 @contextlib.contextmanager
-def program(
-    source: str, environment: dict[str, str], *arguments: str, **more: Any
+def start(
+    command: list[str], environment: dict[str, str], **more: Any
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Starts Python with this source; ends it if the test did not."""
-    command = [sys.executable, "-c", source, *arguments]
+    """Starts a command; ends it if the test did not, and when the test has waited too long."""
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     with subprocess.Popen(command, env=environment, text=True, **streams) as process:
+        # What waits for a line of it then reads its end instead.
+        watch = threading.Timer(PATIENCE, process.kill)
+        watch.start()
         try:
             yield process
         finally:
+            watch.cancel()
+            watch.join()
             process.kill()
+
+
+def program(
+    source: str, environment: dict[str, str], *arguments: str, **more: Any
+) -> "contextlib.AbstractContextManager[subprocess.Popen[str]]":
+    """Starts Python with this source, as `start` does."""
+    return start([sys.executable, "-c", source, *arguments], environment, **more)
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:

@@ -5,18 +5,20 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 
 import greenapi
-from programs import PATIENCE
+from programs import PATIENCE, finish, start
 from standin import Standin
 
 COMMAND = [sys.executable, "-m", "greenapi"]
@@ -220,10 +222,16 @@ class Terminal:
             full = standin.environment(TERM="xterm", **environment)
             os.execve(sys.executable, [*COMMAND, "delete", *arguments], full)
         self.text = ""
+        self._end = time.monotonic() + PATIENCE
 
     def read_until(self, wanted: Optional[str]) -> None:
         """Reads until this is seen; ``None`` for the end."""
         while wanted is None or wanted not in self.text:
+            left = max(0, self._end - time.monotonic())
+            if not select.select([self._fd], [], [], left)[0]:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                pytest.fail(f"nothing more after: {self.text!r}")
             try:
                 data = os.read(self._fd, 65536)
             except OSError:
@@ -309,19 +317,13 @@ def test_ctrl_c(standin: Standin) -> None:
     ids = standin.instances(50)
     standin.rule({"skip": 2, "fault": {"hold": True}})
     arguments = ["delete", "--yes", "--json", "--max-in-flight", "4", *map(str, ids)]
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=standin.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with start([*COMMAND, *arguments], standin.environment()) as process:
         assert process.stdout is not None
         begun = process.stdout.readline() + process.stdout.readline()
         standin.wait(held=4)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+        code, out, err = finish(process)
+    assert code == 130
     assert "Traceback" not in err
     *lines, summary = [json.loads(line) for line in (begun + out).splitlines()]
     standin.release()
@@ -337,13 +339,8 @@ def test_ctrl_c(standin: Standin) -> None:
 
 def test_reader_that_goes_away(standin: Standin) -> None:
     ids = standin.instances(500)
-    with subprocess.Popen(
-        [*COMMAND, "delete", "--yes", "--max-in-flight", "2", "--rate", "200", *map(str, ids)],
-        env=standin.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    arguments = ["delete", "--yes", "--max-in-flight", "2", "--rate", "200", *map(str, ids)]
+    with start([*COMMAND, *arguments], standin.environment()) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline().endswith("OK\n")

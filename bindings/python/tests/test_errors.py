@@ -200,7 +200,14 @@ def test_a_status_nobody_knows_yet(number: int, kind: type[greenapi.Error], effe
     assert caught.value.effect is effect
     assert caught.value.status == number
     assert caught.value.status.name == f"STATUS_{number}"
-    assert pickle.loads(pickle.dumps(caught.value)).status == number
+    error = caught.value
+    for copied in (
+        *(pickle.loads(pickle.dumps(error, one)) for one in range(pickle.HIGHEST_PROTOCOL + 1)),
+        copy.copy(error),
+        copy.deepcopy(error),
+    ):
+        assert (type(copied), copied.result) == (kind, result)
+        assert copied.status.name == f"STATUS_{number}"
 
 
 def test_a_new_number_of_the_first_ten_is_a_success() -> None:

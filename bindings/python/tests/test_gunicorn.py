@@ -4,10 +4,10 @@ import http.client
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
+from programs import PATIENCE, start
 from standin import Standin
 
 APPLICATION = """
@@ -48,9 +48,9 @@ def test_workers_use_what_the_master_made(standin: Standin, tmp_path: Path) -> N
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "3"]
     command += ["--bind", f"unix:{bound}", "--worker-tmp-dir", str(tmp_path), "deleting"]
     environment = {**os.environ, **standin.environment(), "FIRST_ID": str(first)}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    ) as server:
+    # Newer versions keep a socket in ~/.gunicorn.
+    environment["HOME"] = str(tmp_path)
+    with start(command, environment, cwd=tmp_path, stdout=None) as server:
         try:
             assert server.stderr is not None
             log = ""
@@ -63,5 +63,5 @@ def test_workers_use_what_the_master_made(standin: Standin, tmp_path: Path) -> N
             assert str(server.pid) not in pids
         finally:
             server.send_signal(signal.SIGTERM)
-            server.communicate(timeout=30)
+            server.communicate(timeout=PATIENCE)
     assert len(standin.deleted()) == 41

@@ -295,14 +295,20 @@ def load(environment: dict[str, str]) -> tuple[int, str]:
     return code, err
 
 
-def test_library_that_is_nowhere(standin: Standin) -> None:
+def test_library_that_is_nowhere(standin: Standin, tmp_path: Path) -> None:
     code, err = load(standin.environment(GREENAPI_LIBRARY="/nowhere/libgreenapi.so"))
     assert code == 1
     message = err.strip().splitlines()[-1]
     assert message.startswith("ImportError: greenapi's shared library was not found.")
     for place in ("greenapi", "GREENAPI_LIBRARY", "/nowhere/libgreenapi.so"):
         assert place in message
-    code, err = load(standin.environment(GREENAPI_LIBRARY=""))
+    # One may well be installed where the system's loader looks. The loader takes what it finds
+    # first, whether it can be loaded or not.
+    for name in ("libgreenapi.so", "libgreenapi.so.0", "libgreenapi.dylib"):
+        (tmp_path / name).touch()
+    nowhere = {"LD_LIBRARY_PATH": str(tmp_path), "DYLD_LIBRARY_PATH": str(tmp_path)}
+    code, err = load(standin.environment(GREENAPI_LIBRARY="", **nowhere))
+    assert code == 1
     message = err.strip().splitlines()[-1]
     assert "GREENAPI_LIBRARY: not set" in message
     assert "by the system's loader" in message

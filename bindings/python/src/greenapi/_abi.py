@@ -75,6 +75,11 @@ class Status(IntEnum):
         member._value_ = value
         return member
 
+    def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+        # By the number: some versions of Python (3.11.2, say) pickle and copy an enum by its name,
+        # which the class does not have for a number of a newer library.
+        return type(self), (int(self),)
+
 
 class Effect(IntEnum):
     """What a status says about the instance."""
