@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	greenapi "github.com/greenapi/greenapi/bindings/go"
 )
@@ -116,9 +117,26 @@ func TestIDsAreTakenOnlyAsNeededAndLeavingTheLoopCancels(t *testing.T) {
 	s.fault(t, fields{"hold": true})
 	c := s.client(t, greenapi.WithMaxInFlight(inFlight))
 	var taken atomic.Int64
-	watched := make(chan struct{})
+	windowTaken, watched := make(chan struct{}), make(chan struct{})
+	ids := func(yield func(int64) bool) {
+		for id := range endless(1, &taken) {
+			if id == window {
+				close(windowTaken)
+			}
+			if !yield(id) {
+				return
+			}
+		}
+	}
 	go func() {
 		defer close(watched)
+		// The results must not come before the loop has taken all that it may: the next ones would
+		// then not be under way when the loop is left.
+		select {
+		case <-windowTaken:
+		case <-time.After(30 * time.Second):
+			t.Errorf("%d ids taken, not %d", taken.Load(), window)
+		}
 		s.wait(t, "held=4")
 		if n := taken.Load(); n > window {
 			t.Errorf("%d ids taken without one result", n)
@@ -126,7 +144,7 @@ func TestIDsAreTakenOnlyAsNeededAndLeavingTheLoopCancels(t *testing.T) {
 		s.release(t)
 	}()
 	results := 0
-	for result := range c.DeleteInstances(context.Background(), endless(1, &taken)) {
+	for result := range c.DeleteInstances(context.Background(), ids) {
 		if result.Err() != nil {
 			t.Errorf("got %+v", result)
 		}
