@@ -333,7 +333,9 @@ pub fn go_command(folder: &Path) -> Command {
         )
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
         .env("LD_LIBRARY_PATH", prefix.join("lib"))
-        .env("CGO_ENABLED", "1");
+        .env("CGO_ENABLED", "1")
+        // It would ask git, which answers only where the user owns the checkout.
+        .env("GOFLAGS", "-buildvcs=false");
     command
 }
 
