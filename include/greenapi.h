@@ -221,6 +221,11 @@ typedef int32_t greenapi_effect;
 #endif // __cplusplus
 
 /**
+ * What bounds the retries of a call.
+ */
+typedef struct Limits Limits;
+
+/**
  * An account at one address, with options. Made by greenapi_client_new, freed by
  * greenapi_client_free. May be used by any number of threads at once, and after fork() by the
  * child too.
@@ -362,6 +367,8 @@ typedef bool (*greenapi_progress_fn)(size_t done,
                                      size_t total,
                                      const struct greenapi_result *last,
                                      void *user_data);
+
+
 
 #ifdef __cplusplus
 extern "C" {
@@ -508,8 +515,9 @@ int greenapi_queue_fd(const struct greenapi_queue *queue);
  * the submission completes all the same. `id`: the instance, 1 to 9 999 999 999. `tag`: any
  * number, given back in the result; need not be unique.
  *
- * Returns GREENAPI_STATUS_OK when it was accepted; else GREENAPI_STATUS_INVALID_ARGUMENT or
- * GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
+ * Returns GREENAPI_STATUS_OK when it was accepted, also with an `id` that is out of range, whose
+ * result is then GREENAPI_STATUS_INVALID_ARGUMENT; else GREENAPI_STATUS_INVALID_ARGUMENT (a NULL)
+ * or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
  */
 greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
                                       struct greenapi_client *client,

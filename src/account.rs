@@ -270,7 +270,7 @@ impl Client {
                 Some(id) => Some(self.wait_for_turn(id).await),
                 None => None,
             };
-            self.wait_for_pace(None).await;
+            self.pace().wait(None).await;
             let page = transport
                 .read(self.endpoint(), path, &self.options().user_agent)
                 .await;
@@ -298,7 +298,7 @@ impl Client {
                     retry_after,
                 } => {
                     if let (429, Some(pause)) = (number, retry_after) {
-                        self.hold(*pause);
+                        self.pace().hold(*pause);
                     }
                     *retry_after
                 }

@@ -1,7 +1,6 @@
 //! A client: one account at one address, its limits, and the life of one deletion.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
@@ -10,19 +9,20 @@ use crate::account::{after_logout, Account};
 use crate::answer::judge;
 use crate::call::Call;
 use crate::endpoint::{check_id, parse_token, Endpoint};
-use crate::engine::{engine, Engine, Finish, Results, Ticket};
+use crate::engine::{engine, Dispatcher, Engine};
 use crate::failure::{Failure, Stage};
 use crate::options::{Options, Session};
 use crate::outcome::Outcome;
+use crate::pace::Pace;
 use crate::process::PerProcess;
 use crate::retry::{retry_after, Attempt, History, Limits, Step};
+use crate::schedule::{self, Schedule};
 use crate::secret::Secret;
 use crate::status::Status;
+use crate::submission::{Completer, Submission};
 use crate::sync::lock;
 use crate::transport::{RequestTemplate, Transport};
-
-/// A server that asks for more is not believed: a header must not stop a client for days.
-const LONGEST_HOLD: Duration = Duration::from_secs(300);
+use crate::waiter::Waiter;
 
 /// The ids that make a test build panic: on the caller's thread, and on the library's.
 #[cfg(feature = "inject-panics")]
@@ -30,8 +30,8 @@ pub(crate) const PANIC_AT_THE_EDGE: i64 = 9_999_999_998;
 #[cfg(feature = "inject-panics")]
 const PANIC_IN_A_CALL: i64 = 9_999_999_999;
 
-/// How far the pace may catch up after a late timer: timers are good to a millisecond.
-const CATCH_UP: Duration = Duration::from_millis(5);
+/// Cancelled submissions that are passed over before others have their turn.
+const PASSED_OVER: usize = 1024;
 
 pub struct Client {
     endpoint: Endpoint,
@@ -44,40 +44,10 @@ pub struct Client {
 /// What a client has in one process; a fork leaves it behind.
 #[derive(Default)]
 struct Local {
-    schedule: Mutex<Schedule>,
+    schedule: Mutex<Schedule<Submission>>,
     /// With the engine that it works on.
     transport: Mutex<Option<(Arc<Engine>, Arc<Transport>)>>,
     account: Account,
-}
-
-/// Which calls may start when.
-#[derive(Default)]
-struct Schedule {
-    waiting: VecDeque<Ticket>,
-    in_flight: u32,
-    /// The pace: no request starts before.
-    next_start: Option<Instant>,
-    /// A 429: no request starts before.
-    held_until: Option<Instant>,
-    /// Until when somebody waits to come back and start more.
-    watched_until: Option<Instant>,
-}
-
-impl Schedule {
-    /// When the next request may start.
-    fn gate(&self) -> Option<Instant> {
-        self.next_start.max(self.held_until)
-    }
-
-    /// A request starts now.
-    fn count_start(&mut self, now: Instant, interval: Duration) {
-        if interval.is_zero() {
-            return;
-        }
-        let due = self.next_start.unwrap_or(now);
-        let due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now));
-        self.next_start = due.checked_add(interval);
-    }
 }
 
 impl Client {
@@ -101,7 +71,7 @@ impl Client {
 
     /// The client of the one call, which has every option by default. The last one is kept, because
     /// most programs have one account.
-    pub fn of_the_one_call(url: &str, token: &str) -> Result<Arc<Self>, Outcome> {
+    pub fn shared_default(url: &str, token: &str) -> Result<Arc<Self>, Outcome> {
         type Last = Option<(String, Arc<Client>)>;
         static LAST: PerProcess<Mutex<Last>> = PerProcess::new();
         let last = || lock(LAST.get());
@@ -111,7 +81,7 @@ impl Client {
             }
         }
         let options = Options {
-            separate: true,
+            independent: true,
             ..Options::default()
         };
         let client = Self::new(url, token, options)?;
@@ -145,104 +115,69 @@ impl Client {
             Err(outcome) => return outcome,
         };
         let deadline = Instant::now().checked_add(self.options.timeout);
-        let results = Arc::new(Results::until(deadline));
-        let key = results.open(0, id);
-        engine.submit(self.clone(), results.clone(), key);
-        let mut taken = results.take(1, deadline);
-        if taken.is_empty() {
-            // It is still waiting for its turn, or just about to report by itself.
-            results.expire(key, self.never_started());
-            taken = results.take(1, None);
-        }
-        match taken.pop() {
-            Some(record) => record.outcome,
-            None => Outcome::plain(Status::Internal),
-        }
+        let waiter = Arc::new(Waiter::new(id, deadline));
+        engine.submit(self.clone(), Submission::blocking(waiter.clone()));
+        waiter.wait(|| {
+            engine.count_cancelled(1);
+            self.not_started()
+        })
     }
 
-    /// Why a blocking call ended while it still waited for its turn.
-    fn never_started(&self) -> Outcome {
-        let held = self.schedule().held_until;
-        match held.is_some_and(|until| until > Instant::now()) {
-            true => Outcome::new(
-                Status::RateLimited,
-                "The API asked this client for a pause (429) that does not fit into the timeout. No request was sent: call again later.",
-            ),
-            false => History::default().conclude(0),
-        }
+    /// The outcome of a blocking call whose turn did not come.
+    fn not_started(&self) -> Outcome {
+        let held = lock(&self.local.get().schedule).held_until();
+        Outcome::new(
+            Status::NotStarted,
+            match held.is_some_and(|until| until > Instant::now()) {
+                true => "Call again later: the API asked this client for a pause (429) that does not fit into the timeout, so no request was sent.",
+                false => Status::NotStarted.message(),
+            },
+        )
     }
 
-    /// Puts an accepted submission behind those that wait.
-    pub fn enqueue(&self, ticket: Ticket) {
-        let mut schedule = self.schedule();
-        if ticket
-            .deadline()
-            .is_some_and(|deadline| schedule.held_until.is_some_and(|until| until > deadline))
-        {
-            drop(schedule);
-            ticket.refuse(self.never_started());
-            return;
-        }
-        schedule.waiting.push_back(ticket);
-    }
-
-    /// Starts what may start now. Only ever called on the engine's thread, or about to be.
-    pub fn pump(self: &Arc<Self>) {
-        let Ok(engine) = engine() else {
-            return;
-        };
-        loop {
-            let ticket = {
-                let mut schedule = self.schedule();
-                let full = schedule.in_flight >= self.options.max_in_flight;
-                if schedule.waiting.is_empty() || (full && !self.options.separate) {
-                    return;
-                }
-                let now = Instant::now();
-                if let Some(gate) = schedule.gate().filter(|gate| *gate > now) {
-                    if schedule.watched_until < Some(gate) {
-                        schedule.watched_until = Some(gate);
-                        engine.runtime().spawn(self.clone().come_back(gate));
-                    }
-                    return;
-                }
-                let Some(ticket) = schedule.waiting.pop_front() else {
-                    return;
-                };
-                schedule.in_flight += 1;
-                ticket
-            };
-            self.start(&engine, ticket);
+    pub fn pace(&self) -> Pace<'_> {
+        Pace {
+            schedule: &self.local.get().schedule,
+            limits: self.limits(),
+            holds: !self.options.independent,
         }
     }
 
-    async fn come_back(self: Arc<Self>, gate: Instant) {
-        tokio::time::sleep_until(gate.into()).await;
-        self.pump();
+    fn limits(&self) -> schedule::Limits {
+        match self.options.independent {
+            true => schedule::Limits::NONE,
+            false => schedule::Limits {
+                max_in_flight: self.options.max_in_flight,
+                interval: self.options.interval,
+            },
+        }
     }
 
-    fn start(self: &Arc<Self>, engine: &Arc<Engine>, ticket: Ticket) {
-        let mut place = Place {
+    /// Starts the call of a submission; false if it was cancelled meanwhile.
+    fn start(self: &Arc<Self>, engine: &Arc<Engine>, submission: Submission) -> bool {
+        let mut permit = Permit {
             client: self.clone(),
-            pump: true,
+            engine: engine.clone(),
+            passes_on: true,
         };
         let call = Arc::new(Call::default());
         let now = Instant::now();
-        let deadline = ticket
+        let deadline = submission
             .deadline()
             .unwrap_or_else(|| far(now, self.options.timeout));
-        let Some((finish, id)) = ticket.start(&call) else {
-            // Cancelled while it waited; who called this goes on with the next one anyway.
-            place.pump = false;
-            return;
+        let Some((completer, id)) = submission.start(&call) else {
+            // The caller goes on with the next one anyway.
+            permit.passes_on = false;
+            return false;
         };
-        self.schedule().count_start(now, self.options.interval);
+        lock(&self.local.get().schedule).count_start(now, self.limits());
         let transport = self.transport(engine);
         let run = self
             .clone()
-            .run(transport, id, call.clone(), deadline, finish, place);
+            .run(transport, id, call.clone(), deadline, completer, permit);
         let task = engine.runtime().spawn(run);
         call.runs_as(task.abort_handle());
+        true
     }
 
     fn transport(&self, engine: &Arc<Engine>) -> Arc<Transport> {
@@ -264,21 +199,21 @@ impl Client {
         id: i64,
         call: Arc<Call>,
         deadline: Instant,
-        finish: Finish,
-        place: Place,
+        completer: Completer,
+        permit: Permit,
     ) {
-        // A panic drops `finish`, which then says `INTERNAL` by itself.
-        let life = std::panic::AssertUnwindSafe(self.live(&transport, id, &call, deadline));
-        if let Ok(outcome) = life.catch_unwind().await {
+        // A panic drops the completer, which then leaves `INTERNAL` by itself.
+        let outcome = std::panic::AssertUnwindSafe(self.outcome(&transport, id, &call, deadline));
+        if let Ok(outcome) = outcome.catch_unwind().await {
             if call.end() {
-                finish.with(outcome);
+                completer.complete(outcome);
             }
-            drop(place);
+            drop(permit);
         }
     }
 
     /// One deletion under the session policy.
-    async fn live(
+    async fn outcome(
         &self,
         transport: &Arc<Transport>,
         id: i64,
@@ -286,13 +221,13 @@ impl Client {
         deadline: Instant,
     ) -> Outcome {
         if self.options.session == Session::Ignore {
-            return self.attempt(transport, id, call, deadline).await;
+            return self.send_with_retries(transport, id, call, deadline).await;
         }
         // In a box: most calls have no use for so much of it.
         match Box::pin(self.check_session(transport, id, deadline)).await {
             Err(outcome) => outcome,
             Ok(logged_out) => {
-                let outcome = self.attempt(transport, id, call, deadline).await;
+                let outcome = self.send_with_retries(transport, id, call, deadline).await;
                 match logged_out {
                     true => after_logout(outcome),
                     false => outcome,
@@ -302,7 +237,7 @@ impl Client {
     }
 
     /// The deletion itself, from its first attempt to its outcome.
-    async fn attempt(
+    async fn send_with_retries(
         &self,
         transport: &Arc<Transport>,
         id: i64,
@@ -346,14 +281,14 @@ impl Client {
             } = &attempt
             {
                 if verdict.status == Status::RateLimited {
-                    self.hold(*pause);
+                    self.pace().hold(*pause);
                 }
             }
             call.settle(!attempt.deleted_nothing());
             let limits = Limits {
                 max_retries: self.options.max_retries,
                 left: deadline.saturating_duration_since(now),
-                held_back: self.held_back(now),
+                held_back: self.pace().held_back(now),
                 jitter: fastrand::f64(),
             };
             match history.next(attempt, call.attempts(), limits, &[&self.token]) {
@@ -362,7 +297,7 @@ impl Client {
                     if !pause.is_zero() {
                         tokio::time::sleep(pause).await;
                     }
-                    if !self.wait_for_pace(Some(deadline)).await {
+                    if !self.pace().wait(Some(deadline)).await {
                         return history.conclude(call.attempts());
                     }
                 }
@@ -386,65 +321,73 @@ impl Client {
             },
         }
     }
+}
 
-    /// One 429 slows the whole client, as long as the API asks for.
-    pub fn hold(&self, pause: Duration) {
-        if self.options.separate {
+impl Dispatcher for Client {
+    fn enqueue(&self, engine: &Engine, submission: Submission) {
+        let mut schedule = lock(&self.local.get().schedule);
+        let hopeless = submission
+            .deadline()
+            .is_some_and(|deadline| schedule.held_until().is_some_and(|until| until > deadline));
+        if hopeless {
+            drop(schedule);
+            submission.refuse(self.not_started());
             return;
         }
-        let until = far(Instant::now(), pause.min(LONGEST_HOLD));
-        let mut schedule = self.schedule();
-        schedule.held_until = schedule.held_until.max(Some(until));
+        engine.count_waiting();
+        schedule.enqueue(submission);
     }
 
-    /// Waits until the pace and a 429 allow a request that is not the first of its call, and
-    /// counts it; false if that is not before the deadline.
-    pub async fn wait_for_pace(&self, deadline: Option<Instant>) -> bool {
-        loop {
-            let gate = {
-                let mut schedule = self.schedule();
-                let now = Instant::now();
-                match schedule.gate().filter(|gate| *gate > now) {
-                    None => {
-                        schedule.count_start(now, self.options.interval);
-                        return true;
-                    }
-                    Some(gate) => gate,
+    fn dispatch(self: Arc<Self>, engine: &Arc<Engine>) {
+        for _ in 0..PASSED_OVER {
+            let next = lock(&self.local.get().schedule).next(Instant::now(), self.limits());
+            match next {
+                schedule::Next::Nothing => return,
+                schedule::Next::NotBefore(opening) => {
+                    let (client, engine) = (self.clone(), engine.clone());
+                    engine.clone().runtime().spawn(async move {
+                        tokio::time::sleep_until(opening.into()).await;
+                        client.dispatch(&engine);
+                    });
+                    return;
                 }
-            };
-            if deadline.is_some_and(|deadline| gate >= deadline) {
-                return false;
+                schedule::Next::Start(submission) => {
+                    let started = self.start(engine, submission);
+                    engine.forget(1, usize::from(!started));
+                }
             }
-            // Others may be waiting for the same moment, of whom one gets it.
-            tokio::time::sleep_until(gate.into()).await;
         }
+        // Other tasks have their turn before the rest.
+        let engine = engine.clone();
+        engine
+            .clone()
+            .runtime()
+            .spawn(async move { self.dispatch(&engine) });
     }
 
-    /// How long a request that is not the first of its call has to wait for its turn.
-    fn held_back(&self, now: Instant) -> Duration {
-        self.schedule()
-            .gate()
-            .map_or(Duration::ZERO, |gate| gate.saturating_duration_since(now))
+    fn sweep(&self, behind: &mut usize) -> Option<usize> {
+        lock(&self.local.get().schedule).sweep(behind, Submission::is_wanted)
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        lock(&self.local.get().schedule)
+    fn has_waiting(&self) -> bool {
+        !lock(&self.local.get().schedule).is_idle()
     }
 }
 
-/// One of the places that `max_in_flight` gives out.
-struct Place {
+/// One of the permits that `max_in_flight` gives out.
+struct Permit {
     client: Arc<Client>,
-    /// Whether who leaves it lets the next one in.
-    pump: bool,
+    engine: Arc<Engine>,
+    /// Whether giving it back lets the next call in.
+    passes_on: bool,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.client.schedule().in_flight -= 1;
+        lock(&self.client.local.get().schedule).finish();
         // A second panic while the first unwinds would end the process.
-        if self.pump && !std::thread::panicking() {
-            self.client.pump();
+        if self.passes_on && !std::thread::panicking() {
+            self.client.clone().dispatch(&self.engine);
         }
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! One lock guards a map of what is open (submitted and without a result) and a list of what is
 //! ready. A submission is open until somebody takes it out of the map, and whoever takes it out
-//! puts its one result into the list: the engine when the call ends, or `cancel`. Who comes
-//! second finds nothing and does nothing.
+//! puts its one result into the list: the engine when the call ends, or `cancel`. The loser of the
+//! race finds the entry gone and returns.
 //!
 //! The bell is readable exactly while the list is not empty: it is rung and silenced under that
 //! same lock, at the two moments when the list stops and starts being empty. A taker that waits
 //! is woken at every change that could end its wait. The tests below try
 //! every order in which threads can meet here.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,20 @@ use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
 /// The tag that the caller chose, then a number that makes it unique.
 pub type Key = (u64, u64);
+
+/// Submissions that are cancelled before others get the lock.
+const CANCEL_STEP: usize = 512;
+
+/// Room for results that an emptied list keeps; more goes back to the system.
+const KEPT_CAPACITY: usize = 4096;
+
+/// How many submissions were cancelled.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Cancelled {
+    pub all: usize,
+    /// Those among them that still waited to be started.
+    pub waiting: usize,
+}
 
 /// A result, with what the caller needs to know whose it is.
 #[derive(Debug)]
@@ -56,9 +70,6 @@ pub trait Running {
 pub struct Completions<R, S> {
     state: Mutex<State<R, S>>,
     changed: Condvar,
-    /// Of a blocking call: also what waits for its turn has to end by then. (Here rather than with
-    /// each submission, of which a queue may hold a million.)
-    pub deadline: Option<Instant>,
 }
 
 struct State<R, S> {
@@ -90,15 +101,6 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 watched: false,
             }),
             changed: Condvar::new(),
-            deadline: None,
-        }
-    }
-
-    /// Those of a blocking call that has to end by `deadline`.
-    pub fn until(deadline: Option<Instant>) -> Self {
-        Self {
-            deadline,
-            ..Self::new(None)
         }
     }
 
@@ -147,53 +149,57 @@ impl<R: Running, S: Signal> Completions<R, S> {
         self.announce(state, before);
     }
 
-    /// Ends what has not been started, with `outcome`. What has been started is left alone.
-    pub fn expire(&self, key: Key, outcome: Outcome) {
-        let mut state = self.lock();
-        let before = state.ready.len();
-        if state
-            .open
-            .get(&key)
-            .is_some_and(|open| open.running.is_none())
-        {
-            let open = state.open.remove(&key).expect("it was just found");
-            state.push(key, open.id, outcome);
+    /// Whether the submission of `key` has no result yet.
+    pub fn is_open(&self, key: Key) -> bool {
+        self.lock().open.contains_key(&key)
+    }
+
+    /// Cancels every open submission with this tag.
+    pub fn cancel(&self, tag: u64) -> Cancelled {
+        self.cancel_range((tag, 0), (tag, u64::MAX))
+    }
+
+    /// Cancels every open submission.
+    pub fn cancel_all(&self) -> Cancelled {
+        self.cancel_range((0, 0), (u64::MAX, u64::MAX))
+    }
+
+    /// In steps, between which others get the lock: there may be a million of them.
+    fn cancel_range(&self, mut first: Key, last: Key) -> Cancelled {
+        let mut cancelled = Cancelled::default();
+        loop {
+            let mut state = self.lock();
+            let before = state.ready.len();
+            let open = state.open.range(first..=last).take(CANCEL_STEP);
+            let keys: Vec<Key> = open.map(|(key, _)| *key).collect();
+            for key in &keys {
+                let Entry::Occupied(open) = state.open.entry(*key) else {
+                    continue;
+                };
+                let stopped = match &open.get().running {
+                    None => Some((false, 0)),
+                    Some(running) => running.stop(),
+                };
+                let Some((sent, attempts)) = stopped else {
+                    continue;
+                };
+                let status = match sent {
+                    true => Status::CancelledInFlight,
+                    false => Status::Cancelled,
+                };
+                let open = open.remove();
+                cancelled.all += 1;
+                cancelled.waiting += usize::from(open.running.is_none());
+                state.push(*key, open.id, Outcome::plain(status).after(attempts));
+            }
+            self.announce(state, before);
+            match keys.last() {
+                Some((tag, number)) if keys.len() == CANCEL_STEP && *number < u64::MAX => {
+                    first = (*tag, number + 1);
+                }
+                _ => return cancelled,
+            }
         }
-        self.announce(state, before);
-    }
-
-    /// Cancels every open submission with this tag; how many there were.
-    pub fn cancel(&self, tag: u64) -> usize {
-        self.cancel_range((tag, 0)..=(tag, u64::MAX))
-    }
-
-    /// Cancels every open submission; how many there were.
-    pub fn cancel_all(&self) -> usize {
-        self.cancel_range((0, 0)..=(u64::MAX, u64::MAX))
-    }
-
-    fn cancel_range(&self, range: RangeInclusive<Key>) -> usize {
-        let mut state = self.lock();
-        let before = state.ready.len();
-        let keys: Vec<Key> = state.open.range(range).map(|(key, _)| *key).collect();
-        for key in keys {
-            let stopped = match &state.open[&key].running {
-                None => Some((false, 0)),
-                Some(running) => running.stop(),
-            };
-            let Some((sent, attempts)) = stopped else {
-                continue;
-            };
-            let status = match sent {
-                true => Status::CancelledInFlight,
-                false => Status::Cancelled,
-            };
-            let open = state.open.remove(&key).expect("it was just found");
-            state.push(key, open.id, Outcome::plain(status).after(attempts));
-        }
-        let count = state.ready.len() - before;
-        self.announce(state, before);
-        count
     }
 
     /// Takes up to `limit` results, waiting until there is one, nothing is under way, or `until`
@@ -219,6 +225,9 @@ impl<R: Running, S: Signal> Completions<R, S> {
         let taken: Vec<Record> = state.ready.drain(..count).collect();
         if count > 0 && state.ready.is_empty() {
             state.silence();
+            if state.ready.capacity() > KEPT_CAPACITY {
+                state.ready = VecDeque::new();
+            }
             if state.open.is_empty() && state.waiting > 0 {
                 // Others that wait would wait for ever.
                 self.changed.notify_all();
@@ -227,19 +236,25 @@ impl<R: Running, S: Signal> Completions<R, S> {
         taken
     }
 
-    /// The end of it all: stops what is open and forgets every result. The bell is gone when this
-    /// returns, even while calls that were stopped still have hands on this.
-    pub fn close(&self) {
+    /// The end of it all: stops what is open and forgets every result; how many submissions still
+    /// waited to be started. The bell is gone when this returns, even while stopped calls still
+    /// hold references to this.
+    pub fn close(&self) -> usize {
         let mut state = self.lock();
+        let mut waiting = 0;
         for open in std::mem::take(&mut state.open).into_values() {
-            if let Some(running) = open.running {
-                let _ = running.stop();
+            match open.running {
+                Some(running) => {
+                    let _ = running.stop();
+                }
+                None => waiting += 1,
             }
         }
         state.ready.clear();
         state.bell = None;
         drop(state);
         self.changed.notify_all();
+        waiting
     }
 
     /// Tells those who wait that there are more results than `before`.
@@ -250,11 +265,16 @@ impl<R: Running, S: Signal> Completions<R, S> {
         if before == 0 {
             state.ring();
         }
-        let wake = state.waiting > 0;
-        // Who is woken should not find the lock taken.
+        let (waiting, results) = (state.waiting, state.ready.len() - before);
+        // A woken thread should not find the lock taken.
         drop(state);
-        if wake {
+        // One thread for each result: the others would find nothing and wait again.
+        if results >= waiting && waiting > 1 {
             self.changed.notify_all();
+        } else {
+            for _ in 0..results.min(waiting) {
+                self.changed.notify_one();
+            }
         }
     }
 
@@ -400,6 +420,54 @@ mod tests {
         });
     }
 
+    /// Two takers of one result each wait, and two results come one by one: each result wakes a
+    /// taker, and none waits for ever.
+    #[test]
+    fn loom_each_result_wakes_a_taker() {
+        model(|| {
+            let (completions, bell) = watched();
+            let keys = [completions.open(1, 1), completions.open(2, 2)];
+            let other = {
+                let completions = completions.clone();
+                thread::spawn(move || completions.take(1, None).len())
+            };
+            let ender = {
+                let completions = completions.clone();
+                thread::spawn(move || {
+                    for key in keys {
+                        completions.finish(key, done());
+                    }
+                })
+            };
+            assert_eq!(completions.take(1, None).len(), 1);
+            assert_eq!(other.join().unwrap(), 1);
+            ender.join().unwrap();
+            assert!(!bell.is_readable());
+        });
+    }
+
+    #[test]
+    fn a_million_are_cancelled_in_steps() {
+        let (completions, _) = watched();
+        let count = 3 * CANCEL_STEP + 1;
+        let keys: Vec<Key> = (0..count)
+            .map(|id| completions.open(id as u64 % 2, id as i64))
+            .collect();
+        // One has started and can be stopped, one has ended and its outcome is on the way.
+        let started = Arc::new(Stoppable::default());
+        completions.start(keys[0], &started);
+        let ended = Arc::new(Stoppable::default());
+        completions.start(keys[1], &ended);
+        ended.stop();
+        let even = completions.cancel(0);
+        assert_eq!(even.all, count.div_ceil(2));
+        assert_eq!(even.waiting, even.all - 1);
+        let odd = completions.cancel_all();
+        assert_eq!(odd.all, count / 2 - 1);
+        completions.finish(keys[1], done());
+        assert_eq!(completions.take(usize::MAX, None).len(), count);
+    }
+
     /// A call ends while it is cancelled and while its result is awaited: one result, whichever.
     #[test]
     fn loom_ending_and_cancelling_give_one_result() {
@@ -422,7 +490,7 @@ mod tests {
                 thread::spawn(move || completions.cancel(7))
             };
             let taken = completions.take(2, None);
-            let cancelled = canceller.join().unwrap();
+            let cancelled = canceller.join().unwrap().all;
             ender.join().unwrap();
             assert_eq!(taken.len(), 1);
             assert_eq!(
@@ -452,20 +520,5 @@ mod tests {
         assert!(bell.is_readable());
         assert_eq!(completions.take(9, None).len(), 1);
         assert!(!bell.is_readable());
-    }
-
-    #[test]
-    fn what_has_started_does_not_expire() {
-        let (completions, _) = watched();
-        let keys = [completions.open(1, 1), completions.open(2, 2)];
-        completions.start(keys[0], &Arc::new(Stoppable::default()));
-        for key in keys {
-            completions.expire(key, done());
-        }
-        let taken = completions.take(9, Some(Instant::now()));
-        assert_eq!(
-            taken.iter().map(|record| record.id).collect::<Vec<_>>(),
-            [2]
-        );
     }
 }

@@ -1,221 +1,152 @@
 //! The one thread that does all the work, and how submissions reach it.
 //!
-//! It starts at the first call and lives as long as the process. Callers push submissions into a
-//! channel and wait at their [`Completions`]; the thread hands each to its client, which starts
-//! it when its limits allow. One thread is enough for as many calls as the machine has room for,
-//! and it is the only one that ever touches a connection.
+//! The thread starts at the first call and lives as long as the process. Callers push submissions
+//! into a channel; the thread hands each to its [`Dispatcher`], which starts it when its limits
+//! allow. One thread is enough for as many calls as the machine has room for, and it is the only
+//! one that ever touches a connection.
 
-use std::cell::RefCell;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{mpsc, Notify};
+use tokio::sync::mpsc;
 
-use crate::call::Call;
-use crate::client::Client;
-use crate::completions::{Completions, Key};
 use crate::options::Options;
 use crate::outcome::Outcome;
-use crate::process::{self, Bell, PerProcess};
+use crate::process::{self, PerProcess};
 use crate::status::Status;
+use crate::submission::{deliver, Submission};
 use crate::sync::lock;
 use crate::transport::{Resolver, Transport};
 
-/// The results of a queue or of a blocking call.
-pub type Results = Completions<Call, Bell>;
-
-/// Submissions taken from the channel at once.
+/// Messages taken from the channel at once.
 const BATCH: usize = 256;
+
+/// So few cancelled submissions may keep their memory until their turn comes.
+const FEW: usize = 4096;
 
 /// Of this process.
 static ENGINE: PerProcess<Mutex<Option<Arc<Engine>>>> = PerProcess::new();
 
 pub struct Engine {
-    submissions: mpsc::UnboundedSender<Submission>,
+    messages: mpsc::UnboundedSender<Message>,
     runtime: Handle,
     resolver: Resolver,
-    /// The connections of all clients whose options leave no difference to be made.
+    /// The connections of all clients whose options do not affect connections.
     shared: Mutex<Option<Arc<Transport>>>,
+    /// Submissions that wait for their turn.
+    waiting: AtomicUsize,
+    /// Those of them that were cancelled.
+    cancelled: AtomicUsize,
+    sweeping: AtomicBool,
 }
 
-struct Submission {
-    client: Arc<Client>,
-    ticket: Ticket,
+/// What starts submissions, in turn and within limits. Used on the engine's thread only.
+pub trait Dispatcher: Send + Sync {
+    /// Puts a submission behind those that wait.
+    fn enqueue(&self, engine: &Engine, submission: Submission);
+    /// Starts what may start now.
+    fn dispatch(self: Arc<Self>, engine: &Arc<Engine>);
+    /// One step of dropping cancelled submissions, `behind` being its place: how many it dropped,
+    /// or nothing when it is through.
+    fn sweep(&self, behind: &mut usize) -> Option<usize>;
+    /// Whether submissions wait.
+    fn has_waiting(&self) -> bool;
 }
 
-/// An accepted submission. Dropped before it was started, it still leaves its one result.
-pub struct Ticket {
-    results: Option<Arc<Results>>,
-    key: Key,
-}
-
-impl Ticket {
-    /// When a blocking call has to end.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.results.as_ref()?.deadline
-    }
-
-    /// Starts the call: where its result goes, and its id; nothing if it was cancelled.
-    pub fn start(mut self, call: &Arc<Call>) -> Option<(Finish, i64)> {
-        let results = self.results.take()?;
-        let id = results.start(self.key, call)?;
-        Some((
-            Finish {
-                results: Some(results),
-                key: self.key,
-            },
-            id,
-        ))
-    }
-
-    /// Ends it without starting it.
-    pub fn refuse(mut self, outcome: Outcome) {
-        if let Some(results) = self.results.take() {
-            results.finish(self.key, outcome);
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if let Some(results) = self.results.take() {
-            results.finish(self.key, Outcome::plain(Status::Internal));
-        }
-    }
-}
-
-/// A call under way. Dropped without a result (a panic, or the end of the runtime), it leaves one
-/// all the same.
-pub struct Finish {
-    results: Option<Arc<Results>>,
-    key: Key,
-}
-
-impl Finish {
-    /// Leaves the result, together with those of the other calls that end just now.
-    pub fn with(mut self, outcome: Outcome) {
-        let left = DELIVERIES.with_borrow_mut(|deliveries| match deliveries {
-            Some(deliveries) => {
-                deliveries.ended.push((self, outcome));
-                deliveries.due.notify_one();
-                None
-            }
-            None => self
-                .results
-                .take()
-                .map(|results| (results, self.key, outcome)),
-        });
-        if let Some((results, key, outcome)) = left {
-            results.finish(key, outcome);
-        }
-    }
-}
-
-thread_local! {
-    /// On the engine's thread, results on their way out. A lock and a wake-up for each would cost
-    /// more than the rest of a call, so they leave when the tasks that are ready have had their
-    /// turn.
-    static DELIVERIES: RefCell<Option<Deliveries>> = const { RefCell::new(None) };
-}
-
-struct Deliveries {
-    /// Whatever happens to them here, each still leaves a result.
-    ended: Vec<(Finish, Outcome)>,
-    due: Arc<Notify>,
-}
-
-async fn deliver() {
-    let due = Arc::new(Notify::new());
-    DELIVERIES.set(Some(Deliveries {
-        ended: Vec::new(),
-        due: due.clone(),
-    }));
-    loop {
-        due.notified().await;
-        let ended = DELIVERIES.with_borrow_mut(|deliveries| {
-            deliveries
-                .as_mut()
-                .map(|deliveries| std::mem::take(&mut deliveries.ended))
-        });
-        let mut ended = ended
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(mut finish, outcome)| Some((finish.results.take()?, finish.key, outcome)))
-            .peekable();
-        while let Some((results, key, outcome)) = ended.next() {
-            let rest = std::iter::from_fn(|| {
-                let (_, key, outcome) = ended.next_if(|(next, ..)| Arc::ptr_eq(next, &results))?;
-                Some((key, outcome))
-            });
-            results.finish_all(std::iter::once((key, outcome)).chain(rest));
-        }
-    }
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        if let Some(results) = self.results.take() {
-            results.finish(self.key, Outcome::plain(Status::Internal));
-        }
-    }
+enum Message {
+    Submit(Arc<dyn Dispatcher>, Submission),
+    /// Many of those that wait were cancelled.
+    Sweep,
 }
 
 /// This process' engine, started if need be.
 pub fn engine() -> Result<Arc<Engine>, Outcome> {
     let mut slot = lock(ENGINE.get());
-    if let Some(engine) = slot
-        .as_ref()
-        .filter(|engine| !engine.submissions.is_closed())
-    {
+    if let Some(engine) = slot.as_ref().filter(|engine| !engine.messages.is_closed()) {
         return Ok(engine.clone());
     }
-    let engine = Arc::new(Engine::start().map_err(|error| {
+    let engine = Engine::start().map_err(|error| {
         Outcome::new(
             Status::OutOfResources,
-            format!("The library's thread could not be started ({error}). No request was sent: free descriptors or threads and call again."),
+            format!("Free descriptors or threads and call again: the library's thread could not be started ({error}), and no request was sent."),
         )
-    })?);
+    })?;
     *slot = Some(engine.clone());
     Ok(engine)
 }
 
+/// This process' engine, if it was ever needed.
+pub fn running_engine() -> Option<Arc<Engine>> {
+    lock(ENGINE.get()).clone()
+}
+
 impl Engine {
-    fn start() -> std::io::Result<Self> {
+    fn start() -> std::io::Result<Arc<Self>> {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
-        let handle = runtime.handle().clone();
-        let (submissions, mut incoming) = mpsc::unbounded_channel::<Submission>();
+        let (messages, mut incoming) = mpsc::unbounded_channel();
+        let engine = Arc::new(Self {
+            messages,
+            runtime: runtime.handle().clone(),
+            resolver: Resolver::default(),
+            shared: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
+            cancelled: AtomicUsize::new(0),
+            sweeping: AtomicBool::new(false),
+        });
+        // The channel closes, and the thread ends, when the engine has been given up.
+        let weak = Arc::downgrade(&engine);
         process::spawn("greenapi-io", move || {
             crate::panics::keep_quiet();
             runtime.block_on(async move {
                 tokio::spawn(deliver());
                 let mut batch = Vec::with_capacity(BATCH);
+                let mut waiting = WaitingDispatchers::default();
                 while incoming.recv_many(&mut batch, BATCH).await > 0 {
-                    let mut last: Option<Arc<Client>> = None;
-                    for Submission { client, ticket } in batch.drain(..) {
-                        if let Some(last) = &last {
-                            if !Arc::ptr_eq(last, &client) {
-                                last.pump();
-                            }
-                        }
-                        client.enqueue(ticket);
-                        last = Some(client);
-                    }
-                    if let Some(last) = last {
-                        last.pump();
-                    }
+                    let Some(engine) = weak.upgrade() else { break };
+                    engine.handle(&mut batch, &mut waiting);
                 }
             });
         })?;
-        Ok(Self {
-            submissions,
-            runtime: handle,
-            resolver: Resolver::default(),
-            shared: Mutex::new(None),
-        })
+        Ok(engine)
+    }
+
+    fn handle(self: &Arc<Self>, batch: &mut Vec<Message>, waiting: &mut WaitingDispatchers) {
+        let mut last: Option<Arc<dyn Dispatcher>> = None;
+        let mut dispatch = |dispatcher: Arc<dyn Dispatcher>| {
+            dispatcher.clone().dispatch(self);
+            if dispatcher.has_waiting() {
+                waiting.add(&dispatcher);
+            }
+        };
+        let mut sweep = false;
+        for message in batch.drain(..) {
+            match message {
+                Message::Submit(dispatcher, submission) => {
+                    dispatcher.enqueue(self, submission);
+                    match &last {
+                        Some(before) if Arc::ptr_eq(before, &dispatcher) => {}
+                        _ => {
+                            if let Some(before) = last.replace(dispatcher) {
+                                dispatch(before);
+                            }
+                        }
+                    }
+                }
+                Message::Sweep => sweep = true,
+            }
+        }
+        if let Some(last) = last {
+            dispatch(last);
+        }
+        if sweep {
+            self.runtime
+                .spawn(sweep_all(self.clone(), waiting.living()));
+        }
     }
 
     pub fn runtime(&self) -> &Handle {
@@ -235,18 +166,76 @@ impl Engine {
         if !options.share_connections() {
             return make();
         }
-        let mut shared = lock(&self.shared);
-        shared.get_or_insert_with(make).clone()
+        lock(&self.shared).get_or_insert_with(make).clone()
     }
 
-    /// Hands an accepted submission over. It cannot fail: if the thread is gone, the ticket
+    /// Hands an accepted submission over. It cannot fail: if the thread is gone, the submission
     /// leaves its result by itself.
-    pub fn submit(&self, client: Arc<Client>, results: Arc<Results>, key: Key) {
-        let ticket = Ticket {
-            results: Some(results),
-            key,
-        };
-        // A refused one is dropped here, and its ticket with it.
-        let _ = self.submissions.send(Submission { client, ticket });
+    pub fn submit(&self, dispatcher: Arc<dyn Dispatcher>, submission: Submission) {
+        // A refused message is dropped here, and its submission with it.
+        let _ = self.messages.send(Message::Submit(dispatcher, submission));
     }
+
+    /// One more waits for its turn.
+    pub fn count_waiting(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many do not wait any more, `cancelled` of them because they were cancelled.
+    pub fn forget(&self, count: usize, cancelled: usize) {
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+        // Those whose end was not counted are fewer than none.
+        let less = |before: usize| Some(before.saturating_sub(cancelled));
+        let _ = self
+            .cancelled
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// So many of those that wait were cancelled. Once they are many, they are dropped before
+    /// their turn comes, which under a slow pace would be late.
+    pub fn count_cancelled(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let cancelled = self.cancelled.fetch_add(count, Ordering::Relaxed) + count;
+        let many = cancelled >= FEW && 2 * cancelled >= self.waiting.load(Ordering::Relaxed);
+        if many && !self.sweeping.swap(true, Ordering::Relaxed) {
+            let _ = self.messages.send(Message::Sweep);
+        }
+    }
+}
+
+/// Those whose submissions may be waiting.
+#[derive(Default)]
+struct WaitingDispatchers {
+    known: HashMap<*const (), Weak<dyn Dispatcher>>,
+    prune_at: usize,
+}
+
+impl WaitingDispatchers {
+    fn add(&mut self, dispatcher: &Arc<dyn Dispatcher>) {
+        if self.known.len() >= self.prune_at {
+            self.known.retain(|_, known| known.strong_count() > 0);
+            self.prune_at = 16.max(2 * self.known.len());
+        }
+        self.known
+            .entry(Arc::as_ptr(dispatcher).cast())
+            .or_insert_with(|| Arc::downgrade(dispatcher));
+    }
+
+    fn living(&self) -> Vec<Arc<dyn Dispatcher>> {
+        self.known.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Drops what was cancelled before its turn, in steps that let other tasks go on.
+async fn sweep_all(engine: Arc<Engine>, dispatchers: Vec<Arc<dyn Dispatcher>>) {
+    for dispatcher in dispatchers {
+        let mut behind = 0;
+        while let Some(dropped) = dispatcher.sweep(&mut behind) {
+            engine.forget(dropped, dropped);
+            tokio::task::yield_now().await;
+        }
+    }
+    engine.sweeping.store(false, Ordering::Relaxed);
 }

@@ -24,6 +24,7 @@
 
 mod account;
 mod answer;
+mod bulk;
 mod call;
 mod client;
 mod completions;
@@ -35,12 +36,17 @@ pub mod ffi;
 mod journal;
 mod options;
 mod outcome;
+mod pace;
 mod panics;
 #[allow(unsafe_code)]
 mod process;
+mod queue;
 mod retry;
+mod schedule;
 mod secret;
 mod session;
 mod status;
+mod submission;
 mod sync;
 mod transport;
+mod waiter;

@@ -21,9 +21,9 @@ pub struct Options {
     pub connect_timeout: Duration,
     pub max_retries: u32,
     pub max_in_flight: u32,
-    /// Whether the calls are nobody's but their own: then `max_in_flight` does not bound them, and
-    /// a 429 to one does not hold back the others.
-    pub separate: bool,
+    /// Whether the calls have nothing to do with one another (the one call): then `max_in_flight`
+    /// does not bound them, and a 429 to one does not hold back the others.
+    pub independent: bool,
     /// The time between the starts of two requests; zero for no limit.
     pub interval: Duration,
     pub session: Session,
@@ -45,7 +45,7 @@ impl Default for Options {
             connect_timeout: Duration::from_millis(10_000),
             max_retries: 3,
             max_in_flight: 64,
-            separate: false,
+            independent: false,
             interval: Duration::ZERO,
             session: Session::Ignore,
             allow_http: false,

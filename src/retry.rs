@@ -136,10 +136,7 @@ impl History {
             }
             (Some(latest), _) => latest,
             (None, Some(uncertain)) => uncertain,
-            (None, None) => Outcome::new(
-                Status::ConnectFailed,
-                "The timeout passed before the request could be sent: raise timeout_ms, or max_in_flight if many calls wait for their turn.",
-            ),
+            (None, None) => Outcome::plain(Status::NotStarted),
         };
         outcome.after(attempts)
     }

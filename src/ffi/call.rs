@@ -43,7 +43,7 @@ pub unsafe extern "C" fn greenapi_delete_instance(
             (Ok(url), Ok(token)) => (url, token),
             (Err(outcome), _) | (_, Err(outcome)) => return outcome,
         };
-        match Client::of_the_one_call(url, token) {
+        match Client::shared_default(url, token) {
             Ok(client) => client.delete(id),
             Err(outcome) => outcome,
         }

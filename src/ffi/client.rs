@@ -1,24 +1,19 @@
 //! A client: many calls with options of one's own.
 
 use std::ffi::{c_char, c_void};
-use std::mem;
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
 
-use super::{behind, greenapi_options, greenapi_result, guard, text, write};
+use super::{greenapi_options, greenapi_result, guard, handle, text, write};
+use crate::bulk::{delete_all, Observer};
 use crate::client::Client;
-use crate::endpoint::check_id;
-use crate::engine::{engine, Results};
+use crate::completions::Record;
 use crate::outcome::Outcome;
-use crate::process::generation;
-use crate::status::{Effect, Status};
+use crate::status::Status;
 
 /// More results than this fit into no memory.
 const LARGEST_COUNT: usize = isize::MAX as usize / size_of::<greenapi_result>();
-
-/// Results handed to the progress callback between two looks at the engine.
-const BATCH: usize = 256;
 
 /// An account at one address, with options. Made by greenapi_client_new, freed by
 /// greenapi_client_free. May be used by any number of threads at once, and after fork() by the
@@ -125,7 +120,7 @@ pub unsafe extern "C" fn greenapi_client_delete_instance(
     let outcome = guard(|| {
         #[cfg(feature = "inject-panics")]
         assert_ne!(id, crate::client::PANIC_AT_THE_EDGE);
-        match unsafe { behind("client", client) } {
+        match unsafe { handle("client", client) } {
             Ok(client) => client.0.delete(id),
             Err(outcome) => outcome,
         }
@@ -160,105 +155,79 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
     on_progress: greenapi_progress_fn,
     user_data: *mut c_void,
 ) -> Status {
-    let report = |index: usize, result: greenapi_result| {
-        if !out_results.is_null() {
-            unsafe { out_results.add(index).write(result) };
-        }
+    if count > LARGEST_COUNT {
+        // No array can be so long, so none is touched.
+        return Status::InvalidArgument;
+    }
+    let mut report = BulkReport {
+        out_results,
+        on_progress,
+        user_data,
     };
-    let refuse_all = |outcome: Outcome| {
-        let count = if out_results.is_null() { 0 } else { count };
+    // What stands there if the library fails in the middle.
+    report.refuse_all(ids, count, &Outcome::plain(Status::Internal));
+    guard(|| {
+        let mut delete = || {
+            if ids.is_null() && count > 0 {
+                return Err(Outcome::invalid(
+                    "ids is NULL: give an array of instance ids.",
+                ));
+            }
+            let client = unsafe { handle("client", client) }?;
+            if count == 0 {
+                return Ok(Status::Ok);
+            }
+            let ids = unsafe { slice::from_raw_parts(ids, count) };
+            delete_all(&client.0, ids, &mut report)
+        };
+        match delete() {
+            Ok(status) => Outcome::plain(status),
+            Err(outcome) => {
+                report.refuse_all(ids, count, &outcome);
+                outcome
+            }
+        }
+    })
+    .status
+}
+
+/// Where greenapi_client_delete_instances leaves results.
+struct BulkReport {
+    out_results: *mut greenapi_result,
+    on_progress: greenapi_progress_fn,
+    user_data: *mut c_void,
+}
+
+impl BulkReport {
+    fn write(&mut self, index: usize, result: greenapi_result) {
+        if !self.out_results.is_null() {
+            unsafe { self.out_results.add(index).write(result) };
+        }
+    }
+
+    /// Every id gets `outcome`.
+    fn refuse_all(&mut self, ids: *const i64, count: usize, outcome: &Outcome) {
+        let count = if self.out_results.is_null() { 0 } else { count };
         for index in 0..count {
             let id = match ids.is_null() {
                 true => 0,
                 false => unsafe { ids.add(index).read() },
             };
-            report(index, greenapi_result::new(0, id, &outcome));
+            self.write(index, greenapi_result::new(0, id, outcome));
         }
-        outcome
-    };
-    if count > LARGEST_COUNT {
-        // No array can be so long, so none is touched.
-        return Status::InvalidArgument;
     }
-    // What stands there if the library fails in the middle.
-    refuse_all(Outcome::plain(Status::Internal));
-    guard(|| {
-        if ids.is_null() && count > 0 {
-            return refuse_all(Outcome::invalid(
-                "ids is NULL: give an array of instance ids.",
-            ));
-        }
-        let client = match unsafe { behind("client", client) } {
-            Ok(client) => &client.0,
-            Err(outcome) => return refuse_all(outcome),
+}
+
+impl Observer for BulkReport {
+    fn result(&mut self, index: usize, id: i64, outcome: &Outcome) {
+        self.write(index, greenapi_result::new(0, id, outcome));
+    }
+
+    fn progress(&mut self, done: usize, total: usize, last: &Record) -> bool {
+        let Some(on_progress) = self.on_progress else {
+            return true;
         };
-        if count == 0 {
-            return Outcome::plain(Status::Ok);
-        }
-        let engine = match engine() {
-            Ok(engine) => engine,
-            Err(outcome) => return refuse_all(outcome),
-        };
-        let ids = unsafe { slice::from_raw_parts(ids, count) };
-        let results = Arc::new(Results::new(None));
-        let keys: Vec<_> = (0..)
-            .zip(ids)
-            .map(|(tag, id)| results.open(tag, *id))
-            .collect();
-        for (key, id) in keys.into_iter().zip(ids) {
-            match check_id(*id) {
-                Ok(()) => engine.submit(client.clone(), results.clone(), key),
-                Err(outcome) => results.finish(key, outcome),
-            }
-        }
-        let mut statuses = vec![None; count];
-        let mut done = 0;
-        let mut going = true;
-        let process = generation();
-        while generation() == process {
-            let batch = results.take(BATCH, None);
-            if batch.is_empty() {
-                break;
-            }
-            for record in batch {
-                let index = record.tag as usize;
-                let result = greenapi_result::new(0, record.id, &record.outcome);
-                statuses[index] = Some(record.outcome.status);
-                done += 1;
-                report(index, result);
-                if let (Some(on_progress), true) = (on_progress, going) {
-                    going = unsafe { on_progress(done, count, &result, user_data) };
-                    let forked = generation() != process;
-                    if !going && !forked {
-                        results.cancel_all();
-                    }
-                    going &= !forked;
-                }
-            }
-        }
-        if generation() != process {
-            // on_progress forked, and this is the child: the thread that would bring the rest is
-            // the parent's, and so is the lock under which it would.
-            mem::forget((engine, results));
-            for (index, status) in statuses.iter_mut().enumerate() {
-                if status.is_none() {
-                    let outcome = check_id(ids[index]).err().unwrap_or_else(|| {
-                        Outcome::new(
-                            Status::CancelledInFlight,
-                            "on_progress forked: this deletion goes on in the parent process, where its result is known. Here: call again with the same id, which is safe and tells.",
-                        )
-                        .after(1)
-                    });
-                    *status = Some(outcome.status);
-                    report(index, greenapi_result::new(0, ids[index], &outcome));
-                }
-            }
-        }
-        let worst = statuses
-            .into_iter()
-            .flatten()
-            .find(|status| status.effect() != Effect::Deleted);
-        Outcome::plain(worst.unwrap_or(Status::Ok))
-    })
-    .status
+        let last = greenapi_result::new(0, last.id, &last.outcome);
+        unsafe { on_progress(done, total, &last, self.user_data) }
+    }
 }

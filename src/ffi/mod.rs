@@ -61,11 +61,11 @@ unsafe fn write<T>(out: *mut T, value: T) {
     }
 }
 
-/// What stands behind a handle.
+/// The value that a handle points to.
 ///
 /// # Safety
 /// `handle` is NULL or came from the matching `*_new` and has not been freed.
-unsafe fn behind<'a, T>(name: &str, handle: *const T) -> Result<&'a T, Outcome> {
+unsafe fn handle<'a, T>(name: &str, handle: *const T) -> Result<&'a T, Outcome> {
     unsafe { handle.as_ref() }.ok_or_else(|| {
         Outcome::invalid(format!(
             "{name} is NULL: give one that greenapi_{name}_new has made."

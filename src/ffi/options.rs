@@ -225,7 +225,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         connect_timeout: options::milliseconds("connect_timeout_ms", given.connect_timeout_ms)?,
         max_retries: given.max_retries,
         max_in_flight: given.max_in_flight,
-        separate: false,
+        independent: false,
         interval: options::interval(given.requests_per_second)?,
         session: options::session(given.session)?,
         allow_http: given.flags & GREENAPI_FLAG_ALLOW_HTTP != 0,

@@ -2,75 +2,17 @@
 
 use std::ffi::c_int;
 use std::ptr;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{behind, enter, greenapi_client, greenapi_result, guard, write};
-use crate::endpoint::check_id;
-use crate::engine::{engine, Results};
+use super::{enter, greenapi_client, greenapi_result, guard, handle, write};
 use crate::outcome::Outcome;
-use crate::process::{Bell, PerProcess};
+use crate::queue::Queue;
 use crate::status::Status;
-use crate::sync::lock;
 
 /// Where results wait to be taken. Made by greenapi_queue_new, freed by greenapi_queue_free. May
 /// be used by any number of threads at once; after fork() the child finds it empty, because what
 /// was under way belongs to the parent.
-pub struct greenapi_queue {
-    /// Of the process that made the queue; a child keeps it where it can.
-    number: c_int,
-    local: PerProcess<Mutex<Option<Local>>>,
-}
-
-/// What a queue has in one process.
-#[derive(Clone)]
-struct Local {
-    results: Arc<Results>,
-    number: c_int,
-}
-
-impl greenapi_queue {
-    fn new() -> Result<Self, Outcome> {
-        let bell = Bell::new().map_err(no_descriptor)?;
-        let queue = Self {
-            number: bell.number(),
-            local: PerProcess::new(),
-        };
-        *lock(queue.local.get()) = Some(Local {
-            number: bell.number(),
-            results: Arc::new(Results::new(Some(bell))),
-        });
-        Ok(queue)
-    }
-
-    fn local(&self) -> Result<Local, Outcome> {
-        let mut slot = lock(self.local.get());
-        if let Some(local) = &*slot {
-            return Ok(local.clone());
-        }
-        // In a child of a fork: the descriptor is the parent's, whose results it tells.
-        let bell = Bell::replace(self.number).map_err(no_descriptor)?;
-        let local = Local {
-            number: bell.number(),
-            results: Arc::new(Results::new(Some(bell))),
-        };
-        // The parent's event loop may have been watching it, and this one with it.
-        local.results.watch();
-        *slot = Some(local.clone());
-        Ok(local)
-    }
-
-    fn results(&self) -> Result<Arc<Results>, Outcome> {
-        self.local().map(|local| local.results)
-    }
-}
-
-fn no_descriptor(error: std::io::Error) -> Outcome {
-    Outcome::new(
-        Status::OutOfResources,
-        format!("No descriptor for the queue ({error}): free some and call again."),
-    )
-}
+pub struct greenapi_queue(Queue);
 
 /// Makes a queue.
 ///
@@ -89,9 +31,9 @@ pub unsafe extern "C" fn greenapi_queue_new(out_queue: *mut *mut greenapi_queue)
         if out_queue.is_null() {
             return Outcome::invalid("out_queue is NULL: give the address of a greenapi_queue *.");
         }
-        match greenapi_queue::new() {
+        match Queue::new() {
             Ok(queue) => {
-                made = Box::into_raw(Box::new(queue));
+                made = Box::into_raw(Box::new(greenapi_queue(queue)));
                 Outcome::plain(Status::Ok)
             }
             Err(outcome) => outcome,
@@ -113,10 +55,7 @@ pub unsafe extern "C" fn greenapi_queue_new(out_queue: *mut *mut greenapi_queue)
 pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
     if !queue.is_null() {
         enter(|| {
-            let queue = unsafe { Box::from_raw(queue) };
-            if let Ok(results) = queue.results() {
-                results.close();
-            }
+            unsafe { Box::from_raw(queue) }.0.close();
         });
     }
 }
@@ -132,17 +71,9 @@ pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
 /// `queue` is NULL or a living queue.
 #[no_mangle]
 pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> c_int {
-    enter(|| match unsafe { behind("queue", queue) } {
-        Ok(queue) => match queue.local() {
-            Ok(local) => {
-                local.results.watch();
-                local.number
-            }
-            Err(_) => -1,
-        },
-        Err(_) => -1,
-    })
-    .unwrap_or(-1)
+    enter(|| unsafe { handle("queue", queue) }?.0.descriptor())
+        .and_then(Result::ok)
+        .unwrap_or(-1)
 }
 
 /// Submits the deletion of one instance. Deleting cannot be undone.
@@ -156,8 +87,9 @@ pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> c_in
 /// the submission completes all the same. `id`: the instance, 1 to 9 999 999 999. `tag`: any
 /// number, given back in the result; need not be unique.
 ///
-/// Returns GREENAPI_STATUS_OK when it was accepted; else GREENAPI_STATUS_INVALID_ARGUMENT or
-/// GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
+/// Returns GREENAPI_STATUS_OK when it was accepted, also with an `id` that is out of range, whose
+/// result is then GREENAPI_STATUS_INVALID_ARGUMENT; else GREENAPI_STATUS_INVALID_ARGUMENT (a NULL)
+/// or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
 ///
 /// # Safety
 /// `queue` and `client` are NULL or living.
@@ -168,21 +100,14 @@ pub unsafe extern "C" fn greenapi_queue_submit(
     id: i64,
     tag: u64,
 ) -> Status {
-    guard(|| {
-        let attempt = || {
-            let queue = unsafe { behind("queue", queue) }?;
-            let client = unsafe { behind("client", client) }?;
-            check_id(id)?;
-            let results = queue.results()?;
-            let engine = engine()?;
-            let key = results.open(tag, id);
-            engine.submit(client.0.clone(), results, key);
-            Ok(())
-        };
-        match attempt() {
-            Ok(()) => Outcome::plain(Status::Ok),
-            Err(outcome) => outcome,
-        }
+    let submit = || {
+        let queue = unsafe { handle("queue", queue) }?;
+        let client = unsafe { handle("client", client) }?;
+        queue.0.submit(&client.0, id, tag)
+    };
+    guard(|| match submit() {
+        Ok(()) => Outcome::plain(Status::Ok),
+        Err(outcome) => outcome,
     })
     .status
 }
@@ -198,8 +123,8 @@ pub unsafe extern "C" fn greenapi_queue_submit(
 #[no_mangle]
 pub unsafe extern "C" fn greenapi_queue_cancel(queue: *mut greenapi_queue, tag: u64) -> usize {
     enter(|| {
-        let queue = unsafe { behind("queue", queue) }.ok()?;
-        Some(queue.results().ok()?.cancel(tag))
+        let queue = unsafe { handle("queue", queue) }.ok()?;
+        Some(queue.0.cancel(tag))
     })
     .flatten()
     .unwrap_or(0)
@@ -223,15 +148,14 @@ pub unsafe extern "C" fn greenapi_queue_take(
     timeout_ms: c_int,
 ) -> usize {
     enter(|| {
-        let queue = unsafe { behind("queue", queue) }.ok()?;
-        let results = queue.results().ok()?;
+        let queue = unsafe { handle("queue", queue) }.ok()?;
         if out_results.is_null() {
             return None;
         }
         let until = u64::try_from(timeout_ms)
             .ok()
             .and_then(|timeout| Instant::now().checked_add(Duration::from_millis(timeout)));
-        let taken = results.take(capacity, until);
+        let taken = queue.0.take(capacity, until);
         for (index, record) in taken.iter().enumerate() {
             unsafe { out_results.add(index).write(greenapi_result::of(record)) };
         }

@@ -1,0 +1,47 @@
+//! The schedule of a client as its calls use it: waiting for the pace, and passing a 429 on.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::schedule::{Limits, Schedule};
+use crate::submission::Submission;
+use crate::sync::lock;
+
+/// What one request, of whichever method, has to keep to.
+#[derive(Clone, Copy)]
+pub struct Pace<'a> {
+    pub schedule: &'a Mutex<Schedule<Submission>>,
+    pub limits: Limits,
+    /// Whether a 429 to one call holds back the others.
+    pub holds: bool,
+}
+
+impl Pace<'_> {
+    /// One 429 slows the whole client, as long as the API asks for.
+    pub fn hold(&self, pause: Duration) {
+        if self.holds {
+            lock(self.schedule).hold(Instant::now(), pause);
+        }
+    }
+
+    /// Waits until the pace and a 429 allow a request that is not the first of its call, and
+    /// counts it; false if that is not before the deadline.
+    pub async fn wait(&self, deadline: Option<Instant>) -> bool {
+        loop {
+            let opening = lock(self.schedule).try_start(Instant::now(), self.limits);
+            let Err(opening) = opening else {
+                return true;
+            };
+            if deadline.is_some_and(|deadline| opening >= deadline) {
+                return false;
+            }
+            // Others may be waiting for the same moment, of whom one gets it.
+            tokio::time::sleep_until(opening.into()).await;
+        }
+    }
+
+    /// How long a request that is not the first of its call has to wait for its turn.
+    pub fn held_back(&self, now: Instant) -> Duration {
+        lock(self.schedule).held_back(now)
+    }
+}

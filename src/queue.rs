@@ -1,0 +1,117 @@
+//! A queue: where the results of many submissions wait, with a descriptor that event loops watch.
+
+use std::ffi::c_int;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::client::Client;
+use crate::completions::Record;
+use crate::endpoint::check_id;
+use crate::engine::{engine, running_engine};
+use crate::outcome::Outcome;
+use crate::process::{Bell, PerProcess};
+use crate::status::Status;
+use crate::submission::{Results, Submission};
+use crate::sync::lock;
+
+/// A queue, of which each process of a family of forks has its own.
+pub struct Queue {
+    /// Of the process that made the queue; a child keeps it where it can.
+    number: c_int,
+    local: PerProcess<Mutex<Option<Local>>>,
+}
+
+/// What a queue has in one process.
+#[derive(Clone)]
+struct Local {
+    results: Arc<Results>,
+    number: c_int,
+}
+
+impl Queue {
+    pub fn new() -> Result<Self, Outcome> {
+        let bell = Bell::new().map_err(no_descriptor)?;
+        let queue = Self {
+            number: bell.number(),
+            local: PerProcess::new(),
+        };
+        *lock(queue.local.get()) = Some(Local {
+            number: bell.number(),
+            results: Arc::new(Results::new(Some(bell))),
+        });
+        Ok(queue)
+    }
+
+    /// The descriptor that is readable exactly while results wait.
+    pub fn descriptor(&self) -> Result<c_int, Outcome> {
+        let local = self.local()?;
+        local.results.watch();
+        Ok(local.number)
+    }
+
+    /// Accepts the deletion of `id`: from here on it has one result to come, also where the id is
+    /// out of range.
+    pub fn submit(&self, client: &Arc<Client>, id: i64, tag: u64) -> Result<(), Outcome> {
+        let results = self.local()?.results;
+        if let Err(outcome) = check_id(id) {
+            results.finish(results.open(tag, id), outcome);
+            return Ok(());
+        }
+        let engine = engine()?;
+        let key = results.open(tag, id);
+        engine.submit(client.clone(), Submission::queued(results, key));
+        Ok(())
+    }
+
+    /// Cancels every submission with this tag that has no result; how many there were.
+    pub fn cancel(&self, tag: u64) -> usize {
+        let Ok(local) = self.local() else { return 0 };
+        let cancelled = local.results.cancel(tag);
+        if let (1.., Some(engine)) = (cancelled.waiting, running_engine()) {
+            engine.count_cancelled(cancelled.waiting);
+        }
+        cancelled.all
+    }
+
+    /// Takes up to `limit` results, waiting for the first one until `until` (`None`: for ever).
+    pub fn take(&self, limit: usize, until: Option<Instant>) -> Vec<Record> {
+        match self.local() {
+            Ok(local) => local.results.take(limit, until),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Cancels what is left and closes the descriptor.
+    pub fn close(&self) {
+        let Ok(local) = self.local() else { return };
+        let waiting = local.results.close();
+        if let (1.., Some(engine)) = (waiting, running_engine()) {
+            engine.count_cancelled(waiting);
+        }
+    }
+
+    fn local(&self) -> Result<Local, Outcome> {
+        let mut slot = lock(self.local.get());
+        if let Some(local) = &*slot {
+            return Ok(local.clone());
+        }
+        // In a child of a fork: the descriptor shows whether the parent has results.
+        let bell = Bell::replace(self.number).map_err(no_descriptor)?;
+        let local = Local {
+            number: bell.number(),
+            results: Arc::new(Results::new(Some(bell))),
+        };
+        // The parent's event loop may have been watching the number, and this one with it.
+        local.results.watch();
+        *slot = Some(local.clone());
+        Ok(local)
+    }
+}
+
+fn no_descriptor(error: io::Error) -> Outcome {
+    Outcome::new(
+        Status::OutOfResources,
+        format!("Free descriptors and call again: there is none for the queue ({error})."),
+    )
+}

@@ -1,0 +1,307 @@
+//! Which call of a client may start when: `max_in_flight`, the pace, and the pause that a 429 asks
+//! for. Pure: the moment is a parameter, and what waits is any value.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A server that asks for more is not believed: a header must not stop a client for days.
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
+
+/// How far the pace may catch up after a late timer: timers are good to a millisecond.
+const CATCH_UP: Duration = Duration::from_millis(5);
+
+/// Waiting values stand in pieces of this size, so that a million of them needs no single large
+/// allocation, and cancelled ones can be removed a piece at a time.
+const PIECE: usize = 1024;
+
+/// What bounds the calls of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub max_in_flight: u32,
+    /// The time between the starts of two requests; zero for no limit.
+    pub interval: Duration,
+}
+
+impl Limits {
+    /// Of calls that have nothing to do with one another.
+    pub const NONE: Self = Self {
+        max_in_flight: u32::MAX,
+        interval: Duration::ZERO,
+    };
+}
+
+/// The calls of one client.
+#[derive(Debug)]
+pub struct Schedule<T> {
+    waiting: VecDeque<VecDeque<T>>,
+    in_flight: u32,
+    /// The pace: no request starts before.
+    next_start: Option<Instant>,
+    /// A 429: no request starts before.
+    held_until: Option<Instant>,
+    /// Until when a timer is set that will ask again.
+    timer_until: Option<Instant>,
+}
+
+/// What [`Schedule::next`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<T> {
+    /// This one has the permit to start.
+    Start(T),
+    /// None may start before this moment, for which the caller has to set a timer.
+    NotBefore(Instant),
+    /// Nothing to do until a call ends, the timer fires or another value is put in.
+    Nothing,
+}
+
+impl<T> Default for Schedule<T> {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            next_start: None,
+            held_until: None,
+            timer_until: None,
+        }
+    }
+}
+
+impl<T> Schedule<T> {
+    /// Puts `value` behind those that wait.
+    pub fn enqueue(&mut self, value: T) {
+        match self.waiting.back_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push_back(value),
+            _ => self.waiting.push_back(VecDeque::from([value])),
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The next value that may start now. It counts as in flight until [`Schedule::finish`]; the
+    /// pace goes on only when [`Schedule::count_start`] says that it did start.
+    pub fn next(&mut self, now: Instant, limits: Limits) -> Next<T> {
+        if self.waiting.is_empty() || self.in_flight >= limits.max_in_flight {
+            return Next::Nothing;
+        }
+        if let Some(opening) = self.opening().filter(|opening| *opening > now) {
+            if self.timer_until >= Some(opening) {
+                return Next::Nothing;
+            }
+            self.timer_until = Some(opening);
+            return Next::NotBefore(opening);
+        }
+        let Some(piece) = self.waiting.front_mut() else {
+            return Next::Nothing;
+        };
+        let value = piece.pop_front();
+        if piece.is_empty() {
+            self.waiting.pop_front();
+        }
+        match value {
+            Some(value) => {
+                self.in_flight += 1;
+                Next::Start(value)
+            }
+            None => Next::Nothing,
+        }
+    }
+
+    /// A call that [`Schedule::next`] gave out is over.
+    pub fn finish(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// A request starts now.
+    pub fn count_start(&mut self, now: Instant, limits: Limits) {
+        if limits.interval.is_zero() {
+            return;
+        }
+        let due = self.next_start.unwrap_or(now);
+        let due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now));
+        self.next_start = due.checked_add(limits.interval);
+    }
+
+    /// Counts the start of a request that is not the first of its call, or the moment before which
+    /// it may not start.
+    pub fn try_start(&mut self, now: Instant, limits: Limits) -> Result<(), Instant> {
+        match self.opening().filter(|opening| *opening > now) {
+            Some(opening) => Err(opening),
+            None => {
+                self.count_start(now, limits);
+                Ok(())
+            }
+        }
+    }
+
+    /// The API asked for a pause: no request starts before it is over.
+    pub fn hold(&mut self, now: Instant, pause: Duration) {
+        let until = now.checked_add(pause.min(LONGEST_HOLD));
+        self.held_until = self.held_until.max(until);
+    }
+
+    /// Until when the API asked for a pause.
+    pub fn held_until(&self) -> Option<Instant> {
+        self.held_until
+    }
+
+    /// How long a request that is not the first of its call has to wait for its turn.
+    pub fn held_back(&self, now: Instant) -> Duration {
+        self.opening().map_or(Duration::ZERO, |opening| {
+            opening.saturating_duration_since(now)
+        })
+    }
+
+    /// Removes what `keep` rejects from one piece of the waiting values, and how many it removed;
+    /// nothing when every piece had its turn. `behind` is the sweep's place, 0 at its start: it
+    /// goes from the back to the front, so whatever starts or is put in between two steps, no
+    /// value that waited at the start is passed over.
+    pub fn sweep(&mut self, behind: &mut usize, keep: impl FnMut(&T) -> bool) -> Option<usize> {
+        let index = self.waiting.len().checked_sub(*behind + 1)?;
+        let piece = &mut self.waiting[index];
+        let before = piece.len();
+        piece.retain(keep);
+        let removed = before - piece.len();
+        if piece.is_empty() {
+            self.waiting.remove(index);
+            self.waiting.shrink_to(2 * self.waiting.len());
+        } else {
+            piece.shrink_to_fit();
+            *behind += 1;
+        }
+        Some(removed)
+    }
+
+    /// When the next request may start.
+    fn opening(&self) -> Option<Instant> {
+        self.next_start.max(self.held_until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[derive(Debug)]
+    enum Do {
+        Enqueue(u32),
+        Finish,
+        Hold(u32),
+        /// A retry, or a question about a session: whether it may start.
+        TryStart(bool),
+        /// What starts, until nothing more may; then the moment for which a timer is wanted.
+        Start(&'static [u32], Option<u32>),
+    }
+    use Do::*;
+
+    /// Each row is the life of one schedule: what happens at which millisecond.
+    #[test]
+    fn lives() {
+        let paced = |ms: u32, max_in_flight| Limits {
+            max_in_flight,
+            interval: MS * ms,
+        };
+        type Row = (&'static str, Limits, Vec<(u32, Do)>);
+        #[rustfmt::skip]
+        let rows: Vec<Row> = vec![
+            ("no limit: everything starts at once, in order", Limits::NONE, vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Enqueue(3)), (0, Start(&[1, 2, 3], None)),
+            ]),
+            ("max_in_flight: the next one starts when one ends", paced(0, 2), vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Enqueue(3)), (0, Start(&[1, 2], None)),
+                (5, Start(&[], None)), (6, Finish), (6, Start(&[3], None)),
+            ]),
+            ("the pace spaces starts evenly, and one timer is enough", paced(100, 64), vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Enqueue(3)), (0, Start(&[1], Some(100))),
+                (50, Start(&[], None)), (100, Start(&[2], Some(200))), (200, Start(&[3], None)),
+            ]),
+            ("a late timer is caught up with by 5 ms, an idle hour is not", paced(100, 64), vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Start(&[1], Some(100))),
+                (104, Start(&[2], None)), (105, Enqueue(3)), (105, Start(&[], Some(200))),
+                (3_600_000, Start(&[3], None)), (3_600_000, Enqueue(4)),
+                (3_600_000, Start(&[], Some(3_600_095))),
+            ]),
+            ("a retry counts like a start", paced(100, 64), vec![
+                (0, Enqueue(1)), (0, Start(&[1], None)), (10, TryStart(false)), (100, TryStart(true)),
+                (100, Enqueue(2)), (100, Start(&[], Some(200))),
+            ]),
+            ("a 429 holds back everything, and the longest pause counts", Limits::NONE, vec![
+                (0, Hold(500)), (0, Hold(100)), (0, Enqueue(1)), (0, Start(&[], Some(500))),
+                (100, TryStart(false)), (500, TryStart(true)), (500, Start(&[1], None)),
+            ]),
+            ("a pause of days is one of five minutes", Limits::NONE, vec![
+                (0, Hold(86_400_000)), (0, Enqueue(1)), (0, Start(&[], Some(300_000))),
+                (300_000, Start(&[1], None)),
+            ]),
+            ("a later opening wants a timer of its own", paced(100, 64), vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Start(&[1], Some(100))), (10, Hold(490)),
+                (100, Start(&[], Some(500))), (500, Start(&[2], None)),
+            ]),
+        ];
+        for (name, limits, life) in rows {
+            let origin = Instant::now();
+            let mut schedule = Schedule::default();
+            for (ms, step) in life {
+                let now = origin + MS * ms;
+                let shown = format!("{name}, at {ms} ms: {step:?}");
+                match step {
+                    Enqueue(value) => schedule.enqueue(value),
+                    Finish => schedule.finish(),
+                    Hold(pause) => schedule.hold(now, MS * pause),
+                    TryStart(expected) => {
+                        assert_eq!(schedule.try_start(now, limits).is_ok(), expected, "{shown}");
+                    }
+                    Start(expected, timer) => {
+                        let mut started = Vec::new();
+                        let wanted = loop {
+                            match schedule.next(now, limits) {
+                                Next::Start(value) => {
+                                    started.push(value);
+                                    schedule.count_start(now, limits);
+                                }
+                                Next::NotBefore(opening) => break Some(opening),
+                                Next::Nothing => break None,
+                            }
+                        };
+                        assert_eq!(started, expected, "{shown}");
+                        assert_eq!(wanted, timer.map(|ms| origin + MS * ms), "{shown}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sweep_in_steps_removes_what_it_should_and_keeps_the_order() {
+        let now = Instant::now();
+        let mut schedule = Schedule::default();
+        let count = 5 * PIECE as u32;
+        (0..count).for_each(|value| schedule.enqueue(value));
+        let (mut behind, mut removed) = (0, 0);
+        // One piece is rejected as a whole, of the others every second value. Meanwhile some
+        // start, and others are put in.
+        let keep = |value: &u32| *value as usize / PIECE != 3 && value % 2 == 1;
+        let mut started = Vec::new();
+        while let Some(count_of_step) = schedule.sweep(&mut behind, keep) {
+            removed += count_of_step;
+            schedule.enqueue(count + 1 + 2 * started.len() as u32);
+            if let Next::Start(value) = schedule.next(now, Limits::NONE) {
+                started.push(value);
+            }
+        }
+        let early = started.len();
+        while let Next::Start(value) = schedule.next(now, Limits::NONE) {
+            started.push(value);
+        }
+        assert!(schedule.is_idle());
+        assert!(started.is_sorted(), "the order was lost");
+        assert!(started[early..].iter().all(keep), "one was passed over");
+        let kept = (0..count).filter(keep).count();
+        let rejected = count as usize - kept;
+        let rejected_early = started[..early].iter().filter(|value| !keep(value)).count();
+        assert_eq!(removed, rejected - rejected_early);
+    }
+}

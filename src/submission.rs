@@ -1,0 +1,184 @@
+//! The way of an accepted submission to its one result.
+//!
+//! A [`Submission`] waits for its turn; started, it becomes a [`Completer`], which takes the
+//! outcome. Whatever happens to either (a panic, the end of the runtime), a result is left: a
+//! value that is dropped without one leaves `INTERNAL`.
+
+use std::cell::RefCell;
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::call::Call;
+use crate::completions::{Completions, Key};
+use crate::outcome::Outcome;
+use crate::process::Bell;
+use crate::status::Status;
+use crate::waiter::Waiter;
+
+/// Where the results of a queue or of a bulk call come together.
+pub type Results = Completions<Call, Bell>;
+
+/// Where the one result goes.
+enum Destination {
+    Queue(Arc<Results>, Key),
+    /// Nothing once the result was handed over.
+    Waiter(Option<Arc<Waiter>>),
+}
+
+impl Destination {
+    fn take(&mut self) -> Self {
+        mem::replace(self, Self::Waiter(None))
+    }
+
+    fn finish(self, outcome: Outcome) {
+        match self {
+            Self::Queue(results, key) => results.finish(key, outcome),
+            Self::Waiter(Some(waiter)) => waiter.finish(outcome),
+            Self::Waiter(None) => {}
+        }
+    }
+}
+
+/// An accepted submission that has not been started.
+pub struct Submission(Destination);
+
+// A queue may hold a million of them.
+const _: () = assert!(size_of::<Submission>() <= 24);
+
+impl Submission {
+    pub fn queued(results: Arc<Results>, key: Key) -> Self {
+        Self(Destination::Queue(results, key))
+    }
+
+    pub fn blocking(waiter: Arc<Waiter>) -> Self {
+        Self(Destination::Waiter(Some(waiter)))
+    }
+
+    /// When a blocking call has to end.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.0 {
+            Destination::Waiter(Some(waiter)) => waiter.deadline,
+            _ => None,
+        }
+    }
+
+    /// Whether somebody still wants it started.
+    pub fn is_wanted(&self) -> bool {
+        match &self.0 {
+            Destination::Queue(results, key) => results.is_open(*key),
+            Destination::Waiter(waiter) => waiter.as_ref().is_some_and(|waiter| waiter.is_open()),
+        }
+    }
+
+    /// Starts `call`: who takes its outcome, and the instance's id; nothing if it was cancelled.
+    pub fn start(mut self, call: &Arc<Call>) -> Option<(Completer, i64)> {
+        let destination = self.0.take();
+        let id = match &destination {
+            Destination::Queue(results, key) => results.start(*key, call)?,
+            Destination::Waiter(waiter) => waiter.as_ref()?.start()?,
+        };
+        let completer = Completer {
+            destination,
+            call: call.clone(),
+        };
+        Some((completer, id))
+    }
+
+    /// Ends it without starting it.
+    pub fn refuse(mut self, outcome: Outcome) {
+        self.0.take().finish(outcome);
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        self.0.take().finish(Outcome::plain(Status::Internal));
+    }
+}
+
+/// Takes the outcome of a call that is under way.
+pub struct Completer {
+    destination: Destination,
+    call: Arc<Call>,
+}
+
+impl Completer {
+    /// Leaves the result: a waiting thread's at once, a queue's together with those of the other
+    /// calls that end just now.
+    pub fn complete(mut self, outcome: Outcome) {
+        let destination = self.destination.take();
+        let Destination::Queue(results, key) = destination else {
+            return destination.finish(outcome);
+        };
+        let left = ENDED.with_borrow_mut(|batch| match batch {
+            Some(batch) => {
+                batch.ended.push((results, key, outcome));
+                batch.due.notify_one();
+                None
+            }
+            None => Some((results, key, outcome)),
+        });
+        if let Some((results, key, outcome)) = left {
+            results.finish(key, outcome);
+        }
+    }
+}
+
+impl Drop for Completer {
+    fn drop(&mut self) {
+        let attempts = self.call.attempts();
+        self.destination
+            .take()
+            .finish(Outcome::plain(Status::Internal).after(attempts));
+    }
+}
+
+thread_local! {
+    /// On the engine's thread, the results of queues on their way out. A lock and a wake-up for
+    /// each would cost more than the rest of a call, so they leave when the tasks that are ready
+    /// have had their turn.
+    static ENDED: RefCell<Option<Batch>> = const { RefCell::new(None) };
+}
+
+struct Batch {
+    ended: Vec<(Arc<Results>, Key, Outcome)>,
+    due: Arc<Notify>,
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for (results, key, outcome) in self.ended.drain(..) {
+            results.finish(key, outcome);
+        }
+    }
+}
+
+/// Hands over the results that [`Completer::complete`] collects on this thread, for ever.
+pub async fn deliver() {
+    let due = Arc::new(Notify::new());
+    ENDED.set(Some(Batch {
+        ended: Vec::new(),
+        due: due.clone(),
+    }));
+    let mut ended = Vec::new();
+    loop {
+        due.notified().await;
+        // The two vectors take turns, so that neither is allocated anew.
+        ENDED.with_borrow_mut(|batch| {
+            if let Some(batch) = batch {
+                mem::swap(&mut batch.ended, &mut ended);
+            }
+        });
+        let mut ended = ended.drain(..).peekable();
+        while let Some((results, key, outcome)) = ended.next() {
+            let rest = std::iter::from_fn(|| {
+                let (_, key, outcome) = ended.next_if(|(next, ..)| Arc::ptr_eq(next, &results))?;
+                Some((key, outcome))
+            });
+            results.finish_all(std::iter::once((key, outcome)).chain(rest));
+        }
+    }
+}
