@@ -46,6 +46,9 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!((options.session, options.flags), (0, 0));
     assert!(options.requests_per_second == 0.0);
     assert!(options.ca_file.is_null() && options.proxy.is_null() && options.user_agent.is_null());
+    assert!(
+        options.ca_pem.is_null() && options.instance_url.is_null() && options.journal.is_null()
+    );
     assert!(Client::new(URL, TOKEN, Some(&options)).is_ok());
     assert!(Client::new(URL, TOKEN, None).is_ok());
 }
@@ -95,7 +98,7 @@ fn a_value_that_makes_no_sense_is_named() {
     for rate in [-1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert!(refused(|o| o.requests_per_second = rate).starts_with("requests_per_second"));
     }
-    assert!(refused(|o| o.session = 3).starts_with("session"));
+    assert!(refused(|o| o.session = 4).starts_with("session"));
     assert!(refused(|o| o.flags = 2).starts_with("flags"));
     assert!(refused(|o| o.flags = 3).starts_with("flags"));
     for agent in ["a\nb", "a\rb", "\u{7f}", &"x".repeat(2_000)] {

@@ -34,6 +34,9 @@ pub struct RawOptions {
     pub ca_file: *const c_char,
     pub proxy: *const c_char,
     pub user_agent: *const c_char,
+    pub ca_pem: *const c_char,
+    pub instance_url: *const c_char,
+    pub journal: *const c_char,
 }
 
 impl RawResult {
