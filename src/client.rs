@@ -24,9 +24,12 @@ use crate::sync::lock;
 use crate::transport::{RequestTemplate, Transport};
 use crate::waiter::Waiter;
 
-/// The ids that make a test build panic: on the caller's thread, and on the library's.
+/// The ids that make a test build panic: on the caller's thread, and on the library's, before and
+/// after the request was sent.
 #[cfg(feature = "inject-panics")]
 pub(crate) const PANIC_AT_THE_EDGE: i64 = 9_999_999_998;
+#[cfg(feature = "inject-panics")]
+const PANIC_AFTER_SENDING: i64 = 9_999_999_997;
 #[cfg(feature = "inject-panics")]
 const PANIC_IN_A_CALL: i64 = 9_999_999_999;
 
@@ -268,6 +271,8 @@ impl Client {
                 Ok(Err(failure)) => Attempt::Failed(failure),
                 Err(_) => Attempt::Failed(self.out_of_time(call.attempts() > before)),
             };
+            #[cfg(feature = "inject-panics")]
+            assert_ne!(id, PANIC_AFTER_SENDING);
             let now = Instant::now();
             if matches!(&attempt, Attempt::Failed(failure) if matches!(failure.stage, Stage::Lost { .. }))
             {

@@ -239,3 +239,38 @@ async fn sweep_all(engine: Arc<Engine>, dispatchers: Vec<Arc<dyn Dispatcher>>) {
     }
     engine.sweeping.store(false, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::queue::Queue;
+    use std::time::{Duration, Instant};
+
+    /// Under a pace that would let them go in months, cancelled submissions are dropped at once,
+    /// and others keep their places.
+    #[test]
+    fn many_cancelled_submissions_are_dropped_before_their_turn() {
+        let options = Options {
+            interval: Duration::from_secs(1000),
+            ..Options::default()
+        };
+        // Nothing listens at port 9; only the first submission would get so far.
+        let client = Client::new("http://127.0.0.1:9", "token", options).unwrap();
+        let queue = Queue::new().unwrap();
+        for id in 1..=3 * FEW as i64 {
+            queue.submit(&client, id, id as u64 % 3).unwrap();
+        }
+        let engine = engine().unwrap();
+        let cancelled = queue.cancel(1) + queue.cancel(2);
+        assert!((2 * FEW - 1..=2 * FEW).contains(&cancelled), "{cancelled}");
+        let until = Instant::now() + Duration::from_secs(30);
+        while engine.waiting.load(Ordering::Relaxed) > FEW {
+            assert!(Instant::now() < until, "they still wait");
+            std::thread::yield_now();
+        }
+        assert!(client.has_waiting());
+        assert_eq!(queue.cancel(0), FEW);
+        queue.close();
+    }
+}

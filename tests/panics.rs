@@ -11,6 +11,7 @@ use support::abi::{Client, Queue};
 
 const AT_THE_EDGE: i64 = 9_999_999_998;
 const IN_A_CALL: i64 = 9_999_999_999;
+const AFTER_SENDING: i64 = 9_999_999_997;
 const CHILD: &str = "GREENAPI_TEST_PANICS";
 
 #[test]
@@ -51,8 +52,10 @@ fn in_a_process_of_its_own() {
     for id in 1..=20 {
         for panicking in [AT_THE_EDGE, IN_A_CALL] {
             let result = client.delete_instance(panicking);
-            assert_eq!(result.status, 40, "{result:?}");
+            assert_eq!((result.status, result.attempts), (40, 0), "{result:?}");
         }
+        let result = client.delete_instance(AFTER_SENDING);
+        assert_eq!((result.status, result.attempts), (40, 1), "{result:?}");
         assert_eq!(queue.submit(&client, IN_A_CALL, 5), 0);
         assert_eq!(queue.submit(&client, 2 * id, 6), 0);
         let mut statuses: Vec<(u64, i32)> = Vec::new();

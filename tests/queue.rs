@@ -249,3 +249,57 @@ fn requests_are_paced_evenly() {
     let total = times[19] - times[0];
     assert!(total >= 370, "{total} ms for 20 requests at 50 a second");
 }
+
+/// The pace lets the second call start long after its timeout: nothing is sent, and it says so.
+#[test]
+fn a_call_whose_turn_does_not_come_in_time_was_not_started() {
+    let standin = standin(2);
+    let endpoints = standin.endpoints();
+    let mut options = options();
+    options.requests_per_second = 0.01;
+    options.timeout_ms = 200;
+    let client = Client::new(&endpoints.http, &endpoints.token, Some(&options)).unwrap();
+    assert_eq!(client.delete_instance(FIRST).status, 0);
+    let result = client.delete_instance(FIRST + 1);
+    assert_eq!((result.status, result.attempts), (26, 0), "{result:?}");
+    assert_eq!(standin.ledger().len(), 1);
+}
+
+/// Another call was told 429 with a pause longer than the timeout: told at once, not at its end.
+#[test]
+fn a_call_that_a_429_holds_back_past_its_timeout_was_not_started() {
+    let standin = standin(1);
+    let endpoints = standin.endpoints();
+    standin.add_faults([Rule {
+        method: Target::Delete,
+        times: Some(1),
+        fault: Fault {
+            status: Some(429),
+            headers: vec![("Retry-After".into(), "100".into())],
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let client = Client::new(&endpoints.http, &endpoints.token, None).unwrap();
+    let result = client.delete_instance(FIRST);
+    assert_eq!((result.status, result.attempts), (13, 1), "{result:?}");
+    let result = client.delete_instance(FIRST);
+    assert_eq!((result.status, result.attempts), (26, 0), "{result:?}");
+    assert!(result.message().contains("429"), "{result:?}");
+    assert_eq!(standin.ledger().len(), 0);
+}
+
+#[test]
+fn an_id_out_of_range_is_accepted_and_answered_in_the_library_s_words() {
+    let standin = standin(1);
+    let (client, queue) = (client(&standin, 1), Queue::new());
+    for (tag, id) in [(1, 0), (2, -1), (3, 10_000_000_000), (4, i64::MIN)] {
+        assert_eq!(queue.submit(&client, id, tag), 0);
+        assert!(queue.is_readable());
+        let result = queue.take(8, 0)[0];
+        assert_eq!((result.status, result.id, result.tag), (20, id, tag));
+        assert_eq!(client.delete_instance(id).message(), result.message());
+        assert!(result.message().contains("9999999999"), "{result:?}");
+    }
+    assert!(!queue.is_readable());
+}
