@@ -6,11 +6,7 @@ package greenapi
 
 /*
 #cgo !greenapi_static pkg-config: greenapi
-#cgo greenapi_static pkg-config: --static greenapi
-
-// Where the shared object is installed too, -lgreenapi would choose it: the archive comes first
-// and resolves everything, so that nothing is left for which the shared object would be needed.
-#cgo greenapi_static,linux LDFLAGS: -Wl,--as-needed -l:libgreenapi.a
+#cgo greenapi_static pkg-config: greenapi-static
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -20,15 +16,6 @@ package greenapi
 // fcntl is variadic, which cgo cannot call.
 static int duplicate_descriptor(int fd) {
 	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
-
-// The effects come along, so that a batch of results is one crossing.
-static size_t take_results(greenapi_queue *queue, greenapi_result *results, greenapi_effect *effects, size_t capacity) {
-	size_t count = greenapi_queue_take(queue, results, capacity, 0);
-	for (size_t i = 0; i < count; i++) {
-		effects[i] = greenapi_status_effect(results[i].status);
-	}
-	return count;
 }
 */
 import "C"
@@ -44,9 +31,9 @@ func libraryVersion() string { return C.GoString(C.greenapi_version()) }
 
 func statusName(s Status) string { return C.GoString(C.greenapi_status_name(C.int32_t(s))) }
 
-func statusMessage(s Status) string { return C.GoString(C.greenapi_status_message(C.int32_t(s))) }
-
-func statusEffect(s Status) Effect { return Effect(C.greenapi_status_effect(C.int32_t(s))) }
+func statusMessage(s Status) string {
+	return ownWords(C.GoString(C.greenapi_status_message(C.int32_t(s))))
+}
 
 // clientHandle is a client of the library, freed with freeClient, which ignores nil.
 type clientHandle = *C.greenapi_client
@@ -88,8 +75,7 @@ func newClient(url, token string, o *options) (clientHandle, uint32, error) {
 	var handle clientHandle
 	var failure C.greenapi_result
 	if C.greenapi_client_new(cURL, cToken, &c, &handle, &failure) != C.GREENAPI_STATUS_OK {
-		effect := C.greenapi_status_effect(C.int32_t(failure.status))
-		return nil, 0, toResult(&failure, effect).Err()
+		return nil, 0, refusal(toResult(&failure)).Err()
 	}
 	return handle, uint32(c.max_in_flight), nil
 }
@@ -162,29 +148,24 @@ type tagged struct {
 }
 
 // batch is where results cross, many at a time. It has no pointers, so C may write to it.
-type batch struct {
-	results [256]C.greenapi_result
-	effects [256]C.greenapi_effect
-}
+type batch [256]C.greenapi_result
 
 // take appends what is there to results, without waiting.
 func (b *batch) take(queue queueHandle, results []tagged) []tagged {
-	count := C.take_results(queue, &b.results[0], &b.effects[0], C.size_t(len(b.results)))
-	for i := range b.results[:count] {
-		r := &b.results[i]
-		results = append(results, tagged{uint64(r.tag), toResult(r, b.effects[i])})
+	count := C.greenapi_queue_take(queue, &b[0], C.size_t(len(b)), 0)
+	for i := range b[:count] {
+		results = append(results, tagged{uint64(b[i].tag), toResult(&b[i])})
 	}
 	return results
 }
 
-func toResult(r *C.greenapi_result, effect C.greenapi_effect) Result {
+func toResult(r *C.greenapi_result) Result {
 	return Result{
 		ID:         int64(r.id),
 		Status:     Status(r.status),
-		Effect:     Effect(effect),
 		Code:       int(r.code),
 		HTTPStatus: int(r.http_status),
 		Attempts:   int(r.attempts),
-		Message:    C.GoString(&r.message[0]),
+		Message:    ownWords(C.GoString(&r.message[0])),
 	}
 }

@@ -70,7 +70,7 @@ func TestADeadlineEndsTheWaitAndTheRequest(t *testing.T) {
 		t.Errorf("%v is no timeout by package net's measure", err)
 	}
 	var e *greenapi.Error
-	if !errors.As(err, &e) || e.Effect != greenapi.EffectUnknown || !e.Timeout() {
+	if !errors.As(err, &e) || e.Effect() != greenapi.EffectUnknown || !e.Timeout() {
 		t.Errorf("got %+v", e)
 	}
 	s.wait(t, "open=0")

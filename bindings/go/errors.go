@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 )
 
 // Error is a call that did not end in [EffectDeleted]. Every error of this package is an *Error.
@@ -14,8 +15,6 @@ type Error struct {
 	ID int64
 	// Status is what happened.
 	Status Status
-	// Effect is what that means for the instance: [EffectNotDeleted] or [EffectUnknown].
-	Effect Effect
 	// Code is the API's own code when its answer had one, else the HTTP status, else 0.
 	Code int
 	// HTTPStatus is the HTTP status of the last answer; 0 when there was none.
@@ -30,12 +29,39 @@ type Error struct {
 	cause error
 }
 
-// Error returns the message with the instance it is about. It never contains the token.
+// Error returns the message, the instance it is about, and why the context ended when that ended
+// the call. It contains no token but one that the caller put into the cause of a context.
 func (e *Error) Error() string {
-	if e.ID == 0 {
-		return "greenapi: " + e.Message
+	text := "greenapi: "
+	if e.ID != 0 {
+		text += fmt.Sprintf("instance %d: ", e.ID)
 	}
-	return fmt.Sprintf("greenapi: instance %d: %s", e.ID, e.Message)
+	message := e.Message
+	if message == "" {
+		message = e.Status.Message()
+	}
+	text += message
+	if why, ok := e.cause.(contextError); ok {
+		text += " (" + why.Error() + ")"
+	}
+	return text
+}
+
+// Effect returns what the status means for the instance: [EffectNotDeleted] or [EffectUnknown].
+// An error never says that an instance is gone.
+func (e *Error) Effect() Effect {
+	if effect := e.Status.Effect(); effect != EffectDeleted {
+		return effect
+	}
+	return EffectUnknown
+}
+
+// LogValue gives log/slog the fields one by one.
+func (e *Error) LogValue() slog.Value {
+	if e == nil {
+		return slog.AnyValue(nil)
+	}
+	return logValue(Result(*e), e.Effect())
 }
 
 // Is reports whether target is the error variable of e's status or of its effect. A
@@ -45,14 +71,14 @@ func (e *Error) Is(target error) bool {
 	case statusError:
 		return e.Status == Status(target)
 	case effectError:
-		return e.Effect == Effect(target)
+		return e.Effect() == Effect(target)
 	default:
 		return target == context.DeadlineExceeded && e.Status == StatusTimeout
 	}
 }
 
-// Unwrap returns the context's error when the context ended the call (joined with its cause where
-// that is another one, see [context.Cause]), [ErrClosed] or [ErrLibraryVersion]; else nil.
+// Unwrap returns why the context ended when that ended the call, which [errors.Is] finds to be
+// both its error and its [context.Cause]; else [ErrClosed], [ErrLibraryVersion] or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
 // Timeout reports whether the call ended because its time was up: that of the client
@@ -122,8 +148,6 @@ type Result struct {
 	ID int64
 	// Status is what happened.
 	Status Status
-	// Effect is what that means for the instance.
-	Effect Effect
 	// Code is the API's own code when its answer had one, else the HTTP status, else 0: 200
 	// after a deletion.
 	Code int
@@ -138,28 +162,65 @@ type Result struct {
 	cause error
 }
 
+// Effect returns what the result means for the instance: that of its status. A result without an
+// ID, such as Result{}, is about no instance, so it is unknown unless nothing was sent.
+func (r Result) Effect() Effect {
+	if r.ID == 0 && !r.Status.unsent() {
+		return EffectUnknown
+	}
+	return r.Status.Effect()
+}
+
 // Err returns nil when the instance is gone ([EffectDeleted]) and the *[Error] otherwise.
 func (r Result) Err() error {
-	if r.Effect == EffectDeleted {
+	if r.Effect() == EffectDeleted {
 		return nil
 	}
 	e := Error(r)
 	return &e
 }
 
+// LogValue gives log/slog the fields one by one.
+func (r Result) LogValue() slog.Value { return logValue(r, r.Effect()) }
+
+func logValue(r Result, effect Effect) slog.Value {
+	attrs := []slog.Attr{
+		slog.Int64("id", r.ID),
+		slog.String("status", r.Status.String()),
+		slog.String("effect", effect.String()),
+		slog.Int("code", r.Code),
+		slog.Int("http_status", r.HTTPStatus),
+		slog.Int("attempts", r.Attempts),
+		slog.String("message", r.Message),
+	}
+	if r.cause != nil {
+		attrs = append(attrs, slog.String("cause", r.cause.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
 // refused is the result of a call that does not reach the library.
 func refused(id int64, status Status, message string, cause error) Result {
-	return Result{ID: id, Status: status, Effect: status.Effect(), Message: message, cause: cause}
+	return Result{ID: id, Status: status, Message: message, cause: cause}
 }
+
+// contextError is why a context ended: its error, and its cause where that is another one.
+type contextError struct{ err, cause error }
+
+func (c contextError) Error() string {
+	if c.cause == c.err {
+		return c.err.Error()
+	}
+	return c.err.Error() + ": " + c.cause.Error()
+}
+
+func (c contextError) Unwrap() []error { return []error{c.err, c.cause} }
 
 // interrupted is r with the context's errors as its cause, where it was the context that ended
 // the call: only cancellation leads to these statuses.
 func (r Result) interrupted(ctx context.Context) Result {
 	if r.Status == StatusCancelled || r.Status == StatusCancelledInFlight {
-		r.cause = ctx.Err()
-		if cause := context.Cause(ctx); cause != r.cause {
-			r.cause = errors.Join(r.cause, cause)
-		}
+		r.cause = contextError{ctx.Err(), context.Cause(ctx)}
 	}
 	return r
 }

@@ -50,7 +50,7 @@ func ExampleWithSession() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.ID, result.Effect)
+	fmt.Println(result.ID, result.Effect())
 	// Output: 1101000002 deleted
 }
 
@@ -80,7 +80,7 @@ func ExampleClient_DeleteInstances() {
 	var again []int64
 	ids := []int64{1101000001, 1101000002, 42}
 	for result := range client.DeleteInstances(context.Background(), slices.Values(ids)) {
-		switch result.Effect {
+		switch result.Effect() {
 		case greenapi.EffectDeleted:
 			fmt.Println(result.ID, "is gone")
 		case greenapi.EffectNotDeleted:
@@ -101,7 +101,7 @@ func ExampleError() {
 	err := greenapi.DeleteInstance(os.Getenv("GREENAPI_URL"), "gac.wrong", 1101000011)
 	var e *greenapi.Error
 	if errors.As(err, &e) {
-		fmt.Println(e.Status, e.Code, e.Effect)
+		fmt.Println(e.Status, e.Code, e.Effect())
 	}
 	// Output: GREENAPI_STATUS_UNAUTHORIZED 401 not deleted
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,9 @@ import (
 
 	greenapi "github.com/greenapi/greenapi/bindings/go"
 )
+
+// namesOfC are words that no Go program knows.
+var namesOfC = regexp.MustCompile(`\w+_\w+|NULL|millisecond`)
 
 func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 	const url, token = "https://localhost", "gac.0123456789abcdef"
@@ -29,30 +33,30 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 	}{
 		{"", token, nil, "url"},
 		{"https://user@localhost", token, nil, "url"},
-		{"http://example.com", token, nil, "http"},
+		{"http://example.com", token, nil, "WithAllowHTTP"},
 		{"https://local\x00host", token, nil, "url"},
 		{"https://local\xffhost", token, nil, "url"},
 		{url, "", nil, "token"},
 		{url, "gac.0123\x00456789abcdef", nil, "token"},
 		{url, "gac.0123\n456789abcdef", nil, "token"},
-		{url, token, greenapi.WithTimeout(0), "timeout"},
+		{url, token, greenapi.WithTimeout(0), "WithTimeout is 0"},
 		{url, token, greenapi.WithTimeout(-time.Second), "WithTimeout"},
 		{url, token, greenapi.WithTimeout(50 * 24 * time.Hour), "WithTimeout"},
-		{url, token, greenapi.WithConnectTimeout(0), "connect_timeout"},
+		{url, token, greenapi.WithConnectTimeout(0), "WithConnectTimeout is 0"},
 		{url, token, greenapi.WithConnectTimeout(-1), "WithConnectTimeout"},
 		{url, token, greenapi.WithMaxRetries(-1), "WithMaxRetries"},
-		{url, token, greenapi.WithMaxInFlight(0), "max_in_flight"},
+		{url, token, greenapi.WithMaxInFlight(0), "WithMaxInFlight"},
 		{url, token, greenapi.WithMaxInFlight(-1), "WithMaxInFlight"},
 		{url, token, greenapi.WithMaxInFlight(math.MaxInt), "WithMaxInFlight"},
-		{url, token, greenapi.WithRequestsPerSecond(-1), "requests_per_second"},
-		{url, token, greenapi.WithRequestsPerSecond(math.NaN()), "requests_per_second"},
-		{url, token, greenapi.WithSession(9), "session"},
-		{url, token, greenapi.WithCAFile(empty), empty},
-		{url, token, greenapi.WithCAFile(empty + ".missing"), empty + ".missing"},
+		{url, token, greenapi.WithRequestsPerSecond(-1), "WithRequestsPerSecond"},
+		{url, token, greenapi.WithRequestsPerSecond(math.NaN()), "WithRequestsPerSecond"},
+		{url, token, greenapi.WithSession(9), "WithSession is 9"},
+		{url, token, greenapi.WithCAFile(empty), "WithCAFile " + empty},
+		{url, token, greenapi.WithCAFile(empty + ".missing"), "WithCAFile " + empty + ".missing"},
 		{url, token, greenapi.WithCAFile("a\x00b"), "WithCAFile"},
-		{url, token, greenapi.WithProxy("gopher://localhost"), "proxy"},
+		{url, token, greenapi.WithProxy("gopher://localhost"), "WithProxy"},
 		{url, token, greenapi.WithProxy("http://local\x00host"), "WithProxy"},
-		{url, token, greenapi.WithUserAgent("a\nb"), "user_agent"},
+		{url, token, greenapi.WithUserAgent("a\nb"), "WithUserAgent"},
 		{url, token, greenapi.WithUserAgent("a\x00b"), "WithUserAgent"},
 	} {
 		var opts []greenapi.Option
@@ -61,12 +65,15 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 		}
 		c, err := greenapi.NewClient(test.url, test.token, opts...)
 		var e *greenapi.Error
-		if c != nil || !errors.Is(err, greenapi.ErrInvalidArgument) || !errors.As(err, &e) || e.Effect != greenapi.EffectNotDeleted {
+		if c != nil || !errors.Is(err, greenapi.ErrInvalidArgument) || !errors.As(err, &e) || e.Effect() != greenapi.EffectNotDeleted {
 			t.Errorf("%q %q %s: got %v, %v", test.url, test.token, test.names, c, err)
 			continue
 		}
 		if !strings.Contains(strings.ToLower(e.Message), strings.ToLower(test.names)) {
 			t.Errorf("%q %q: %q does not name %s", test.url, test.token, e.Message, test.names)
+		}
+		if inC := namesOfC.FindString(strings.ReplaceAll(e.Message, empty, "")); inC != "" {
+			t.Errorf("%q %q: %q names %s, which is C's", test.url, test.token, e.Message, inC)
 		}
 	}
 }

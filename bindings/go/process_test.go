@@ -62,7 +62,7 @@ func TestTenThousandGoroutinesTakeAHandfulOfThreads(t *testing.T) {
 	}
 }
 
-var waiting = regexp.MustCompile(`\[select[^]]*\]:\n\S+bindings/go\.\(\*Client\)\.deleteInstance\(`)
+var waiting = regexp.MustCompile(`\[select[^]]*\]:\n\S+bindings/go\.\(\*client\)\.deleteInstance\(`)
 
 // waitingInDeleteInstance counts the goroutines that wait for a result.
 func waitingInDeleteInstance() int {

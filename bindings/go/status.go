@@ -2,6 +2,12 @@
 
 package greenapi
 
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
 // Status is what happened to a call. The values never change; a newer library may add some.
 type Status int32
 
@@ -74,20 +80,62 @@ func (s Status) String() string { return statusName(s) }
 // telling one for what happened to their call.
 func (s Status) Message() string { return statusMessage(s) }
 
-// Effect returns what a call that ended in this status did.
-func (s Status) Effect() Effect { return statusEffect(s) }
+// Effect returns what a call that ended in this status did: the tens tell, also of a status that
+// only a newer library knows.
+func (s Status) Effect() Effect {
+	switch {
+	case 0 <= s && s < 10:
+		return EffectDeleted
+	case 10 <= s && s < 30:
+		return EffectNotDeleted
+	default:
+		return EffectUnknown
+	}
+}
+
+// unsent reports whether no deletion was sent, whatever the id.
+func (s Status) unsent() bool { return 20 <= s && s < 30 }
+
+const (
+	statusPrefix  = "GREENAPI_STATUS_"
+	unknownStatus = statusPrefix + "UNKNOWN"
+)
+
+// MarshalText returns what String does, or the number of a status that only a newer library knows.
+func (s Status) MarshalText() ([]byte, error) {
+	if name := s.String(); name != unknownStatus {
+		return []byte(name), nil
+	}
+	return strconv.AppendInt(nil, int64(s), 10), nil
+}
+
+// UnmarshalText reads what MarshalText writes, the name also without its "GREENAPI_STATUS_".
+func (s *Status) UnmarshalText(text []byte) error {
+	if number, err := strconv.ParseInt(string(text), 10, 32); err == nil {
+		*s = Status(number)
+		return nil
+	}
+	name := statusPrefix + strings.TrimPrefix(string(text), statusPrefix)
+	for status := Status(0); status < 100; status++ {
+		if status.String() == name && name != unknownStatus {
+			*s = status
+			return nil
+		}
+	}
+	return fmt.Errorf("greenapi: %q is no status", text)
+}
 
 // Effect is what a call did to the instance.
 type Effect int32
 
 const (
-	// EffectDeleted: the instance is gone.
-	EffectDeleted Effect = 0
-	// EffectNotDeleted: this call deleted nothing.
-	EffectNotDeleted Effect = 1
 	// EffectUnknown: the instance may or may not have been deleted. Calling again with the same
 	// id is safe and tells.
-	EffectUnknown Effect = 2
+	EffectUnknown Effect = iota
+	// EffectDeleted: the instance is gone.
+	EffectDeleted
+	// EffectNotDeleted: this call deleted nothing.
+	EffectNotDeleted
 )
 
 // String returns "deleted", "not deleted" or "unknown".
@@ -100,4 +148,18 @@ func (e Effect) String() string {
 	default:
 		return "unknown"
 	}
+}
+
+// MarshalText returns what String does.
+func (e Effect) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (e *Effect) UnmarshalText(text []byte) error {
+	for _, effect := range []Effect{EffectUnknown, EffectDeleted, EffectNotDeleted} {
+		if effect.String() == string(text) {
+			*e = effect
+			return nil
+		}
+	}
+	return fmt.Errorf("greenapi: %q is no effect", text)
 }

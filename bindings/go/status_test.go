@@ -82,7 +82,7 @@ func TestAnErrorIsItsStatusAndItsEffectAndNothingElse(t *testing.T) {
 		if s.sentinel == nil {
 			continue
 		}
-		var err error = &greenapi.Error{Status: s.status, Effect: s.effect, Message: "m"}
+		var err error = &greenapi.Error{Status: s.status, Message: "m"}
 		for _, other := range statuses {
 			if other.sentinel == nil {
 				continue
@@ -167,7 +167,7 @@ func TestEveryStatus(t *testing.T) {
 			c := newClient(t, url, token, test.opts...)
 			result, err := c.DeleteInstance(context.Background(), id)
 
-			if result.Status != test.want || result.ID != id || result.Effect != test.want.Effect() {
+			if result.Status != test.want || result.ID != id || result.Effect() != test.want.Effect() {
 				t.Fatalf("got %+v", result)
 			}
 			if result.Code != test.code || result.HTTPStatus != test.http || result.Attempts != test.attempts {
@@ -176,7 +176,7 @@ func TestEveryStatus(t *testing.T) {
 			if result.Message == "" {
 				t.Error("no message")
 			}
-			if result.Effect == greenapi.EffectDeleted {
+			if result.Effect() == greenapi.EffectDeleted {
 				if err != nil || result.Err() != nil {
 					t.Errorf("an error though the instance is gone: %v", err)
 				}
@@ -189,7 +189,7 @@ func TestEveryStatus(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("%T is no *greenapi.Error", err)
 			}
-			if e.ID != result.ID || e.Status != result.Status || e.Effect != result.Effect || e.Code != result.Code ||
+			if e.ID != result.ID || e.Status != result.Status || e.Effect() != result.Effect() || e.Code != result.Code ||
 				e.HTTPStatus != result.HTTPStatus || e.Attempts != result.Attempts || e.Message != result.Message {
 				t.Errorf("error %+v differs from result %+v", e, result)
 			}

@@ -56,7 +56,7 @@ func main() {
 		}
 		for i := range int64(plan.Calls) {
 			result, _ := client.DeleteInstance(ctx, plan.FirstID+i)
-			word := words[result.Effect]
+			word := words[result.Effect()]
 			measure.Word(plan.FirstID+i, word, word, result.Message)
 		}
 	default:

@@ -1,0 +1,173 @@
+//go:build cgo && unix
+
+package greenapi
+
+import (
+	"context"
+	"iter"
+)
+
+// DeleteInstances deletes many instances and yields their results as they complete, in any order,
+// failed ones too (see [Result.Err]). Every id that is taken from ids gives exactly one result.
+//
+// The ids are taken on the goroutine of the loop and only as fast as they are needed: at most
+// twice as many as [WithMaxInFlight] allows are under way or yet to be yielded. A sequence that
+// blocks holds up the results that complete meanwhile. Nothing starts before the loop does, and
+// each loop over the returned sequence deletes anew.
+//
+// When ctx ends, what is under way is cancelled, no further ids are taken, and the results of
+// those that were are yielded: look at ctx.Err after the loop. So to stop half-way and know all,
+// cancel ctx and let the loop go on. Leaving the loop cancels too, but nobody is told what became
+// of the ids that were under way: [Client.Deletions] tells.
+func (c *Client) DeleteInstances(ctx context.Context, ids iter.Seq[int64]) iter.Seq[Result] {
+	return func(yield func(Result) bool) {
+		c.Deletions(ctx, ids).run(yield)
+	}
+}
+
+// Deletions prepares what [Client.DeleteInstances] does, as a value that still knows what became
+// of every id when its loop has been left. Nothing starts before [Deletions.Results] is looped
+// over.
+func (c *Client) Deletions(ctx context.Context, ids iter.Seq[int64]) *Deletions {
+	return &Deletions{client: c.open(), ctx: ctx, ids: ids}
+}
+
+// Deletions deletes many instances and can be stopped without losing what is known. It is for one
+// goroutine at a time; from another one, cancel the context.
+type Deletions struct {
+	client *client
+	ctx    context.Context
+	ids    iter.Seq[int64]
+
+	state state
+	// waiter is there while the loop runs.
+	waiter   *waiter
+	underWay uint64
+	// results have completed; the loop has seen those before next.
+	results []Result
+	next    int
+}
+
+type state int
+
+const (
+	fresh state = iota
+	running
+	stopped
+)
+
+// Results yields what [Client.DeleteInstances] does, to one loop: a second one gets nothing.
+// Leaving it, by break, return or panic, is a [Deletions.Stop].
+func (d *Deletions) Results() iter.Seq[Result] { return d.run }
+
+// Stop takes no further ids, cancels what is under way, and returns the results that the loop has
+// not seen: those of cancelled deletions, and of some that completed just before. They are there
+// at once, and every id that was taken has had one result then, here or in the loop. It may be
+// called within the loop, which ends, and after it. A second call returns nothing.
+func (d *Deletions) Stop() []Result {
+	d.stop()
+	rest := d.results[d.next:]
+	d.results, d.next = nil, 0
+	return rest
+}
+
+func (d *Deletions) stop() {
+	d.state = stopped
+	if d.waiter == nil {
+		return
+	}
+	if d.underWay > 0 {
+		d.client.queue.cancel(d.waiter.tag)
+	}
+	for d.underWay > 0 {
+		<-d.waiter.ready
+		d.results = append(d.results, d.collect(nil)...)
+	}
+	d.client.queue.unregister(d.waiter)
+	d.waiter = nil
+}
+
+// collect returns what has completed since it was last called; for empty see queue.collect.
+func (d *Deletions) collect(empty []Result) []Result {
+	results := d.client.queue.collect(d.waiter, empty)
+	d.underWay -= uint64(len(results))
+	if d.ctx.Err() != nil {
+		for i := range results {
+			results[i] = results[i].interrupted(d.ctx)
+		}
+	}
+	return results
+}
+
+func (d *Deletions) run(yield func(Result) bool) {
+	if d.state != fresh || d.ids == nil {
+		return
+	}
+	d.state = running
+	// Also when the loop's body or ids panic.
+	defer d.stop()
+
+	if d.client == nil {
+		for id := range d.ids {
+			if !yield(closed(id)) || d.state != running {
+				return
+			}
+		}
+		return
+	}
+	queue := d.client.queue
+	d.waiter = queue.register()
+	tag, ready := d.waiter.tag, d.waiter.ready
+	// Not only between two results: the loop's body and ids may take their time.
+	unwatch := context.AfterFunc(d.ctx, func() { queue.cancel(tag) })
+	defer unwatch()
+
+	if d.ctx.Err() == nil {
+		for id := range d.ids {
+			if d.state != running || !d.take(id, yield) {
+				return
+			}
+			if d.ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	for d.deliver(yield) && d.underWay > 0 {
+		<-ready
+	}
+}
+
+// take submits an id and yields what has completed until there is room for the next one. It
+// reports whether the loop goes on.
+func (d *Deletions) take(id int64, yield func(Result) bool) bool {
+	if d.ctx.Err() != nil {
+		return yield(unsent(d.ctx, id)) && d.state == running
+	}
+	if failure := d.client.submit(id, d.waiter.tag); failure != nil {
+		return yield(*failure) && d.state == running
+	}
+	d.underWay++
+	if d.ctx.Err() != nil {
+		// It may have been submitted just after the others were cancelled.
+		d.client.queue.cancel(d.waiter.tag)
+	}
+	for d.deliver(yield) {
+		if d.underWay < d.client.window {
+			return true
+		}
+		<-d.waiter.ready
+	}
+	return false
+}
+
+// deliver yields what has completed, and reports whether the loop goes on.
+func (d *Deletions) deliver(yield func(Result) bool) bool {
+	d.results, d.next = d.collect(d.results[:0]), 0
+	for d.next < len(d.results) {
+		d.next++
+		if !yield(d.results[d.next-1]) || d.state != running {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,67 @@
+//go:build cgo && unix
+
+package greenapi
+
+import (
+	"os"
+	"regexp"
+	"testing"
+)
+
+// TestEveryOptionOfTheHeaderHasOurName keeps the one list of such names in step with the library.
+func TestEveryOptionOfTheHeaderHasOurName(t *testing.T) {
+	header, err := os.ReadFile("../../include/greenapi.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := regexp.MustCompile(`(?s)typedef struct greenapi_options \{.*?\n\} greenapi_options;`).Find(header)
+	names := map[string]bool{}
+	for _, found := range regexp.MustCompile(`(?m)^  \w.*\b(\w+);$`).FindAllSubmatch(options, -1) {
+		names[string(found[1])] = true
+	}
+	if !names["size"] || !names["flags"] || len(names) < 11 {
+		t.Fatalf("the header's options were not understood: %v", names)
+	}
+	// These two are no option of anybody's.
+	delete(names, "size")
+	delete(names, "flags")
+	for _, found := range regexp.MustCompile(`GREENAPI_FLAG_\w+`).FindAll(header, -1) {
+		names[string(found)] = true
+	}
+	for name := range names {
+		if ownNames[name] == "" {
+			t.Errorf("%s has no name in ownNames", name)
+		}
+	}
+	for name := range ownNames {
+		if !names[name] {
+			t.Errorf("%s is in ownNames and not in greenapi.h", name)
+		}
+	}
+}
+
+func TestOwnWords(t *testing.T) {
+	for message, want := range map[string]string{
+		"call again later, or set requests_per_second.":          "call again later, or set WithRequestsPerSecond.",
+		"raise timeout_ms, or connect_timeout_ms (timeout_ms).":  "raise WithTimeout, or WithConnectTimeout (WithTimeout).",
+		"the session policy of a proxy":                          "the session policy of a proxy",
+		"ca_file /etc/ca_file.pem: No such file or directory":    "WithCAFile /etc/ca_file.pem: No such file or directory",
+		"(http:// is for loopback, or GREENAPI_FLAG_ALLOW_HTTP)": "(http:// is for loopback, or WithAllowHTTP)",
+	} {
+		if got := ownWords(message); got != want {
+			t.Errorf("%q becomes %q", message, got)
+		}
+	}
+	for message, want := range map[string]string{
+		"session is 9":           "WithSession is 9",
+		"proxy has no host":      "WithProxy has no host",
+		"url has no host":        "url has no host",
+		"token is empty":         "token is empty",
+		"WithTimeout is 0":       "WithTimeout is 0",
+		"the session of a proxy": "the session of a proxy",
+	} {
+		if got := refusal(Result{Message: message}).Message; got != want {
+			t.Errorf("%q becomes %q", message, got)
+		}
+	}
+}
