@@ -78,7 +78,7 @@ impl Options {
 pub fn milliseconds(name: &str, value: u32) -> Result<Duration, Outcome> {
     match value {
         0 => Err(Outcome::invalid(format!(
-            "{name} is 0: give a number of milliseconds."
+            "{name} is 0, which leaves no time: give more."
         ))),
         value => Ok(Duration::from_millis(u64::from(value))),
     }
@@ -109,7 +109,7 @@ pub fn session(number: u32) -> Result<Session, Outcome> {
         2 => Ok(Session::LogOut),
         3 => Ok(Session::TryLogOut),
         other => Err(Outcome::invalid(format!(
-            "session is {other}, which is no GREENAPI_SESSION_… of this version."
+            "session is {other}, which is no session policy of this version."
         ))),
     }
 }

@@ -67,6 +67,15 @@ func newClient(url, token string, o *options) (clientHandle, uint32, error) {
 	if o.userAgent != nil {
 		c.user_agent = strs.add("WithUserAgent", *o.userAgent)
 	}
+	if o.caPEM != nil {
+		c.ca_pem = strs.add("WithCACertificates", *o.caPEM)
+	}
+	if o.instanceURL != nil {
+		c.instance_url = strs.add("WithInstanceURL", *o.instanceURL)
+	}
+	if o.journal != nil {
+		c.journal = strs.add("WithJournal", *o.journal)
+	}
 	cURL, cToken := strs.add("url", url), strs.add("token", token)
 	if strs.err != nil {
 		return nil, 0, strs.err

@@ -23,7 +23,7 @@ func DeleteInstance(url, token string, id int64) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.open().close()
 	_, err = c.DeleteInstance(context.Background(), id)
 	return err
 }

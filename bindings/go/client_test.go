@@ -123,7 +123,7 @@ func procStatus(t *testing.T, field string) (n int) {
 	}
 	for _, line := range strings.Split(string(data), "\n") {
 		if rest, ok := strings.CutPrefix(line, field+":"); ok {
-			fmt.Sscan(rest, &n)
+			_, _ = fmt.Sscan(rest, &n)
 		}
 	}
 	if n == 0 {
@@ -141,7 +141,7 @@ func TestStringsAreFreedOnEveryPath(t *testing.T) {
 	} {
 		try := func() {
 			if c, err := greenapi.NewClient("https://localhost", "gac.token", opts...); err == nil {
-				c.Close()
+				_ = c.Close()
 			}
 		}
 		try()

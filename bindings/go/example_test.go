@@ -44,7 +44,7 @@ func ExampleWithSession() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // Always nil.
 
 	result, err := client.DeleteInstance(context.Background(), 1101000002)
 	if err != nil {
@@ -59,7 +59,7 @@ func ExampleClient_DeleteInstance() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // Always nil.
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -75,7 +75,7 @@ func ExampleClient_DeleteInstances() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // Always nil.
 
 	var again []int64
 	ids := []int64{1101000001, 1101000002, 42}

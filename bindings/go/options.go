@@ -24,6 +24,9 @@ type options struct {
 	caFile            *string
 	proxy             *string
 	userAgent         *string
+	caPEM             *string
+	instanceURL       *string
+	journal           *string
 
 	// err is the first value that the C interface has no room for.
 	err error
@@ -79,6 +82,10 @@ const (
 	// SessionLogOut logs the device out where it must, and deletes once that is confirmed. When
 	// it is not, nothing is deleted: [StatusSessionActive].
 	SessionLogOut Session = 2
+	// SessionTryLogOut logs the device out where that can be done, and deletes in any case once
+	// the API has answered the logout, or said that the instance cannot be asked (expired, being
+	// created, starting).
+	SessionTryLogOut Session = 3
 )
 
 // WithSession sets what to do about a device that is still logged in. The default is
@@ -98,6 +105,13 @@ func WithCAFile(path string) Option {
 	return func(o *options) { o.caFile = &path }
 }
 
+// WithCACertificates sets PEM certificates to trust instead of the system's. It excludes
+// [WithCAFile].
+func WithCACertificates(pem []byte) Option {
+	text := string(pem)
+	return func(o *options) { o.caPEM = &text }
+}
+
 // WithProxy sets the proxy: an http, https or socks5 URL, with user and password in it where the
 // proxy asks for them. An empty one means no proxy. The default is what the environment says
 // (HTTPS_PROXY, NO_PROXY).
@@ -109,6 +123,23 @@ func WithProxy(url string) Option {
 // User-Agent header.
 func WithUserAgent(userAgent string) Option {
 	return func(o *options) { o.userAgent = &userAgent }
+}
+
+// WithInstanceURL sets where the methods of an instance itself, its state and its logout, are asked
+// for by [WithSession]. {pool} in it stands for the first four digits of the
+// instance's id, as in https://{pool}.api.greenapi.com. The default is the client's own URL. The
+// instance's token is sent nowhere else.
+func WithInstanceURL(url string) Option {
+	return func(o *options) { o.instanceURL = &url }
+}
+
+// WithJournal sets the path of a journal: a file in which each deletion is noted durably before
+// its request may leave, and its end after, so that a later process knows what this one did. What
+// the journal says is gone is not sent again, and what it leaves open is, with [StatusGone] where
+// it then is not found. The file is made where there is none. One process at a time holds it, with
+// any number of clients of one address.
+func WithJournal(path string) Option {
+	return func(o *options) { o.journal = &path }
 }
 
 // milliseconds rounds up, so that no wish for a short time turns into none at all.

@@ -58,6 +58,12 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 		{url, token, greenapi.WithProxy("http://local\x00host"), "WithProxy"},
 		{url, token, greenapi.WithUserAgent("a\nb"), "WithUserAgent"},
 		{url, token, greenapi.WithUserAgent("a\x00b"), "WithUserAgent"},
+		{url, token, greenapi.WithCACertificates([]byte("a\x00b")), "WithCACertificates"},
+		{url, token, greenapi.WithCACertificates([]byte("no PEM")), "WithCACertificates"},
+		{url, token, greenapi.WithInstanceURL("ftp://localhost"), "WithInstanceURL"},
+		{url, token, greenapi.WithInstanceURL("https://local\x00host"), "WithInstanceURL"},
+		{url, token, greenapi.WithJournal("a\x00b"), "WithJournal"},
+		{url, token, greenapi.WithJournal(filepath.Dir(empty)), "WithJournal"},
 	} {
 		var opts []greenapi.Option
 		if test.option != nil {

@@ -108,8 +108,8 @@ func init() {
 		if err != nil {
 			return err
 		}
-		defer writer.Close()
-		defer reader.Close()
+		defer func() { _ = writer.Close() }()
+		defer func() { _ = reader.Close() }()
 		var limit syscall.Rlimit
 		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 			return err

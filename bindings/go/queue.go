@@ -54,7 +54,7 @@ func openQueue() (*queue, error) {
 		err = file.SetReadDeadline(time.Time{})
 	}
 	if err != nil {
-		file.Close()
+		_ = file.Close()
 		freeQueue(handle)
 		return nil, refused(0, StatusOutOfResources,
 			fmt.Sprintf("The queue's descriptor cannot be watched by Go's network poller (%v).", err), nil).Err()

@@ -67,15 +67,14 @@ func startStandin(arguments ...string) (*standin, error) {
 		err = json.Unmarshal(line, s)
 	}
 	if err != nil {
-		s.stop()
+		_ = s.stop()
 		return nil, fmt.Errorf("the stand-in's first line: %w", err)
 	}
 	return s, nil
 }
 
 func (s *standin) stop() error {
-	s.closeStdin()
-	return s.cmd.Wait()
+	return errors.Join(s.closeStdin(), s.cmd.Wait())
 }
 
 // newStandin starts a stand-in of the test's own.
@@ -113,7 +112,7 @@ func (s *standin) call(t testing.TB, method, path string, body, answer any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	data, err = io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -257,8 +256,12 @@ func TestMain(m *testing.M) {
 			"fault": fields{"body": `{"deleteInstanceAccount": true}`}})
 	}
 	s.call(fatal{}, "POST", "/faults", deletable, nil)
-	os.Setenv("GREENAPI_URL", s.HTTP)
-	os.Setenv("GREENAPI_TOKEN", s.Token)
+	for name, value := range map[string]string{"GREENAPI_URL": s.HTTP, "GREENAPI_TOKEN": s.Token} {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	code := m.Run()
 	if err := s.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

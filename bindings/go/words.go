@@ -17,6 +17,9 @@ var ownNames = map[string]string{
 	"ca_file":                  "WithCAFile",
 	"proxy":                    "WithProxy",
 	"user_agent":               "WithUserAgent",
+	"ca_pem":                   "WithCACertificates",
+	"instance_url":             "WithInstanceURL",
+	"journal":                  "WithJournal",
 }
 
 // ownWords replaces C's names in a message. Those that are plain words, such as "session", mean

@@ -70,12 +70,14 @@ func TestAClientThatWasNeverMadeIsClosed(t *testing.T) {
 
 func TestACopyIsTheSameClient(t *testing.T) {
 	s := newStandin(t)
-	c := s.client(t)
-	copied := *c
-	embedded := struct{ greenapi.Client }{*c}
-	c = nil
+	made, err := greenapi.NewClient(s.HTTP, s.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := *made
+	embedded := struct{ greenapi.Client }{copied}
 	for range 3 {
-		runtime.GC() // which must not take what the copies use
+		runtime.GC() // which takes what was made, and must not take what the copies use
 	}
 	if _, err := copied.DeleteInstance(context.Background(), firstID); err != nil {
 		t.Error(err)

@@ -210,7 +210,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
     let ca = match optional("ca_file", given.ca_file)? {
         Some("") => {
             return Err(Outcome::invalid(
-                "ca_file is an empty path: give the path of a PEM bundle, or NULL.",
+                "ca_file is an empty path: give the path of a PEM bundle, or leave it out.",
             ))
         }
         Some(path) => Some(Trust::from_file(path)?),

@@ -197,9 +197,13 @@ static void ids(greenapi_client *client, greenapi_queue *queue)
                        &result);
         guest_check(result.id == bad_ids[i], "the result is about another id");
         expect_refused("a wrong id", greenapi_client_delete_instance(client, bad_ids[i], NULL));
-        expect_refused("a wrong id", greenapi_queue_submit(queue, client, bad_ids[i], 1));
+        guest_check(greenapi_queue_submit(queue, client, bad_ids[i], i) == GREENAPI_STATUS_OK,
+                    "a wrong id was not accepted");
+        guest_check(greenapi_queue_take(queue, &result, 1, -1) == 1, "a wrong id has no result");
+        expect_refusal("a wrong id", result.status, &result);
+        guest_check(result.id == bad_ids[i] && result.tag == i, "the result is about another id");
     }
-    guest_check(greenapi_queue_take(queue, NULL, 0, -1) == 0, "a refused submission came back");
+    guest_check(greenapi_queue_take(queue, NULL, 0, -1) == 0, "a submission came back twice");
 }
 
 /* ---- options ---- */
