@@ -4,6 +4,7 @@ mod support;
 
 use std::ptr;
 
+use greenapi_standin::{Config, Standin};
 use support::abi::{c_string, options, Client, RawOptions};
 
 const URL: &str = "https://api.green-api.com";
@@ -115,6 +116,38 @@ fn a_value_that_makes_no_sense_is_named() {
         assert!(refused(|o| o.user_agent = text).starts_with("user_agent is not UTF-8"));
         assert!(refused(|o| o.proxy = text).starts_with("proxy is not UTF-8"));
         assert!(refused(|o| o.ca_file = text).starts_with("ca_file is not UTF-8"));
+    }
+}
+
+/// Certificates as text: trusted alone, refused beside a file, and by name when they are none.
+#[test]
+fn certificates_as_text() {
+    let standin = Standin::start(Config::default()).unwrap();
+    let endpoints = standin.endpoints();
+    let pem = std::fs::read_to_string(&endpoints.ca_file).unwrap();
+    let delete = |pem: &str, id: i64| {
+        let pem = c_string(pem);
+        let mut options = options();
+        options.ca_pem = pem.as_ptr();
+        options.max_retries = 0;
+        let client = Client::new(&endpoints.https, &endpoints.token, Some(&options)).unwrap();
+        client.delete_instance(id).status
+    };
+    assert_eq!(delete(&pem, 1101000001), 0);
+    let other = Standin::start(Config::default()).unwrap();
+    let another = std::fs::read_to_string(&other.endpoints().ca_file).unwrap();
+    assert_eq!(delete(&another, 1101000002), 22);
+
+    let path = c_string(&endpoints.ca_file.display().to_string());
+    let pem = c_string(&pem);
+    let both = refused(|o| (o.ca_file, o.ca_pem) = (path.as_ptr(), pem.as_ptr()));
+    assert!(
+        both.starts_with("ca_pem") && both.contains("ca_file"),
+        "{both}"
+    );
+    for text in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nMIIB\n"] {
+        let text = c_string(text);
+        assert!(refused(|o| o.ca_pem = text.as_ptr()).starts_with("ca_pem "));
     }
 }
 

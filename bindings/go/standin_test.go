@@ -242,7 +242,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "Skipped, with every example, is what", err)
 		flag.Parse()
 		// An example cannot skip itself.
-		flag.Set("test.skip", strings.Trim(flag.Lookup("test.skip").Value.String()+"|^Example", "|"))
+		_ = flag.Set("test.skip", strings.Trim(flag.Lookup("test.skip").Value.String()+"|^Example", "|"))
 		os.Exit(m.Run())
 	}
 	if err != nil {

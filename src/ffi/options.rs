@@ -197,24 +197,32 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
     };
     // Each of these three lines goes when what the option does is there.
     for (name, pointer) in [
-        ("ca_pem", given.ca_pem),
         ("instance_url", given.instance_url),
         ("journal", given.journal),
     ] {
         if !pointer.is_null() {
             return Err(Outcome::invalid(format!(
-                "{name} is not there yet in this version: leave it NULL."
+                "{name} is not there yet in this version: leave it out."
             )));
         }
     }
-    let ca = match optional("ca_file", given.ca_file)? {
-        Some("") => {
+    let ca = match (
+        optional("ca_file", given.ca_file)?,
+        optional("ca_pem", given.ca_pem)?,
+    ) {
+        (Some(_), Some(_)) => {
+            return Err(Outcome::invalid(
+                "ca_pem is given beside ca_file: give one of them.",
+            ))
+        }
+        (Some(""), None) => {
             return Err(Outcome::invalid(
                 "ca_file is an empty path: give the path of a PEM bundle, or leave it out.",
             ))
         }
-        Some(path) => Some(Trust::from_file(path)?),
-        None => None,
+        (Some(path), None) => Some(Trust::from_file(path)?),
+        (None, Some(pem)) => Some(Trust::from_pem(pem)?),
+        (None, None) => None,
     };
     let proxy = match optional("proxy", given.proxy)? {
         Some(url) => Some(Proxies::from_option(url)?),

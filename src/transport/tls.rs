@@ -39,21 +39,33 @@ impl Trust {
     /// Reads a PEM bundle: `ca_file` of the options.
     pub fn from_file(path: &str) -> Result<Self, Outcome> {
         let shown = sanitize(path, &[]);
-        let invalid = |what: String| Outcome::invalid(format!("ca_file {shown}: {what}"));
         let pem = fs::read(path).map_err(|error| match is_exhaustion(&error) {
             true => Outcome::new(
                 Status::OutOfResources,
                 format!("ca_file {shown} could not be opened ({error}): free descriptors and call again."),
             ),
-            false => invalid(format!("cannot be read ({error}).")),
+            false => Outcome::invalid(format!("ca_file {shown}: cannot be read ({error}).")),
         })?;
+        Self::parse(&pem, |what| {
+            Outcome::invalid(format!("ca_file {shown}: {what}"))
+        })
+    }
+
+    /// Takes certificates as PEM text: `ca_pem` of the options.
+    pub fn from_pem(pem: &str) -> Result<Self, Outcome> {
+        Self::parse(pem.as_bytes(), |what| {
+            Outcome::invalid(format!("ca_pem {what}"))
+        })
+    }
+
+    fn parse(pem: &[u8], invalid: impl Fn(String) -> Outcome) -> Result<Self, Outcome> {
         if pem.is_empty() {
             return Err(invalid(
                 "is empty: give a PEM bundle of certificates.".into(),
             ));
         }
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|_| {
                 invalid("is not well-formed PEM: give a PEM bundle of certificates.".into())
             })?;

@@ -223,7 +223,11 @@ void handles_move()
               moved.take(3, std::chrono::milliseconds(-1)).empty() && moved.cancel(1) == 0,
           "an empty queue has results");
     check(moved.fd() >= 0 && queue.fd() < 0, "the descriptor did not move");
-    expect_error(greenapi::status::invalid_argument, [&] { moved.submit(second, 0); });
+    moved.submit(second, 0, 5);
+    const auto refused = moved.take(3);
+    check(refused.size() == 1 && refused[0].status() == greenapi::status::invalid_argument &&
+              refused[0].tag() == 5,
+          "an id out of range is not a result like any other");
     expect_error(greenapi::status::invalid_argument, [&] { queue.submit(second, nobodys_id); });
 }
 
