@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::answer::BODY_LIMIT;
 use crate::client::Client;
-use crate::failure::{Failure, Stage};
+use crate::failure::{Failure, Purpose, Stage};
 use crate::outcome::Outcome;
 use crate::retry::{self, retry_after};
 use crate::secret::Secret;
@@ -290,7 +290,7 @@ impl Client {
             };
             let asked_pause = match &trouble {
                 Trouble::Failed(failure) => match failure.stage {
-                    Stage::Certificate | Stage::Resources => return Err(trouble),
+                    Stage::Proxy | Stage::Certificate | Stage::Resources => return Err(trouble),
                     _ => None,
                 },
                 Trouble::Refused {
@@ -336,22 +336,11 @@ impl Client {
     }
 
     /// The outcome of a call whose question has no answer.
-    fn explain(&self, what: &str, trouble: Trouble) -> Outcome {
+    fn explain(&self, what: &'static str, trouble: Trouble) -> Outcome {
         const UNSENT: &str = "so no deletion was sent";
         match trouble {
             Trouble::Failed(failure) => {
-                let (status, words) = match failure.stage {
-                    Stage::Connect => (Status::ConnectFailed, "No connection"),
-                    Stage::Handshake | Stage::Certificate => (Status::TlsFailed, "TLS"),
-                    Stage::Resources => (Status::OutOfResources, "Out of resources"),
-                    Stage::Lost { .. } | Stage::Unprocessed | Stage::TimedOut => {
-                        (Status::SessionUnknown, "The connection broke")
-                    }
-                };
-                Outcome::new(
-                    status,
-                    format!("{words}: {}. Asking for {what} failed, {UNSENT}.", failure.reason),
-                )
+                failure.explain(Purpose::Question(what), std::iter::once(self.token()))
             }
             Trouble::Refused { number, .. } => {
                 let (status, advice) = match number {

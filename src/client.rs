@@ -251,6 +251,15 @@ impl Client {
         assert_ne!(id, PANIC_IN_A_CALL);
         let body = format!("{{\"idInstance\":{id}}}");
         let request = self.request.request(body.as_bytes());
+        let token = [&self.token];
+        let mut with_logins = Vec::new();
+        let secrets = match transport.secrets() {
+            [] => &token[..],
+            logins => {
+                with_logins.extend(token.into_iter().chain(logins));
+                &with_logins
+            }
+        };
         let mut history = History::default();
         let mut not_before = None;
         loop {
@@ -296,7 +305,7 @@ impl Client {
                 held_back: self.pace().held_back(now),
                 jitter: fastrand::f64(),
             };
-            match history.next(attempt, call.attempts(), limits, &[&self.token]) {
+            match history.next(attempt, call.attempts(), limits, secrets) {
                 Step::Finish(outcome) => return outcome,
                 Step::Retry(pause) => {
                     if !pause.is_zero() {
@@ -313,17 +322,14 @@ impl Client {
     fn out_of_time(&self, sent: bool) -> Failure {
         let timeout = self.options.timeout.as_millis();
         match sent {
-            true => Failure {
-                stage: Stage::TimedOut,
-                reason: format!("the timeout is {timeout} ms"),
-            },
-            false => Failure {
-                stage: Stage::Connect,
-                reason: format!(
+            true => Failure::new(Stage::TimedOut, format!("the timeout is {timeout} ms")),
+            false => Failure::new(
+                Stage::Connect,
+                format!(
                     "the timeout of {timeout} ms passed before {} could be reached",
                     self.endpoint.host_and_port()
                 ),
-            },
+            ),
         }
     }
 }

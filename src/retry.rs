@@ -7,7 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::answer::Verdict;
-use crate::failure::{Failure, Stage};
+use crate::failure::{Failure, Purpose, Stage};
 use crate::outcome::{sanitize, Outcome};
 use crate::secret::Secret;
 use crate::status::{Effect, Status};
@@ -168,9 +168,17 @@ fn retry_kind(attempt: &Attempt) -> Retry {
         }
         Attempt::Failed(failure) => match failure.stage {
             Stage::Connect | Stage::Handshake | Stage::Unprocessed => Retry::AfterPause,
-            Stage::Lost { kept: false } => Retry::AfterPause,
-            Stage::Lost { kept: true } => Retry::AtOnce,
-            Stage::Certificate | Stage::Resources | Stage::TimedOut => Retry::Never,
+            Stage::Lost {
+                again_at_once: false,
+            } => Retry::AfterPause,
+            Stage::Lost {
+                again_at_once: true,
+            } => Retry::AtOnce,
+            Stage::Proxy
+            | Stage::Certificate
+            | Stage::ClientCertificate
+            | Stage::Resources
+            | Stage::TimedOut => Retry::Never,
         },
     }
 }
@@ -191,25 +199,7 @@ fn report(attempt: &Attempt, secrets: &[&Secret]) -> Outcome {
             outcome.http_status = i32::from(*http_status);
             outcome
         }
-        Attempt::Failed(Failure { stage, reason }) => match stage {
-            Stage::Connect => Outcome::new(
-                Status::ConnectFailed,
-                format!("No connection: {reason}. No request was sent: check the host and the network."),
-            ),
-            Stage::Handshake | Stage::Certificate => Outcome::new(
-                Status::TlsFailed,
-                format!("TLS: {reason}. No request was sent."),
-            ),
-            Stage::Resources => Outcome::new(
-                Status::OutOfResources,
-                format!("This process ran out of resources: {reason}. No request was sent: free some and call again."),
-            ),
-            Stage::Lost { .. } | Stage::Unprocessed => Outcome::new(
-                Status::ConnectionLost,
-                format!("The connection broke before the answer ({reason}), so the instance may or may not have been deleted: call again with the same id."),
-            ),
-            Stage::TimedOut => Outcome::new(Status::Timeout, format!("No answer in time ({reason}), so the instance may or may not have been deleted: call again with the same id.")),
-        },
+        Attempt::Failed(failure) => failure.explain(Purpose::Deletion, secrets.iter().copied()),
     }
 }
 
@@ -296,16 +286,17 @@ mod tests {
     }
 
     fn failed(stage: Stage) -> Attempt {
-        Attempt::Failed(Failure {
-            stage,
-            reason: "reason".into(),
-        })
+        Attempt::Failed(Failure::new(stage, "reason"))
     }
 
     const TRUE: &str = r#"{"deleteInstanceAccount":true}"#;
     const MISSING: &str = r#"{"code":404,"description":"Not found"}"#;
-    const LOST: Stage = Stage::Lost { kept: false };
-    const DEAD: Stage = Stage::Lost { kept: true };
+    const LOST: Stage = Stage::Lost {
+        again_at_once: false,
+    };
+    const DEAD: Stage = Stage::Lost {
+        again_at_once: true,
+    };
 
     /// Each row is the life of one call, and what it must report.
     #[test]
@@ -391,7 +382,33 @@ mod tests {
                 ConnectFailed,
                 0,
             ),
+            (
+                vec![
+                    failed(Stage::Unprocessed),
+                    failed(Stage::Unprocessed),
+                    failed(Stage::Unprocessed),
+                    failed(Stage::Unprocessed),
+                ],
+                Unprocessed,
+                0,
+            ),
+            (
+                vec![
+                    failed(LOST),
+                    failed(Stage::Unprocessed),
+                    answered(200, MISSING),
+                ],
+                Gone,
+                404,
+            ),
+            (
+                vec![failed(LOST), failed(Stage::ClientCertificate)],
+                ConnectionLost,
+                0,
+            ),
             // Not retried.
+            (vec![failed(Stage::Proxy)], ConnectFailed, 0),
+            (vec![failed(Stage::ClientCertificate)], TlsFailed, 0),
             (vec![answered(501, "")], ServerError, 501),
             (vec![answered(200, "<html>")], BadResponse, 200),
             (vec![failed(Stage::Certificate)], TlsFailed, 0),

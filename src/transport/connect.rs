@@ -12,11 +12,11 @@ use url::Host;
 
 use super::dns::Resolver;
 use super::proxy::{Kind, Proxy, Route};
-use super::stream::{describe, socket, Io};
-use super::tls::{chose_http2, Tls};
+use super::reasons::describe;
+use super::stream::{socket, Io};
+use super::tls::Tls;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Stage};
-use crate::outcome::sanitize;
 use crate::process::is_exhaustion;
 
 /// How long one address may take before the next is tried beside it (RFC 8305).
@@ -39,7 +39,12 @@ pub struct Connector {
 
 impl Connector {
     /// Opens a connection to `endpoint` along `route`.
-    pub async fn connect(&self, endpoint: &Endpoint, route: &Route) -> Result<Connected, Failure> {
+    pub async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        route: &Route,
+        offer_http2: bool,
+    ) -> Result<Connected, Failure> {
         let Self { resolver, tls } = self;
         let io: Io = match route {
             Route::Direct => dial(&endpoint.host, endpoint.port, resolver).await?,
@@ -71,8 +76,8 @@ impl Connector {
         if !endpoint.tls {
             return Ok(Connected { io, http2: false });
         }
-        let stream = tls.handshake(&endpoint.host, io, true).await?;
-        let http2 = chose_http2(&stream);
+        let stream = tls.handshake(&endpoint.host, io, offer_http2).await?;
+        let http2 = stream.chose_http2();
         Ok(Connected {
             io: Box::new(stream),
             http2,
@@ -108,15 +113,13 @@ async fn dial(host: &Host, port: u16, resolver: &Resolver) -> Result<Io, Failure
             None => {}
         }
     }
-    let error = last.unwrap_or_else(|| io::Error::other("the name has no address"));
-    Err(Failure {
-        stage: if is_exhaustion(&error) {
-            Stage::Resources
-        } else {
-            Stage::Connect
-        },
-        reason: format!("{host} port {port}: {}", describe(&error)),
-    })
+    let error = last.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+    let stage = match is_exhaustion(&error) {
+        true => Stage::Resources,
+        false => Stage::Connect,
+    };
+    let why = describe(&error);
+    Err(Failure::new(stage, format!("{host} port {port}: {why}")))
 }
 
 /// The families in turn, beginning with the resolver's choice (RFC 8305).
@@ -154,9 +157,11 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
         "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
         proxy.authorization()
     );
-    let broken = |error: io::Error| Failure {
-        stage: Stage::Connect,
-        reason: format!("the proxy broke the connection ({})", describe(&error)),
+    let broken = |error: io::Error| {
+        Failure::new(
+            Stage::Connect,
+            format!("the proxy broke the connection ({})", describe(&error)),
+        )
     };
     io.write_all(request.as_bytes()).await.map_err(broken)?;
     io.flush().await.map_err(broken)?;
@@ -169,29 +174,28 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
         }
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut answer = httparse::Response::new(&mut headers);
-        let refusal = match answer.parse(&head) {
-            Ok(httparse::Status::Complete(_)) => match (answer.code, answer.reason) {
-                (Some(200..=299), _) => return Ok(io),
-                (Some(100..=199), _) => {
+        const NOT_HTTP: &str = "the proxy does not answer as an HTTP proxy does";
+        // The reason phrase is not shown: a proxy may echo the login in it.
+        let (stage, reason) = match answer.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => match answer.code {
+                Some(200..=299) => return Ok(io),
+                Some(100..=199) => {
                     head.clear();
                     continue;
                 }
-                (Some(407), _) => {
-                    "the proxy wants a user and password, or refuses those in its URL (407)"
-                        .to_owned()
-                }
-                (Some(code), reason) => format!(
-                    "the proxy refused the tunnel ({code} {})",
-                    sanitize(reason.unwrap_or_default(), &proxy.secrets())
+                Some(407) => (
+                    Stage::Proxy,
+                    "the proxy wants a user and password, or refuses those in its URL (407)".into(),
                 ),
-                (None, _) => "the proxy did not answer as an HTTP proxy does".to_owned(),
+                Some(code) => (
+                    Stage::Connect,
+                    format!("the proxy refused the tunnel ({code})"),
+                ),
+                None => (Stage::Connect, NOT_HTTP.into()),
             },
-            _ => "the proxy did not answer as an HTTP proxy does".to_owned(),
+            _ => (Stage::Connect, NOT_HTTP.into()),
         };
-        return Err(Failure {
-            stage: Stage::Connect,
-            reason: refusal,
-        });
+        return Err(Failure::new(stage, reason));
     }
 }
 
@@ -210,10 +214,10 @@ async fn socks5(
         Host::Domain(name) => match resolver.look_up(name).await?.first() {
             Some(address) => TargetAddr::Ip((*address, endpoint.port).into()),
             None => {
-                return Err(Failure {
-                    stage: Stage::Connect,
-                    reason: format!("the name {name} has no address"),
-                })
+                return Err(Failure::new(
+                    Stage::Connect,
+                    format!("the name {name} has no address"),
+                ))
             }
         },
     };
@@ -231,10 +235,34 @@ async fn socks5(
     };
     stream
         .map(Socks5Stream::into_inner)
-        .map_err(|error| Failure {
-            stage: Stage::Connect,
-            reason: format!("the proxy refused the connection ({error})"),
-        })
+        .map_err(|error| describe_socks(&error))
+}
+
+fn describe_socks(error: &tokio_socks::Error) -> Failure {
+    use tokio_socks::Error as E;
+    let (stage, why) = match error {
+        E::Io(error) => {
+            let why = describe(error);
+            return Failure::new(
+                Stage::Connect,
+                format!("the proxy broke the connection ({why})"),
+            );
+        }
+        E::PasswordAuthFailure(_) | E::NoAcceptableAuthMethods | E::UnknownAuthMethod => (
+            Stage::Proxy,
+            "it wants a user and password, or refuses those in its URL",
+        ),
+        E::AuthorizationRequired => (Stage::Proxy, "it wants a user and password"),
+        E::InvalidAuthValues(_) => (Stage::Proxy, "SOCKS takes no such user or password"),
+        E::ConnectionNotAllowedByRuleset => (Stage::Connect, "its rules forbid it"),
+        E::NetworkUnreachable => (Stage::Connect, "it cannot reach the network"),
+        E::HostUnreachable => (Stage::Connect, "it cannot reach the host"),
+        E::ConnectionRefused => (Stage::Connect, "the host refused it"),
+        E::TtlExpired => (Stage::Connect, "the host is too far away"),
+        E::GeneralSocksServerFailure => (Stage::Connect, "it failed"),
+        _ => (Stage::Connect, "it does not answer as a SOCKS5 proxy does"),
+    };
+    Failure::new(stage, format!("the proxy refused the connection: {why}"))
 }
 
 #[cfg(test)]

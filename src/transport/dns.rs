@@ -50,10 +50,10 @@ impl Resolver {
         let (reply, answer) = oneshot::channel();
         self.ask(name, reply)?;
         answer.await.unwrap_or_else(|_| {
-            Err(Failure {
-                stage: Stage::Connect,
-                reason: format!("the look-up of {name} was abandoned"),
-            })
+            Err(Failure::new(
+                Stage::Connect,
+                format!("the look-up of {name} was abandoned"),
+            ))
         })
     }
 
@@ -77,10 +77,10 @@ impl Resolver {
                 Err(error) if state.threads == 0 => {
                     state.names.pop_back();
                     state.waiting.remove(name);
-                    return Err(Failure {
-                        stage: Stage::Resources,
-                        reason: format!("no thread for looking up {name} ({error})"),
-                    });
+                    return Err(Failure::new(
+                        Stage::Resources,
+                        format!("no thread for looking up {name} ({error})"),
+                    ));
                 }
                 // The thread that there is will come to it.
                 Err(_) => {}
@@ -122,18 +122,15 @@ impl Shared {
 }
 
 fn resolve(name: &str) -> Reply {
-    let fail = |error: io::Error| Failure {
-        stage: if process::is_exhaustion(&error) {
-            Stage::Resources
-        } else {
-            Stage::Connect
-        },
-        reason: format!(
-            "the name {name} could not be found ({})",
-            error
-                .to_string()
-                .trim_start_matches("failed to lookup address information: ")
-        ),
+    let fail = |error: io::Error| {
+        let stage = match process::is_exhaustion(&error) {
+            true => Stage::Resources,
+            false => Stage::Connect,
+        };
+        // The text is the system's own (gai_strerror).
+        let text = error.to_string();
+        let why = text.trim_start_matches("failed to lookup address information: ");
+        Failure::new(stage, format!("the name {name} could not be found ({why})"))
     };
     let addresses: Vec<IpAddr> = (name, 0)
         .to_socket_addrs()

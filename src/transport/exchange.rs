@@ -13,10 +13,13 @@ use super::tls::{Tls, Trust};
 use super::{CallState, Ended, Response};
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Stage};
+use crate::secret::Secret;
 
 /// The connections of a client, or of all clients whose options do not affect connections.
 pub struct Transport {
     connector: Connector,
+    /// The logins of proxies.
+    secrets: Vec<Secret>,
     proxies: Proxies,
     connect_timeout: Duration,
     pool: Arc<Pool>,
@@ -35,11 +38,17 @@ impl Transport {
                 resolver,
                 tls: Tls::new(trust),
             },
+            secrets: proxies.secrets(),
             proxies,
             connect_timeout,
             pool: Arc::default(),
             reader: Reader::default(),
         })
+    }
+
+    /// What no message may show, beside what the request holds.
+    pub fn secrets(&self) -> &[Secret] {
+        &self.secrets
     }
 
     /// Sends `request` and reads its response. `not_before`: over a connection that was made
@@ -62,14 +71,14 @@ impl Transport {
             )
             .await
             .unwrap_or_else(|_| {
-                Err(Failure {
-                    stage: Stage::Connect,
-                    reason: format!(
+                Err(Failure::new(
+                    Stage::Connect,
+                    format!(
                         "no connection to {} within {} ms",
                         endpoint.host_and_port(),
                         self.connect_timeout.as_millis()
                     ),
-                })
+                ))
             })?;
             let (ended, kept) = match lease {
                 Lease::Http1(mut connection) => {
@@ -98,7 +107,11 @@ impl Transport {
                         done: false,
                     };
                     let ended = Box::pin(connection.exchange(request, call)).await;
-                    guard.done = matches!(ended, Ended::Answered(..));
+                    // A server that refuses a stream goes on with the others.
+                    guard.done = matches!(ended, Ended::Answered(_, true) | Ended::Unprocessed(_));
+                    if connection.wants_http1() {
+                        origin.avoid_http2();
+                    }
                     (ended, kept)
                 }
             };
@@ -109,20 +122,13 @@ impl Transport {
                     not_before = Some(Instant::now());
                     continue;
                 }
-                Ended::Unsent(reason) => Err(Failure {
-                    stage: Stage::Connect,
+                Ended::Unsent(reason) => Err(Failure::new(Stage::Connect, reason)),
+                Ended::Unprocessed(reason) => Err(Failure::new(Stage::Unprocessed, reason)),
+                Ended::ClientRefused(reason) => Err(Failure::new(Stage::ClientCertificate, reason)),
+                Ended::Lost {
                     reason,
-                }),
-                Ended::Unprocessed(reason) => Err(Failure {
-                    stage: Stage::Unprocessed,
-                    reason,
-                }),
-                Ended::Lost { reason, silent } => Err(Failure {
-                    stage: Stage::Lost {
-                        kept: kept && silent,
-                    },
-                    reason,
-                }),
+                    again_at_once,
+                } => Err(Failure::new(Stage::Lost { again_at_once }, reason)),
             };
         }
     }
@@ -139,9 +145,8 @@ impl Transport {
     }
 
     fn route(&self, endpoint: &Endpoint) -> Result<Route, Failure> {
-        self.proxies.route(endpoint).map_err(|problem| Failure {
-            stage: Stage::Connect,
-            reason: problem.into(),
-        })
+        self.proxies
+            .route(endpoint)
+            .map_err(|problem| Failure::new(Stage::Proxy, problem))
     }
 }

@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
-use super::stream::{describe, Io, Waiting};
+use super::reasons::describe;
+use super::stream::{Io, Waiting};
 use super::{CallState, Ended, Response, ResponseBody};
 use crate::answer::BODY_LIMIT;
 
@@ -48,6 +49,10 @@ impl Connection {
 
     /// Sends `request`, a whole message, and reads the answer.
     pub async fn exchange(&mut self, request: &[u8], call: &impl CallState) -> Ended {
+        if !self.kept && !self.is_usable() {
+            // What came before the request left is an answer to nothing.
+            return Ended::Unsent("the server closed it or spoke before it was asked".into());
+        }
         if !call.begin_send() {
             return Ended::Unsent("cancelled".into());
         }
@@ -76,10 +81,16 @@ impl Connection {
                 self.kept = true;
                 Ended::Answered(answer, reusable)
             }
-            Err(Problem::Io(error)) => Ended::Lost {
-                reason: describe(sent.as_ref().err().unwrap_or(&error)),
-                silent: reader.silent,
-            },
+            Err(Problem::Io(error)) => {
+                let silent = reader.silent;
+                if silent && !self.kept && self.io.refuses_client(&error) {
+                    return Ended::ClientRefused(describe(&error));
+                }
+                Ended::Lost {
+                    reason: describe(sent.as_ref().err().unwrap_or(&error)),
+                    again_at_once: silent && self.kept,
+                }
+            }
             Err(Problem::Grammar(reason)) => Ended::Answered(
                 Response {
                     http_status: 0,
@@ -385,14 +396,16 @@ mod tests {
                 let reuse = if *reusable { "keep" } else { "close" };
                 format!("{} {body} {reuse}", answer.http_status)
             }
-            Ended::Unsent(reason) | Ended::Unprocessed(reason) => format!("unsent: {reason}"),
-            Ended::Lost { reason, silent } => format!("lost: {reason}, silent: {silent}"),
+            Ended::Unsent(reason) | Ended::Unprocessed(reason) | Ended::ClientRefused(reason) => {
+                format!("unsent: {reason}")
+            }
+            Ended::Lost { reason, .. } => format!("lost: {reason}"),
         }
     }
 
     #[test]
     fn table() {
-        const LOST: &str = "lost: closed by the server, silent: false";
+        const LOST: &str = "lost: closed by the server";
         #[rustfmt::skip]
         let rows: &[(&str, &str)] = &[
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "200 hi keep"),
@@ -410,7 +423,7 @@ mod tests {
             // Two answers to one request: the second could be taken for the next one's.
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "200 hi close"),
             // Cut off.
-            ("", "lost: closed by the server, silent: true"),
+            ("", "lost: closed by the server"),
             ("HTTP/1.1 20", LOST),
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", LOST),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n", LOST),

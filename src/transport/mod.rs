@@ -17,6 +17,7 @@ mod http2;
 mod pool;
 mod proxy;
 mod reading;
+mod reasons;
 mod request;
 mod stream;
 mod tls;
@@ -80,8 +81,10 @@ enum Ended {
     Unsent(String),
     /// It left, and the server said that it has not looked at it.
     Unprocessed(String),
-    /// `silent`: without one byte of an answer.
-    Lost { reason: String, silent: bool },
+    /// The server refused the handshake for want of a client certificate.
+    ClientRefused(String),
+    /// `again_at_once`: as [`crate::failure::Stage::Lost`] has it.
+    Lost { reason: String, again_at_once: bool },
 }
 
 #[cfg(test)]

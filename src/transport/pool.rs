@@ -39,12 +39,20 @@ struct OriginState {
     http2: Option<Arc<http2::Connection>>,
     /// Known to speak HTTP/1.1 only, so that connections need not wait for one another.
     http1: bool,
+    /// The server answered HTTP_1_1_REQUIRED: HTTP/2 is not offered to it any more.
+    avoid_http2: bool,
     connecting: bool,
 }
 
 impl Origin {
     fn lock(&self) -> MutexGuard<'_, OriginState> {
         lock(&self.state)
+    }
+
+    pub fn avoid_http2(&self) {
+        let mut state = self.lock();
+        state.avoid_http2 = true;
+        state.http2 = None;
     }
 }
 
@@ -71,7 +79,7 @@ impl Pool {
         not_before: Option<Instant>,
     ) -> Result<Lease, Failure> {
         let mut connecting = None;
-        loop {
+        let offer_http2 = loop {
             let settled = origin.settled.notified();
             {
                 let mut state = origin.lock();
@@ -92,20 +100,21 @@ impl Pool {
                         return Ok(Lease::Http1(connection));
                     }
                 }
-                if !endpoint.tls || state.http1 {
-                    break;
+                let offer_http2 = !state.avoid_http2;
+                if !endpoint.tls || state.http1 || !offer_http2 {
+                    break offer_http2;
                 }
                 if !state.connecting {
                     // It may turn out to be shared, so the others wait for it.
                     state.connecting = true;
                     connecting = Some(ConnectingGuard(origin));
-                    break;
+                    break true;
                 }
             }
             settled.await;
-        }
+        };
         // In a box of its own: it is large, and a call that finds a kept connection needs none of it.
-        let connected = Box::pin(connector.connect(endpoint, route)).await?;
+        let connected = Box::pin(connector.connect(endpoint, route, offer_http2)).await?;
         if connected.http2 {
             let shared = Arc::new(Box::pin(http2::Connection::new(connected.io)).await?);
             origin.lock().http2 = Some(shared.clone());

@@ -42,12 +42,15 @@ impl Proxy {
     }
 
     /// What no message may show.
-    pub fn secrets(&self) -> Vec<&Secret> {
-        self.login
-            .iter()
-            .flat_map(|(user, password)| [user, password])
-            .filter(|secret| !secret.expose().is_empty())
-            .collect()
+    fn secrets(&self) -> Vec<Secret> {
+        let Some((user, password)) = &self.login else {
+            return Vec::new();
+        };
+        // Together, too: that is what an HTTP proxy is shown, in base64.
+        let pair = Secret::new(&format!("{}:{}", user.expose(), password.expose()));
+        let all = [pair, user.clone(), password.clone()];
+        let told = all.into_iter().filter(|one| !one.expose().is_empty());
+        told.collect()
     }
 }
 
@@ -89,6 +92,14 @@ impl Proxies {
                 "proxy {problem}: give a URL like http://proxy:3128, https://…, socks5://… or socks5h://…"
             ))
         })
+    }
+
+    /// What no message may show.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Always(proxy) => proxy.secrets(),
+            Self::Environment(_) | Self::Never => Vec::new(),
+        }
     }
 
     /// The way to `endpoint`.

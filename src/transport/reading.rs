@@ -7,6 +7,7 @@
 //! never shown.
 
 use std::error::Error as _;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,7 @@ use reqwest::dns::{Name, Resolve, Resolving};
 use super::connect::Connector;
 use super::dns::Resolver;
 use super::proxy::{Kind, Route};
-use super::stream::describe;
+use super::reasons::describe;
 use super::tls::{explain_tls, Tls};
 use super::KEEP;
 use crate::endpoint::Endpoint;
@@ -38,7 +39,7 @@ impl StreamedResponse {
     /// The next piece of the body; nothing at its end.
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Failure> {
         let chunk = self.response.chunk().await;
-        chunk.map_err(|error| translate(&self.endpoint, error))
+        chunk.map_err(|error| translate(&self.endpoint, &error))
     }
 }
 
@@ -64,7 +65,7 @@ impl Reader {
             .header("user-agent", user_agent)
             .send()
             .await
-            .map_err(|error| translate(endpoint, error))?;
+            .map_err(|error| translate(endpoint, &error))?;
         Ok(StreamedResponse {
             http_status: response.status().as_u16(),
             retry_after: response
@@ -98,10 +99,7 @@ fn make_client(
     connector: &Connector,
     connect_timeout: Duration,
 ) -> Result<reqwest::Client, Failure> {
-    let unusable = |error: reqwest::Error| Failure {
-        stage: Stage::Connect,
-        reason: format!("the request cannot be prepared ({})", error.without_url()),
-    };
+    let unusable = |_| Failure::new(Stage::Connect, "the request cannot be prepared");
     let tls =
         match endpoint.tls || matches!(&route, Route::Proxy(proxy) if proxy.kind == Kind::Https) {
             true => connector.tls.config()?,
@@ -138,12 +136,24 @@ fn make_client(
 
 struct SharedResolver(Resolver);
 
+/// A failed look-up on its way through reqwest.
+#[derive(Debug)]
+struct LookUpFailed(Failure);
+
+impl fmt::Display for LookUpFailed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.reason)
+    }
+}
+
+impl std::error::Error for LookUpFailed {}
+
 impl Resolve for SharedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.0.clone();
         async move {
             let found = resolver.look_up(name.as_str()).await;
-            let addresses = found.map_err(|failure| io::Error::other(failure.reason))?;
+            let addresses = found.map_err(LookUpFailed)?;
             let addresses: Vec<_> = addresses
                 .into_iter()
                 .map(|ip| SocketAddr::new(ip, 0))
@@ -154,40 +164,39 @@ impl Resolve for SharedResolver {
     }
 }
 
-fn translate(endpoint: &Endpoint, error: reqwest::Error) -> Failure {
-    let error = error.without_url();
+/// By what lies at the bottom of an error, whose texts are not used: they may quote the URL.
+fn translate(endpoint: &Endpoint, error: &reqwest::Error) -> Failure {
     let mut cause = error.source();
     let mut deepest_io = None;
     while let Some(current) = cause {
+        if let Some(failure) = current.downcast_ref::<LookUpFailed>() {
+            return failure.0.clone();
+        }
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {
             return explain_tls(&endpoint.host, tls);
         }
-        if let Some(io) = current.downcast_ref::<io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref()) {
-                return explain_tls(&endpoint.host, tls);
-            }
-            if is_exhaustion(io) {
-                return Failure {
-                    stage: Stage::Resources,
-                    reason: describe(io),
-                };
-            }
-            deepest_io = Some(describe(io));
-        }
-        cause = current.source();
+        let io = current.downcast_ref::<io::Error>();
+        deepest_io = io.or(deepest_io);
+        // The source of an io::Error is not the error within, but that one's source.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
+    }
+    if let Some(io) = deepest_io.filter(|io| is_exhaustion(io)) {
+        return Failure::new(Stage::Resources, describe(io));
     }
     let stage = match error.is_connect() {
         true => Stage::Connect,
-        false => Stage::Lost { kept: false },
-    };
-    Failure {
-        stage,
-        reason: match deepest_io {
-            Some(words) => format!("{}: {words}", endpoint.host_and_port()),
-            None if error.is_timeout() => {
-                format!("no connection to {} in time", endpoint.host_and_port())
-            }
-            None => format!("{} broke the connection", endpoint.host_and_port()),
+        false => Stage::Lost {
+            again_at_once: false,
         },
-    }
+    };
+    let server = endpoint.host_and_port();
+    let reason = match deepest_io {
+        Some(io) => format!("{server}: {}", describe(io)),
+        None if error.is_timeout() => format!("no connection to {server} in time"),
+        None => format!("{server} broke the connection"),
+    };
+    Failure::new(stage, reason)
 }

@@ -15,6 +15,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     fn written(&self) -> u64;
     /// What waits to be read. For a connection at rest only: TLS has to read to know.
     fn peek(&mut self) -> Waiting;
+    /// Whether `error`, the first that was read, says that the server ended the handshake for want
+    /// of a client certificate.
+    fn refuses_client(&self, _error: &io::Error) -> bool {
+        false
+    }
 }
 
 /// What waits to be read on a connection.
@@ -83,14 +88,5 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-/// An operating system's error as people say it, without the number.
-pub fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_lowercase(),
-        None => text,
     }
 }

@@ -5,21 +5,26 @@
 //! fork could copy (it asks the kernel for every random byte), and leaves room for opt-level 3
 //! within the size limit. The choice stands in this file and in Cargo.toml only.
 
+use std::cell::Cell;
 use std::fs;
+use std::future::{poll_fn, Future};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, ReadBuf};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, ClientConfig, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
 use url::Host;
 
-use super::stream::{describe, Io, Stream, Waiting};
+use super::reasons::{alert_name, can_pass, describe, is_about_client_certificate, shorten};
+use super::stream::{Io, Stream, Waiting};
 use crate::failure::{Failure, Stage};
 use crate::outcome::{sanitize, Outcome};
 use crate::process::{is_exhaustion, PerProcess};
@@ -123,7 +128,7 @@ impl Tls {
         host: &Host,
         io: Io,
         http2: bool,
-    ) -> Result<TlsStream<Io>, Failure> {
+    ) -> Result<TlsConnection, Failure> {
         let mut config = self.config()?;
         if !http2 {
             let mut plain = ClientConfig::clone(&config);
@@ -132,17 +137,29 @@ impl Tls {
         }
         let name = match host {
             Host::Domain(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
-                .map_err(|_| Failure {
-                    stage: Stage::Certificate,
-                    reason: format!("{name} is not a name that a certificate can be for"),
+                .map_err(|_| {
+                    Failure::new(
+                        Stage::Certificate,
+                        format!("{name} is not a name that a certificate can be for"),
+                    )
                 })?,
             Host::Ipv4(address) => ServerName::from(std::net::IpAddr::from(*address)),
             Host::Ipv6(address) => ServerName::from(std::net::IpAddr::from(*address)),
         };
-        TlsConnector::from(config)
-            .connect(name, io)
-            .await
-            .map_err(|error| explain(host, &error))
+        let mut handshake = TlsConnector::from(config).connect(name, io);
+        let mut asked_for_certificate = false;
+        let stream = poll_fn(|cx| {
+            ASKED.set(false);
+            let polled = Pin::new(&mut handshake).poll(cx);
+            asked_for_certificate |= ASKED.get();
+            polled
+        })
+        .await
+        .map_err(|error| explain(host, &error))?;
+        Ok(TlsConnection {
+            stream,
+            asked_for_certificate,
+        })
     }
 }
 
@@ -150,28 +167,82 @@ fn trusting(roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Failure {
-            stage: Stage::Certificate,
-            reason: format!("TLS cannot be set up ({error})"),
-        })?
+        .map_err(|_| Failure::new(Stage::Certificate, "TLS cannot be set up"))?
         .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_client_cert_resolver(Arc::new(NoClientCertificate));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// Whether the server chose HTTP/2.
-pub fn chose_http2(stream: &TlsStream<Io>) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(b"h2")
+thread_local! {
+    /// Whether the handshake that is polled just now was asked for a client certificate.
+    static ASKED: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Stream for TlsStream<Io> {
+/// Has no certificate to show, and notes that one was asked for. (In the thread rather than in a
+/// configuration of each connection's own, which would cost it memory for its whole life.)
+#[derive(Debug)]
+struct NoClientCertificate;
+
+impl ResolvesClientCert for NoClientCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        ASKED.set(true);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// A TLS connection after its handshake, as far as this side can tell.
+pub struct TlsConnection {
+    stream: TlsStream<Io>,
+    asked_for_certificate: bool,
+}
+
+impl TlsConnection {
+    /// Whether the server chose HTTP/2.
+    pub fn chose_http2(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
+    }
+}
+
+impl AsyncRead for TlsConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for TlsConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Stream for TlsConnection {
     fn written(&self) -> u64 {
-        self.get_ref().0.written()
+        self.stream.get_ref().0.written()
     }
 
     fn peek(&mut self) -> Waiting {
-        let waiting = self.get_mut().0.peek();
+        let waiting = self.stream.get_mut().0.peek();
         if waiting != Waiting::Nothing {
             // Most likely the end of it. A late session ticket is not worth telling apart.
             return waiting;
@@ -186,6 +257,18 @@ impl Stream for TlsStream<Io> {
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Waiting::Data,
             Poll::Ready(_) => Waiting::End,
         }
+    }
+
+    fn refuses_client(&self, error: &io::Error) -> bool {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let Some(rustls::Error::AlertReceived(alert)) = inner else {
+            return false;
+        };
+        let connection = self.stream.get_ref().1;
+        // A session ticket comes from a server that has ended its handshake.
+        self.asked_for_certificate
+            && connection.tls13_tickets_received() == 0
+            && is_about_client_certificate(*alert)
     }
 }
 
@@ -202,10 +285,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, Failure> {
     // Systems carry odd certificates that rustls cannot use; the others do.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err(Failure {
-            stage: Stage::Certificate,
-            reason: "this system has no certificates to trust: install its CA certificates (ca-certificates), or set ca_file or SSL_CERT_FILE".into(),
-        });
+        return Err(Failure::new(Stage::Certificate, "this system has no certificates to trust").advise("Install the system's CA certificates (ca-certificates), or set ca_file or SSL_CERT_FILE"));
     }
     let roots = Arc::new(roots);
     *slot = Some(roots.clone());
@@ -218,63 +298,123 @@ fn explain(host: &Host, error: &io::Error) -> Failure {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
-        return Failure {
-            stage: if is_exhaustion(error) {
-                Stage::Resources
-            } else {
-                Stage::Handshake
-            },
-            reason: format!(
-                "the connection to {host} broke during the handshake ({})",
-                describe(error)
-            ),
+        let stage = match is_exhaustion(error) {
+            true => Stage::Resources,
+            false => Stage::Handshake,
         };
+        let why = describe(error);
+        let host = shorten(host);
+        return Failure::new(
+            stage,
+            format!("the connection to {host} broke during the TLS handshake ({why})"),
+        );
     };
     explain_tls(host, tls)
 }
 
+/// Why TLS failed, and what to do about it.
 pub fn explain_tls(host: &Host, error: &rustls::Error) -> Failure {
+    use rustls::CertificateError as C;
     use rustls::Error as E;
-    let reason = match error {
-        E::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            format!("the certificate of {host} has expired")
-        }
-        E::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            format!("the certificate of {host} is not valid yet (is this machine's clock right?)")
-        }
-        E::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => format!("the certificate is for another host name than {host}"),
-        E::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
-            "the certificate of {host} is self-signed or from an unknown authority (if it is meant to be, set ca_file)"
+    const TRUST: &str = "Set ca_file or ca_pem, if this server is meant to be trusted";
+    const REPLACE: &str = "Have the server's certificate replaced";
+    const URL: &str = "Check the URL and its port";
+    let is_ca = |other: &rustls::OtherError| {
+        let inner = other.0.downcast_ref();
+        matches!(inner, Some(webpki::Error::CaUsedAsEndEntity))
+    };
+    let host = shorten(host);
+    let (advice, reason) = match error {
+        E::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => (
+            "Have the server's certificate renewed",
+            format!("the certificate of {host} has expired"),
         ),
-        E::InvalidCertificate(CertificateError::Revoked) => {
-            format!("the certificate of {host} has been revoked")
+        E::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => (
+            "Check this machine's clock",
+            format!("the certificate of {host} is not valid yet"),
+        ),
+        E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => (
+            "Check the URL",
+            format!("the certificate is for another host name than {host}"),
+        ),
+        E::InvalidCertificate(C::UnknownIssuer) => (
+            TRUST,
+            format!("the certificate of {host} is self-signed or from an unknown authority"),
+        ),
+        E::InvalidCertificate(C::Other(other)) if is_ca(other) => {
+            (TRUST, format!("the certificate of {host} is self-signed"))
         }
-        E::InvalidCertificate(CertificateError::Other(other))
-            if other.to_string().contains("CaUsedAsEndEntity") =>
-        {
-            format!("the certificate of {host} is self-signed (if it is meant to be, set ca_file)")
+        E::InvalidCertificate(C::Revoked) => {
+            (REPLACE, format!("the certificate of {host} has been revoked"))
         }
         E::InvalidCertificate(other) => {
-            format!("the certificate of {host} cannot be accepted ({other:?})")
+            let why = certificate_problem(other);
+            let reason = format!("the certificate of {host} cannot be accepted: {why}");
+            (REPLACE, reason)
         }
-        E::AlertReceived(rustls::AlertDescription::ProtocolVersion) | E::PeerIncompatible(_) => {
-            format!("{host} speaks no version of TLS that is still safe (1.2 or 1.3), or none of the ciphers")
+        E::AlertReceived(rustls::AlertDescription::ProtocolVersion) | E::PeerIncompatible(_) => (
+            "Update the server",
+            format!("{host} speaks no version of TLS that is still safe (1.2 or 1.3), or none of the ciphers"),
+        ),
+        E::AlertReceived(alert) => {
+            let name = alert_name(*alert);
+            let reason = format!("{host} refused the TLS handshake (alert {name})");
+            return match can_pass(*alert) {
+                true => Failure::new(Stage::Handshake, reason),
+                false => Failure::new(Stage::Certificate, reason).advise(URL),
+            };
         }
-        E::AlertReceived(alert) => format!("{host} refused the handshake ({alert:?})"),
-        E::InvalidMessage(_) | E::InappropriateMessage { .. } | E::InappropriateHandshakeMessage { .. } => {
-            format!("{host} did not answer with TLS (is it a port for plain http?)")
+        E::InvalidMessage(_)
+        | E::InappropriateMessage { .. }
+        | E::InappropriateHandshakeMessage { .. } => (
+            URL,
+            format!("{host} did not answer with TLS (is it a port for plain http?)"),
+        ),
+        other => {
+            let why = handshake_problem(other);
+            (URL, format!("the TLS handshake with {host} failed: {why}"))
         }
-        other => format!("the handshake with {host} failed ({other})"),
     };
-    Failure {
-        stage: Stage::Certificate,
-        reason: safe_long(&reason),
+    Failure::new(Stage::Certificate, reason).advise(advice)
+}
+
+/// What is wrong with a certificate, where no sentence of its own says it.
+fn certificate_problem(error: &CertificateError) -> &'static str {
+    use webpki::Error as W;
+    use CertificateError as C;
+    match error {
+        C::BadEncoding => "it is damaged",
+        C::UnhandledCriticalExtension => "it has a critical extension that is not understood",
+        // ring reports both alike.
+        C::BadSignature => "its signature is wrong, or of an RSA key below 2048 bits",
+        C::UnsupportedSignatureAlgorithmContext { .. }
+        | C::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it, or its authority, has a kind of key or signature that is not supported (P-521, SHA-1)"
+        }
+        C::InvalidPurpose | C::InvalidPurposeContext { .. } => "it is not meant for servers",
+        C::Other(other) => match other.0.downcast_ref() {
+            Some(W::NameConstraintViolation) => "its authority may not issue for this name",
+            Some(W::MaximumPathDepthExceeded) => "its chain has more than 6 intermediates",
+            Some(W::PathLenConstraintViolated) => "its chain is longer than its authority allows",
+            Some(W::UnsupportedCertVersion) => "it is not of X.509 version 3",
+            Some(W::EndEntityUsedAsCa) => "its issuer is no authority",
+            _ => "it breaks the rules of X.509",
+        },
+        _ => "it breaks the rules of X.509",
     }
 }
 
-/// Without the characters that could forge a line; the words are the library's own or rustls'.
-fn safe_long(reason: &str) -> String {
-    reason.chars().filter(|c| !c.is_control()).collect()
+/// Why a handshake failed, where no sentence of its own says it.
+fn handshake_problem(error: &rustls::Error) -> &'static str {
+    use rustls::Error as E;
+    match error {
+        E::PeerMisbehaved(_) | E::DecryptError | E::PeerSentOversizedRecord => {
+            "the server broke the rules of TLS"
+        }
+        E::NoCertificatesPresented => "the server has no certificate",
+        E::FailedToGetCurrentTime => "this machine's clock cannot be read",
+        E::FailedToGetRandomBytes => "this machine gives no random numbers",
+        E::NoApplicationProtocol => "the server offers neither HTTP/2 nor HTTP/1.1",
+        _ => "it could not be completed",
+    }
 }

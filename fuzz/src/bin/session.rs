@@ -16,7 +16,7 @@ mod options {
     }
 }
 mod outcome {
-    pub fn safe(text: &str, _: &[&crate::secret::Secret]) -> String {
+    pub fn sanitize(text: &str, _: &[&crate::secret::Secret]) -> String {
         text.to_owned()
     }
 }
