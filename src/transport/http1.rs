@@ -49,8 +49,8 @@ impl Connection {
 
     /// Sends `request`, a whole message, and reads the answer.
     pub async fn exchange(&mut self, request: &[u8], call: &impl CallState) -> Ended {
-        if !self.kept && !self.is_usable() {
-            // What came before the request left is an answer to nothing.
+        // What came before the request left is an answer to nothing.
+        if !self.kept && self.io.peek_new() != Waiting::Nothing {
             return Ended::Unsent("the server closed it or spoke before it was asked".into());
         }
         if !call.begin_send() {

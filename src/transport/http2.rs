@@ -524,8 +524,10 @@ mod tests {
             };
             let client = async {
                 let tcp = TcpStream::connect(address).await.unwrap();
-                let connection = Connection::new(stream::socket(tcp)).await;
-                client(Arc::new(connection.ok().expect("the handshake is right"))).await
+                match Connection::new(stream::socket(tcp)).await {
+                    Ok(connection) => client(Arc::new(connection)).await,
+                    Err(failure) => panic!("{failure:?}"),
+                }
             };
             tokio::join!(client, server).0
         })

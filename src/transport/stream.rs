@@ -15,6 +15,10 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     fn written(&self) -> u64;
     /// What waits to be read. For a connection at rest only: TLS has to read to know.
     fn peek(&mut self) -> Waiting;
+    /// What waits to be read on a new connection. Over TLS, session tickets may have come.
+    fn peek_new(&mut self) -> Waiting {
+        self.peek()
+    }
     /// Whether `error`, the first that was read, says that the server ended the handshake for want
     /// of a client certificate.
     fn refuses_client(&self, _error: &io::Error) -> bool {

@@ -247,6 +247,10 @@ impl Stream for TlsConnection {
             // Most likely the end of it. A late session ticket is not worth telling apart.
             return waiting;
         }
+        self.peek_new()
+    }
+
+    fn peek_new(&mut self) -> Waiting {
         // What came in with the last answer is in the TLS layer's hands already, and would be
         // taken for the answer to the next request.
         let mut byte = [0];
