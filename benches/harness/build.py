@@ -76,6 +76,7 @@ def _require_packages():
         "cc": "gcc",
         "pkg-config": "pkg-config",
         "wrk": "wrk",
+        "taskset": "util-linux",
         "go": "golang (1.23 or newer: in Debian 12 from bookworm-backports)",
         "ldd": "libc-bin",
         "readelf": "binutils",

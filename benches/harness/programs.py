@@ -18,6 +18,30 @@ TIMEOUT = 600
 TOKEN = "gac.0123456789abcdef0123456789abcdef0123456789abcdef01"
 
 
+# Where servers and contenders run, as `taskset` takes it: set by `pinned`.
+_SERVER_CORES = _CLIENT_CORES = None
+
+
+@contextlib.contextmanager
+def pinned(server, client):
+    """Runs what is started inside on these cores, as numbers like "0" or "0,1".
+
+    Left to itself the scheduler puts client and server on one core in one run and on two in the
+    next, and a figure says more about that than about the library.
+    """
+    global _SERVER_CORES, _CLIENT_CORES
+    before = _SERVER_CORES, _CLIENT_CORES
+    _SERVER_CORES, _CLIENT_CORES = server, client
+    try:
+        yield
+    finally:
+        _SERVER_CORES, _CLIENT_CORES = before
+
+
+def _on(cores, command):
+    return command if cores is None else ["taskset", "--cpu-list", cores, *command]
+
+
 class Failed(Exception):
     """A program that is measured did not do what it should."""
 
@@ -49,7 +73,7 @@ def run(tools, command, *arguments, ca_file=None, check=True):
     command = [*command, *map(str, arguments)]
     try:
         finished = subprocess.run(
-            command,
+            _on(_CLIENT_CORES, command),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=environment(tools, ca_file),
@@ -140,7 +164,7 @@ def standin(tools):
 def _service(command):
     # It ends with its input, so none is left behind when this is killed.
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        _on(_SERVER_CORES, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             line = process.stdout.readline()
@@ -206,6 +230,7 @@ def wrk(url, seconds, connections):
     )
     url = f"{url}/partner/deleteInstanceAccount/{TOKEN}"
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+    command = _on(_CLIENT_CORES, command)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)

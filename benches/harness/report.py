@@ -1,4 +1,4 @@
-"""What comes out: sections in Markdown, results.md and results.svg."""
+"""What a run writes: results.md and results.svg."""
 
 import datetime
 import json
@@ -7,37 +7,22 @@ import platform
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import build
+from section import Section, table
 
 # Before the build, which is a load of its own.
 LOAD_BEFORE = os.getloadavg()[0]
 BUSY = os.cpu_count() / 4 < LOAD_BEFORE
 
 
-@dataclass
-class Section:
-    """One section of the results, ready to be printed."""
-
-    title: str
-    text: str
-    # What the chart shows of it: {panel: {contender: value}}.
-    chart: dict = field(default_factory=dict)
-    measured: str = ""
-
-    @property
-    def markdown(self):
-        """The whole section."""
-        when = f"\n_{self.measured}_\n" if self.measured else ""
-        return f"## {self.title}\n{when}\n{self.text}\n"
-
-
 class Results:
-    """The sections measured so far. One run may renew only some of them."""
+    """The sections measured so far, in ``order``. One run may renew only some of them."""
 
-    def __init__(self, quick):
+    def __init__(self, quick, order):
+        self._order = order
         self._raw = build.OUT / ("quick.json" if quick else "results.json")
         directory = build.OUT if quick else build.BENCHES
         self._markdown = directory / ("quick.md" if quick else "results.md")
@@ -61,9 +46,7 @@ class Results:
 
     def write(self, tools):
         """Writes the page and the chart of all sections there are."""
-        from sections import SECTIONS
-
-        ordered = [self._sections[name] for name in SECTIONS if name in self._sections]
+        ordered = [self._sections[name] for name in self._order if name in self._sections]
         warning = "**Small sizes (`--quick`): not for quoting.**\n\n" if self._quick else ""
         chart = {}
         for section in ordered:
@@ -90,24 +73,6 @@ class Results:
             written.append(self._svg)
         for path in written:
             print(f"wrote {path.relative_to(build.ROOT)}", file=sys.stderr)
-
-
-def table(header, rows):
-    """A Markdown table; all columns but the first are aligned to the right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def aim(what, measured, met):
-    """A line that holds a figure against its aim."""
-    return f"- {what}: {measured} — **{'met' if met else 'missed'}**"
-
-
-def number(value):
-    """Three significant digits, or all of a whole number's."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def machine(tools):

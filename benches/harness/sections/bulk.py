@@ -2,7 +2,7 @@
 
 import programs
 from programs import TOKEN, cpu_us, peak_mib, rate
-from report import Section, aim, number, table
+from section import Section, aim, number, table
 
 IN_FLIGHT = 64
 
@@ -10,7 +10,7 @@ IN_FLIGHT = 64
 def measure(tools, quick):
     """Runs the section."""
     rounds = 1 if quick else 5
-    with programs.server(tools) as url:
+    with programs.pinned(server="0", client="1"), programs.server(tools) as url:
 
         def contender(command, way="bulk", calls=60_000):
             def run():
@@ -56,8 +56,7 @@ def measure(tools, quick):
     ]
     text = (
         f"60,000 deletions (aiohttp 20,000, requests 4,000), {IN_FLIGHT} in flight, {rounds} "
-        "interleaved rounds, medians. The server has one thread; client and server share the "
-        "machine.\n\n"
+        "interleaved rounds, medians. The server has one core and the contender the other.\n\n"
         + table(["", "deletions/s", "CPU µs/deletion", "peak RSS MiB"], rows)
         + "\n\n"
         + _aims(series)

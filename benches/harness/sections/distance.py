@@ -7,7 +7,7 @@ import time
 
 import programs
 from programs import TOKEN
-from report import Section, aim, table
+from section import Section, aim, table
 
 # There and back. The connection to the relay itself is loopback's, so of the handshakes only
 # TLS's round trip (1.3) is that long.

@@ -4,7 +4,7 @@ import concurrent.futures
 
 import programs
 from programs import TOKEN, peak_mib
-from report import Section, aim, table
+from section import Section, aim, table
 
 # Of the 20,000 descriptors that a process may commonly have, 10,000 connections leave room.
 IN_FLIGHT = 10_000

@@ -8,7 +8,7 @@ from pathlib import Path
 import build
 import programs
 from programs import TOKEN, cpu_us, peak_mib
-from report import Section, number, table
+from section import Section, number, table
 
 # Every system has them.
 BASE_PACKAGES = re.compile(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import programs
 from programs import TOKEN
-from report import Section, aim
+from section import Section, aim
 
 from .peers import contenders
 
