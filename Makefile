@@ -12,7 +12,8 @@
 #   DESTDIR                      put before these, for packagers
 #   LIBRARY_DIR                  a directory with a built libgreenapi.so and libgreenapi.a, to be
 #                                installed without a build
-#   CARGO, CARGOFLAGS, CARGO_TARGET_DIR, CARGO_BUILD_TARGET
+#   CARGO, CARGOFLAGS, CARGO_TARGET_DIR, CARGO_BUILD_TARGET, RUSTFLAGS
+#   STATIC_ONLY=1                install no shared library, and nothing that would name one
 #   LD, AR, OBJCOPY, SYSTEM      for another system than this one; SYSTEM is its `uname -s`
 #
 # Why a Makefile: `make install` is what C programmers and packagers type, make is on their machines
@@ -64,8 +65,16 @@ ifndef LIBRARY_DIR
   LIBRARY_DIR := $(BUILD_DIR)/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
   SOURCES := Cargo.toml Cargo.lock build.rs cbindgen.toml $(shell find src -name '*.rs')
 endif
-SHARED := $(LIBRARY_DIR)/$(BUILT_NAME)
 STATIC := $(LIBRARY_DIR)/libgreenapi.a
+SHARED := $(if $(STATIC_ONLY),,$(LIBRARY_DIR)/$(BUILT_NAME))
+
+# Rust links musl statically unless told otherwise, and makes no shared library then.
+TARGET := $(or $(CARGO_BUILD_TARGET),$(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'))
+ifneq ($(findstring -musl,$(TARGET)),)
+  BUILD_RUSTFLAGS := $(strip $(RUSTFLAGS) -C target-feature=-crt-static)
+else
+  BUILD_RUSTFLAGS := $(RUSTFLAGS)
+endif
 
 # The installed files find each other from where they stand, so the tree may be moved. Only a
 # LIBDIR or an INCLUDEDIR outside the prefix is named by its full path.
@@ -77,10 +86,11 @@ with_prefix = $(patsubst $(PREFIX)/%,$(1)/%,$(2))
 
 PKGCONFIG_DIR := $(LIBDIR)/pkgconfig
 CMAKE_DIR := $(LIBDIR)/cmake/greenapi
+DATADIR := $(PREFIX)/share/greenapi
 
 HEADERS := greenapi.h greenapi.hpp
 INSTALLED := \
-  $(HEADERS:%=$(INCLUDEDIR)/%) \
+  $(HEADERS:%=$(INCLUDEDIR)/%) $(DATADIR)/valgrind.supp \
   $(LIBDIR)/$(LINK_NAME) $(LIBDIR)/$(SONAME) $(LIBDIR)/$(REAL_NAME) $(LIBDIR)/libgreenapi.a \
   $(PKGCONFIG_DIR)/greenapi.pc $(PKGCONFIG_DIR)/greenapi-static.pc \
   $(CMAKE_DIR)/greenapiConfig.cmake $(CMAKE_DIR)/greenapiConfigVersion.cmake
@@ -123,32 +133,42 @@ endif
 all: $(SHARED) $(STATIC)
 
 ifdef BUILD_DIR
-$(SHARED): $(SOURCES)
-	CARGO_TARGET_DIR='$(BUILD_DIR)' $(CARGO) build --release --locked --lib $(CARGOFLAGS)
+$(STATIC): $(SOURCES)
+	CARGO_TARGET_DIR='$(BUILD_DIR)' $(if $(BUILD_RUSTFLAGS),RUSTFLAGS='$(BUILD_RUSTFLAGS)') \
+	  $(CARGO) build --release --locked --lib $(CARGOFLAGS)
+	@for built in $(STATIC) $(SHARED); do \
+	  test -s $$built || \
+	    { echo "cargo made no $$built: install with STATIC_ONLY=1 where $(TARGET) has none" >&2; \
+	      exit 1; }; \
+	done
 	@# Cargo leaves alone what has not changed in substance; make goes by the time.
-	@touch '$(SHARED)' '$(STATIC)'
-$(STATIC): $(SHARED)
+	@touch $(STATIC) $(SHARED)
+$(SHARED): $(STATIC)
 else
 $(SHARED) $(STATIC):
 	$(error There is no $@: LIBRARY_DIR has to name the directory of a built library)
 endif
 
 install: all
-	$(INSTALL) -d '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIG_DIR)' '$(DESTDIR)$(CMAKE_DIR)'
+	$(INSTALL) -d '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIG_DIR)' '$(DESTDIR)$(CMAKE_DIR)' \
+	  '$(DESTDIR)$(DATADIR)'
 	$(INSTALL) -m 644 $(HEADERS:%=include/%) '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -m 644 packaging/valgrind.supp '$(DESTDIR)$(DATADIR)'
 	$(call install_static,$(STATIC),$(DESTDIR)$(LIBDIR)/libgreenapi)
+ifndef STATIC_ONLY
 	@# In place of the old one, not over its bytes: programs that run have it mapped.
 	$(INSTALL) -m 755 '$(SHARED)' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new'
 	mv -f '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME)'
 	ln -sf '$(REAL_NAME)' '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf '$(SONAME)' '$(DESTDIR)$(LIBDIR)/$(LINK_NAME)'
 	$(FILL_PC) packaging/greenapi.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi.pc'
+endif
 	$(FILL_PC) packaging/greenapi-static.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi-static.pc'
 	$(FILL_CMAKE) packaging/greenapiConfig.cmake.in > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfig.cmake'
 	$(FILL_CMAKE) packaging/greenapiConfigVersion.cmake.in \
 	  > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfigVersion.cmake'
 	chmod 644 '$(DESTDIR)$(PKGCONFIG_DIR)'/greenapi*.pc '$(DESTDIR)$(CMAKE_DIR)'/*.cmake
-ifeq ($(DESTDIR),)
+ifeq ($(DESTDIR)$(STATIC_ONLY),)
 	@echo 'Installed greenapi $(VERSION) under $(PREFIX). If programs do not find $(SONAME)'
 	@echo 'when they start: run ldconfig as root, or link them with -Wl,-rpath,$(LIBDIR).'
 endif
@@ -156,7 +176,7 @@ endif
 # Directories that others share stay.
 uninstall:
 	rm -f $(INSTALLED:%='$(DESTDIR)%')
-	rmdir '$(DESTDIR)$(CMAKE_DIR)' 2>/dev/null || true
+	rmdir '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(DATADIR)' 2>/dev/null || true
 
 docs:
 	mkdir -p target/doxygen
@@ -166,6 +186,10 @@ docs:
 	  test -e target/doxygen/html/$$page.html || \
 	    { echo "Doxygen made no $$page.html: has the header an @file comment?" >&2; exit 1; }; \
 	done
+
+# What CMakeLists.txt asks for.
+print-%:
+	@echo '$($*)'
 
 clean:
 	$(if $(BUILD_DIR),CARGO_TARGET_DIR='$(BUILD_DIR)' $(CARGO) clean)

@@ -35,7 +35,8 @@ fn write_header() {
         .generate()
         .expect("the C edge can be read by cbindgen")
         .write(&mut header);
-    let header = without_safety(&String::from_utf8(header).expect("cbindgen writes UTF-8"));
+    let header = String::from_utf8(header).expect("cbindgen writes UTF-8");
+    let header = in_c89(&without_safety(&header));
     if fs::read_to_string(&path).is_ok_and(|current| current == header) {
         return;
     }
@@ -63,6 +64,21 @@ fn without_safety(header: &str) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// cbindgen says behind each `#endif` in a `//` comment what ends there, and puts a comma behind the
+/// last enumerator; C89 has neither.
+fn in_c89(header: &str) -> String {
+    let mut text = String::new();
+    for line in header.lines() {
+        match line.split_once("//") {
+            Some((code, comment)) if matches!(code.trim(), "#endif" | "}") => {
+                text += &format!("{} /* {} */\n", code.trim_end(), comment.trim());
+            }
+            _ => text += &format!("{line}\n"),
+        }
+    }
+    text.replace(",\n}", "\n}")
 }
 
 /// The SONAME changes when the ABI breaks, and with nothing else.

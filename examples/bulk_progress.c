@@ -57,19 +57,21 @@ int main(int argc, char **argv)
         return 2;
     }
 
+    int exit_status = 2;
+    greenapi_client *client = NULL;
     size_t count = (size_t)argc - 1;
     int64_t *ids = calloc(count, sizeof *ids);
     greenapi_result *results = calloc(count, sizeof *results);
     if (ids == NULL || results == NULL) {
         perror(argv[0]);
-        return 2;
+        goto cleanup;
     }
     for (size_t i = 0; i < count; i++) {
         char *end;
         ids[i] = strtoll(argv[i + 1], &end, 10);
         if (end == argv[i + 1] || *end != '\0') {
             fprintf(stderr, "%s: %s is not an id: give digits only\n", argv[0], argv[i + 1]);
-            return 2;
+            goto cleanup;
         }
     }
 
@@ -77,11 +79,10 @@ int main(int argc, char **argv)
     greenapi_options_init(&options, sizeof options);
     options.ca_file = getenv("GREENAPI_CA_FILE");
 
-    greenapi_client *client;
     greenapi_result problem;
     if (greenapi_client_new(url, token, &options, &client, &problem) != GREENAPI_STATUS_OK) {
         fprintf(stderr, "%s: %s\n", argv[0], problem.message);
-        return 2;
+        goto cleanup;
     }
 
     signal(SIGINT, on_interrupt);
@@ -103,9 +104,11 @@ int main(int argc, char **argv)
             printf("%" PRId64 ": %s\n", results[i].id, results[i].message);
     }
     printf("%zu of %zu deleted, %zu uncertain\n", deleted, count, unknown);
+    exit_status = unknown > 0 ? 3 : deleted < count ? 1 : 0;
 
-    greenapi_client_free(client);
+cleanup:
+    greenapi_client_free(client); /* freeing NULL does nothing */
     free(results);
     free(ids);
-    return unknown > 0 ? 3 : deleted < count ? 1 : 0;
+    return exit_status;
 }

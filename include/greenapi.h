@@ -86,7 +86,7 @@
 enum greenapi_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
  {
   /**
    * The API said `"deleteInstanceAccount": true`.
@@ -181,15 +181,15 @@ enum greenapi_status
   /**
    * A defect in the library itself. Please report it.
    */
-  GREENAPI_STATUS_INTERNAL = 40,
+  GREENAPI_STATUS_INTERNAL = 40
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum greenapi_status greenapi_status;
 #else
 typedef int32_t greenapi_status;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
+#endif /* __STDC_VERSION__ >= 202311L */
+#endif /* __cplusplus */
 
 /**
  * What a status means for the instance.
@@ -197,7 +197,7 @@ typedef int32_t greenapi_status;
 enum greenapi_effect
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
  {
   /**
    * The instance is gone (statuses 0–9).
@@ -210,15 +210,15 @@ enum greenapi_effect
   /**
    * It may or may not have been deleted (every other number): call again with the same id.
    */
-  GREENAPI_EFFECT_UNKNOWN = 2,
+  GREENAPI_EFFECT_UNKNOWN = 2
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum greenapi_effect greenapi_effect;
 #else
 typedef int32_t greenapi_effect;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
+#endif /* __STDC_VERSION__ >= 202311L */
+#endif /* __cplusplus */
 
 /**
  * What bounds the retries of a call.
@@ -372,7 +372,7 @@ typedef bool (*greenapi_progress_fn)(size_t done,
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif /* __cplusplus */
 
 /**
  * Deletes one instance, with everything by default: 30 s for the whole call, 10 s to connect,
@@ -580,7 +580,7 @@ greenapi_effect greenapi_status_effect(int32_t status);
 const char *greenapi_version(void);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+} /* extern "C" */
+#endif /* __cplusplus */
 
 #endif  /* GREENAPI_H */

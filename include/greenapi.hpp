@@ -20,6 +20,12 @@
 /// The token is never part of any message or exception.
 #pragma once
 
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 201703L
+#error "greenapi.hpp needs C++17: compile with -std=c++17 (MSVC: /std:c++17), or use greenapi.h"
+#elif !defined(__cpp_exceptions)
+#error "greenapi.hpp throws: compile with exceptions (MSVC: /EHsc), or use greenapi.h"
+#else
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -546,3 +552,5 @@ private:
 };
 
 } // namespace greenapi
+
+#endif

@@ -38,6 +38,8 @@ fn it_compiles_everywhere() {
                 check(&compiler, standard, &source);
             }
         }
+        // Clang's own stdbool.h is no C89.
+        check("cc", "-std=c89", &source);
     }
     if !is_left_out("c++") {
         for compiler in [
@@ -45,6 +47,35 @@ fn it_compiles_everywhere() {
             require("clang++", "clang", "c++"),
         ] {
             check(&compiler, "-std=c++17", &cpp);
+        }
+    }
+}
+
+/// One error that says what to do, instead of a hundred.
+#[test]
+fn cpp_that_cannot_use_it_is_told_so() {
+    if is_left_out("c++") {
+        return;
+    }
+    let source = scratch("header").join("too_old.cpp");
+    fs::write(&source, "#include <greenapi.hpp>\n").unwrap();
+    for compiler in ["c++", "clang++"] {
+        for (options, advice) in [
+            ("-std=c++11", "-std=c++17"),
+            ("-std=c++14", "-std=c++17"),
+            ("-std=c++17 -fno-exceptions", "with exceptions"),
+        ] {
+            let output = Command::new(compiler)
+                .args(options.split(' '))
+                .args(["-fsyntax-only", "-I"])
+                .arg(root().join("include"))
+                .arg(&source)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let errors: Vec<&str> = said.lines().filter(|l| l.contains(" error: ")).collect();
+            assert_eq!(errors.len(), 1, "{compiler} {options}: {said}");
+            assert!(errors[0].contains(advice), "{compiler} {options}: {said}");
         }
     }
 }

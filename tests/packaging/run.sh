@@ -194,6 +194,32 @@ fi
 grep -q "version: $version" "$work/error" || fail "CMake, asked for version 99: $(cat "$work/error")"
 echo "ok: no library, and a library that is too old"
 
+# As a part of another project's build.
+fetched="include(FetchContent)
+FetchContent_Declare(greenapi URL \"$root\" SOURCE_DIR \"$root\" DOWNLOAD_COMMAND \"\")
+FetchContent_MakeAvailable(greenapi)"
+for way in fetched:c added:cpp; do
+    language=${way#*:}
+    project=$work/outer-$language
+    mkdir "$project"
+    {
+        echo 'cmake_minimum_required(VERSION 3.14)'
+        echo 'project(outer LANGUAGES C CXX)'
+        echo 'set(CMAKE_CXX_STANDARD 17)'
+        if [ "${way%:*}" = fetched ]; then echo "$fetched"; else echo "add_subdirectory(\"$root\" greenapi)"; fi
+        echo "add_executable(delete_shared \"$here/$language/delete.$language\")"
+        echo "add_executable(delete_static \"$here/$language/delete.$language\")"
+        echo 'target_link_libraries(delete_shared PRIVATE greenapi::greenapi)'
+        echo 'target_link_libraries(delete_static PRIVATE greenapi::greenapi-static)'
+    } >"$project/CMakeLists.txt"
+    CC=$cc CXX=$cxx cmake -S "$project" -B "$project/build" \
+        ${LIBRARY_DIR:+-DGREENAPI_LIBRARY_DIR="$LIBRARY_DIR"} >"$work/log" 2>&1 ||
+        fail "cmake: $(cat "$work/log")"
+    cmake --build "$project/build" >"$work/log" 2>&1 || fail "cmake --build: $(cat "$work/log")"
+    try "${way%:*} by CMake, $language" shared "$project/build/delete_shared"
+    try "${way%:*} by CMake, $language, static" static "$project/build/delete_static"
+done
+
 # What Rust needs of the system, but for what C compilers add by themselves.
 needed=$("$rustc" -O --crate-type staticlib --print native-static-libs "$here/other.rs" \
     -o "$work/libother.a" 2>&1 | sed -n 's/^note: native-static-libs: //p')
@@ -219,6 +245,12 @@ run_make uninstall PREFIX="$work/plain"
 equal "what uninstalling left" "" "$(find "$work/plain" ! -type d)"
 [ ! -e "$work/plain/lib/cmake/greenapi" ] || fail "uninstalling left the directory lib/cmake/greenapi"
 echo "ok: uninstall"
+
+run_make install STATIC_ONLY=1 PREFIX="$work/static-only"
+equal "what is installed with STATIC_ONLY" "libgreenapi.a" \
+    "$(cd "$work/static-only/lib" && echo libgreenapi*)"
+PKG_CONFIG_PATH=$work/static-only/lib/pkgconfig build c "$work/c_only" greenapi-static
+try "STATIC_ONLY" static "$work/c_only"
 
 # Staged for a package, with a library directory as Debian has it, and moved elsewhere.
 run_make install DESTDIR="$work/stage" PREFIX=/usr LIBDIR=/usr/lib/some-linux-gnu
