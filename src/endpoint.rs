@@ -138,6 +138,8 @@ pub fn parse_token(token: &str) -> Result<Secret, Outcome> {
         "is a path step, not a token"
     } else if token.chars().any(char::is_control) {
         "has a control character in it (perhaps a line end from the file that it was read from)"
+    } else if token.trim() != token {
+        "has a space before or after it (perhaps from where it was copied)"
     } else {
         return Ok(Secret::new(token));
     };
@@ -215,10 +217,21 @@ mod tests {
 
     #[test]
     fn what_a_token_may_be() {
-        for token in ["gac.0123", "a/b", "…", "...", "%2e%2e"] {
+        for token in ["gac.0123", "a/b", "a b", "…", "...", "%2e%2e"] {
             assert!(parse_token(token).is_ok(), "{token}");
         }
-        for token in ["", ".", "..", "a\n", "\u{7f}", "\u{85}", &"x".repeat(5000)] {
+        for token in [
+            "",
+            ".",
+            "..",
+            " ",
+            " a",
+            "a\u{a0}",
+            "a\n",
+            "\u{7f}",
+            "\u{85}",
+            &"x".repeat(5000),
+        ] {
             let outcome = parse_token(token).unwrap_err();
             assert!(outcome.message.starts_with("token "), "{outcome:?}");
         }

@@ -7,7 +7,7 @@ import pytest
 from tqdm import tqdm
 
 import greenapi
-from greenapi import Status, _client
+from greenapi import Status, _queue
 from standin import FIRST_ID, Standin
 
 
@@ -93,7 +93,7 @@ def test_slow_ids_hold_no_result_back(
     standin: Standin, client: greenapi.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Then every single id is slow.
-    monkeypatch.setattr(_client, "PATIENCE", 0)
+    monkeypatch.setattr(_queue, "PATIENCE", 0)
     ids = standin.instances(128)
     seen: list[int] = []
     drawn = 0

@@ -1,6 +1,7 @@
 """The client and the one call: arguments, options, ownership, threads, the secret."""
 
 import copy
+import ctypes
 import gc
 import math
 import pickle
@@ -88,8 +89,8 @@ def test_text_must_be_str(name: str, value: Any) -> None:
 def test_ids_must_be_int(standin: Standin, client: greenapi.Client, value: Any) -> None:
     with pytest.raises(TypeError, match="id_instance must be an int"):
         client.delete_instance(value)
-    with pytest.raises(TypeError, match="id_instance must be an int"):
-        list(client.delete_instances([value]))
+    with pytest.raises(TypeError, match=r"ids\[1\] must be an int, not .* \(.+\)"):
+        list(client.delete_instances([0, value]))
     with pytest.raises(TypeError, match="id_instance must be an int"):
         greenapi.delete_instance(standin.url, standin.token, value)
     assert standin.stats()["connections"]["accepted"] == 0
@@ -100,7 +101,7 @@ def test_ids_out_of_range(standin: Standin, client: greenapi.Client, value: int)
     with pytest.raises(greenapi.InvalidArgument) as caught:
         client.delete_instance(value)
     assert caught.value.id_instance == value
-    with pytest.raises(ValueError, match=f"id_instance is {value}: it must be between 1 and"):
+    with pytest.raises(ValueError, match=rf"{value}\D.*1 … 9999999999"):
         greenapi.delete_instance(standin.url, standin.token, value)
     assert standin.stats()["connections"]["accepted"] == 0
 
@@ -117,7 +118,7 @@ class Number:
 
 def test_other_libraries_integers_are_ids(standin: Standin, client: greenapi.Client) -> None:
     [id_instance] = standin.instances(1)
-    result = client.delete_instance(Number(id_instance))  # type: ignore[arg-type]
+    result = client.delete_instance(Number(id_instance))
     assert type(result.id_instance) is int
     assert standin.deleted() == {id_instance}
 
@@ -127,7 +128,9 @@ def test_other_libraries_integers_are_ids(standin: Standin, client: greenapi.Cli
 
 def test_defaults_are_the_librarys() -> None:
     keywords = greenapi.Client.__init__.__kwdefaults__
-    library = _abi.default_options()
+    options = _abi.OptionsStruct()
+    _abi._options_init(options, ctypes.sizeof(options))
+    library = {field[0]: getattr(options, field[0]) for field in options._fields_}
     assert keywords == {
         "timeout": library["timeout_ms"] / 1000,
         "connect_timeout": library["connect_timeout_ms"] / 1000,
@@ -139,6 +142,9 @@ def test_defaults_are_the_librarys() -> None:
         "ca_file": library["ca_file"],
         "proxy": library["proxy"],
         "user_agent": library["user_agent"],
+        "ca_pem": library["ca_pem"],
+        "instance_url": library["instance_url"],
+        "journal": library["journal"],
     }
 
 
@@ -245,11 +251,11 @@ def test_shortest_timeout_is_a_timeout(standin: Standin) -> None:
 
 def test_close(standin: Standin) -> None:
     client = greenapi.Client(standin.url, standin.token)
-    assert repr(client) == "<greenapi.Client open>"
+    assert repr(client) == f"<greenapi.Client {standin.url} open>"
     client.close()
     client.close()
     assert client.closed
-    assert repr(client) == "<greenapi.Client closed>"
+    assert repr(client) == f"<greenapi.Client {standin.url} closed>"
     for use in (
         lambda: client.delete_instance(1),
         lambda: client.delete_instances([1]),

@@ -6,13 +6,13 @@
 
 returns when the instance is gone and raises an `Error` otherwise; `OutcomeUnknown` is the one
 that means "it may be gone nevertheless". Use a `Client` for many deletions, an `AsyncClient`
-with asyncio, and ``python -m greenapi`` from a shell.
+with asyncio or trio, and the command ``greenapi`` from a shell.
 """
 
-from . import _abi
-from ._abi import Effect, Status
-from ._async import AsyncClient
-from ._client import Client, delete_instance
+from __future__ import annotations
+
+from ._abi import Effect, Status, library_version
+from ._client import Client, Deletions, delete_instance
 from ._errors import (
     BadResponse,
     Cancelled,
@@ -37,17 +37,25 @@ from ._errors import (
     TLSFailed,
     Unauthorized,
     Unprocessed,
+    fate,
 )
 from ._version import __version__
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._async import AsyncClient, AsyncDeletions
+    from ._types import SessionPolicy
+
 __all__ = [
     "AsyncClient",
+    "AsyncDeletions",
     "BadResponse",
     "Cancelled",
     "CancelledInFlight",
     "Client",
     "ConnectFailed",
     "ConnectionLost",
+    "Deletions",
     "Effect",
     "Error",
     "Forbidden",
@@ -62,6 +70,7 @@ __all__ = [
     "Result",
     "ServerError",
     "SessionActive",
+    "SessionPolicy",
     "SessionUnknown",
     "Status",
     "TLSFailed",
@@ -70,13 +79,32 @@ __all__ = [
     "Unprocessed",
     "__version__",
     "delete_instance",
+    "fate",
     "library_version",
 ]
 
-library_version = _abi.library_version
+# What most programs never use, and what it costs to import; loaded at its first use.
+_LATER = {"AsyncClient": "_async", "AsyncDeletions": "_async", "SessionPolicy": "_types"}
 
 # Tracebacks, reprs and pickles show the names that a user writes.
 for _name in __all__:
-    if not _name.startswith("__"):
+    if not _name.startswith("__") and _name not in _LATER:
         globals()[_name].__module__ = __name__
 del _name
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        module = _LATER.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f".{module}", __name__), name)
+        if isinstance(value, type):
+            value.__module__ = __name__
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_LATER})

@@ -6,15 +6,15 @@ The lower half keeps ctypes from spreading: the rest of the package passes and g
 integers, bytes and tuples.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import struct
 import sys
-from collections.abc import Iterator
 from ctypes import (
     POINTER,
     Structure,
-    c_bool,
     c_char,
     c_char_p,
     c_double,
@@ -27,15 +27,30 @@ from ctypes import (
     c_void_p,
 )
 from enum import IntEnum
-from pathlib import Path
-from typing import Any, Callable, ClassVar, Optional
 
 from ._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Callable, ClassVar
 
 # --- enums ---
 
 
-class Status(IntEnum):
+class Named(IntEnum):
+    """An integer that prints as its name: Python 3.11 turned that round for ``IntEnum``."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        if spec and spec[-1] in "bcdeEfFgGnoxX%":
+            return int.__format__(self, spec)
+        return format(self.name, spec)
+
+
+class Status(Named):
     """What happened to a deletion. The values are stable for ever.
 
     The tens tell the effect: 0–9 the instance is gone, 10–29 nothing was deleted by this call,
@@ -67,7 +82,7 @@ class Status(IntEnum):
     INTERNAL = 40
 
     @classmethod
-    def _missing_(cls, value: object) -> Optional["Status"]:
+    def _missing_(cls, value: object) -> Status | None:
         if not isinstance(value, int):
             return None
         member = int.__new__(cls, value)
@@ -81,7 +96,7 @@ class Status(IntEnum):
         return type(self), (int(self),)
 
 
-class Effect(IntEnum):
+class Effect(Named):
     """What a status says about the instance."""
 
     DELETED = 0
@@ -92,7 +107,7 @@ class Effect(IntEnum):
     """It may or may not have been deleted; calling again with the same id is safe and tells."""
 
 
-class Session(IntEnum):
+class Session(Named):
     """The values of ``greenapi_options.session``."""
 
     IGNORE = 0
@@ -141,8 +156,6 @@ class OptionsStruct(Structure):
     ]
 
 
-ProgressFunction = ctypes.CFUNCTYPE(c_bool, c_size_t, c_size_t, POINTER(ResultStruct), c_void_p)
-
 # --- the library ---
 
 
@@ -154,11 +167,11 @@ def _candidates() -> Iterator[tuple[str, str]]:
         names = ["libgreenapi.dylib"]
     else:
         names = ["libgreenapi.so", "libgreenapi.so.0"]
-    inside = Path(__file__).with_name(names[0])
+    inside = os.path.join(os.path.dirname(__file__), names[0])
     # A file that is there and cannot be loaded must be reported, not passed over, so the
     # search goes on only when there is none.
-    if inside.exists():
-        yield "inside the package", str(inside)
+    if os.path.exists(inside):
+        yield "inside the package", inside
         return
     chosen = os.environ.get("GREENAPI_LIBRARY")
     if chosen:
@@ -179,7 +192,7 @@ def _load() -> ctypes.CDLL:
         _check_version(library, path)
         return library
     looked = "; ".join(failures)
-    inside = Path(__file__).parent
+    inside = os.path.dirname(__file__)
     raise ImportError(
         f"greenapi's shared library was not found. Looked inside the package: {inside}; in the "
         f"variable GREENAPI_LIBRARY: {os.environ.get('GREENAPI_LIBRARY') or 'not set'}; "
@@ -205,27 +218,19 @@ def _check_version(library: ctypes.CDLL, path: str) -> None:
 
 _library = _load()
 
-PROTOTYPES: dict[str, Any] = {}
-"""Every function of the header by its name, with ``restype`` and ``argtypes`` set."""
-
 
 def _declare(name: str, restype: Any, *argtypes: Any) -> Any:
     function = getattr(_library, name)
     function.restype = restype
-    function.argtypes = list(argtypes)
-    PROTOTYPES[name] = function
+    function.argtypes = argtypes
     return function
 
 
 # --- functions ---
 
-_status_name: Callable[[int], bytes] = _declare("greenapi_status_name", c_char_p, c_int32)
 _status_message: Callable[[int], bytes] = _declare("greenapi_status_message", c_char_p, c_int32)
 _status_effect: Callable[[int], int] = _declare("greenapi_status_effect", c_int32, c_int32)
 _version: Callable[[], bytes] = _declare("greenapi_version", c_char_p)
-
-_declare("greenapi_delete_instance", c_int32, c_char_p, c_char_p, c_int64, POINTER(c_int))
-
 _options_init: Callable[[Any, int], None] = _declare(
     "greenapi_options_init", None, POINTER(OptionsStruct), c_size_t
 )
@@ -239,18 +244,6 @@ _client_new: Callable[..., int] = _declare(
     POINTER(ResultStruct),
 )
 client_free: Callable[[int], None] = _declare("greenapi_client_free", None, c_void_p)
-_declare("greenapi_client_delete_instance", c_int32, c_void_p, c_int64, POINTER(ResultStruct))
-_declare(
-    "greenapi_client_delete_instances",
-    c_int32,
-    c_void_p,
-    POINTER(c_int64),
-    c_size_t,
-    POINTER(ResultStruct),
-    ProgressFunction,
-    c_void_p,
-)
-
 _queue_new: Callable[[Any], int] = _declare("greenapi_queue_new", c_int32, POINTER(c_void_p))
 queue_free: Callable[[int], None] = _declare("greenapi_queue_free", None, c_void_p)
 queue_fd: Callable[[int], int] = _declare("greenapi_queue_fd", c_int, c_void_p)
@@ -277,11 +270,6 @@ def library_version() -> str:
     return _version().decode()
 
 
-def status_name(status: int) -> str:
-    """The C name of a status; never empty, for any 32-bit number."""
-    return _status_name(status).decode()
-
-
 def status_message(status: int) -> str:
     """One plain sentence about a status, for any 32-bit number."""
     return _status_message(status).decode()
@@ -290,13 +278,6 @@ def status_message(status: int) -> str:
 def status_effect(status: int) -> Effect:
     """What a status says about the instance, for any 32-bit number."""
     return Effect(_status_effect(status))
-
-
-def default_options() -> dict[str, Any]:
-    """The fields of ``greenapi_options`` as ``greenapi_options_init`` sets them."""
-    options = OptionsStruct()
-    _options_init(options, ctypes.sizeof(options))
-    return {field[0]: getattr(options, field[0]) for field in OptionsStruct._fields_}
 
 
 def client_new(url: bytes, token: bytes, fields: dict[str, Any]) -> tuple[int, Row]:
@@ -340,7 +321,7 @@ class Results:
         self._array = (ResultStruct * capacity).from_buffer(room)
         self._view = memoryview(room)
 
-    def take(self, queue: int) -> Iterator[Row]:
+    def take(self, queue: int, wait_ms: int) -> Iterator[Row]:
         """The results that wait in a queue, up to the capacity; valid until the next call."""
-        count = _queue_take(queue, self._array, self._capacity, 0)
+        count = _queue_take(queue, self._array, self._capacity, wait_ms)
         return _ROW.iter_unpack(self._view[: count * _ROW.size])

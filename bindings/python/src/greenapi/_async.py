@@ -1,26 +1,83 @@
-"""The client for asyncio: the running loop watches the queue's descriptor itself.
+"""The client for asyncio and trio: the event loop itself watches the queue's descriptor.
 
-No thread, no polling: while deletions are under way their queue's descriptor is one of the
-loop's readers, and while none is there is nothing in the loop at all, so loops may come and go.
+No thread, no polling: there is something in the loop only while a call is under way in it or
+somebody waits for a result, so loops may come and go.
 """
 
+from __future__ import annotations
+
 import asyncio
+import sys
 import threading
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
-from types import TracebackType
-from typing import Optional, TypeVar, Union
+from collections import deque
+from collections.abc import AsyncIterable
 
-from ._client import PATIENCE, BaseClient
-from ._errors import Result, refused
-from ._handle import Owned
-from ._queue import Bulk, borrow, checked_id, give_back, next_tag
+from ._client import BaseClient
+from ._errors import Result, refused, remember
+from ._queue import (
+    SETTLING_MS,
+    Bulk,
+    Waiting,
+    borrow,
+    delete_one,
+    fits,
+    give_back,
+    integer,
+    next_tag,
+)
 
-_Self = TypeVar("_Self", bound="AsyncClient")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterable
+    from types import TracebackType
+    from typing import Any, Callable, NoReturn, Protocol, SupportsIndex, TypeVar, Union
+
+    from ._handle import Owned
+
+    _Self = TypeVar("_Self")
+
+    class Event(Protocol):
+        """What asyncio's and trio's events have in common."""
+
+        def set(self) -> object:
+            """Lets those who wait go on."""
+
+        def wait(self) -> Awaitable[object]:
+            """Waits."""
+
+    class Loop(Protocol):
+        """What is needed of an event loop."""
+
+        def event(self) -> Event:
+            """Makes an event that is set once."""
+
+        def watch(self, fd: int, callback: Callable[[], object]) -> Callable[[], None]:
+            """Calls back while a descriptor is readable; returns what ends that."""
+
+        def spawn(
+            self, function: Callable[[], Awaitable[None]], end: Callable[[], object]
+        ) -> Callable[[], None]:
+            """Runs a function beside the others, and then ``end`` in any case.
+
+            Returns what cancels it, from any thread.
+            """
+
+        async def wait(self, event: Event, seconds: float | None) -> None:
+            """Waits for an event, so long at most."""
+
+        @property
+        def running(self) -> object:
+            """What tells this loop from others."""
+
+        @property
+        def usable(self) -> bool:
+            """Whether it may still be told something."""
+
+    AnyIds = Union[Iterable[SupportsIndex], AsyncIterable[SupportsIndex]]
 
 
 class AsyncClient(BaseClient):
-    """A client for asyncio; the options are those of `Client`.
+    """A client for asyncio and trio; the options are those of `Client`.
 
     It belongs to no event loop: any number of them may use it, one after the other or at once
     in several threads, uvloop's too.
@@ -32,26 +89,32 @@ class AsyncClient(BaseClient):
     """
 
     async def __aenter__(self: _Self) -> _Self:
-        self._open()
+        self._open()  # type: ignore[attr-defined]
         return self
 
     async def __aexit__(
         self,
-        exc_type: Optional[type[BaseException]],
-        exc: Optional[BaseException],
-        traceback: Optional[TracebackType],
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is used with 'async with', not with 'with'")
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     async def aclose(self) -> None:
         """The same as `close`, which never waits, under the name that async code looks for."""
         self.close()
 
-    async def delete_instance(self, id_instance: int) -> Result:
+    async def delete_instance(self, id_instance: SupportsIndex) -> Result:
         """Deletes one instance.
 
-        Cancelling the task cancels the request at once; one that had been sent by then may
-        have been carried out, and a later call with the same id tells.
+        Cancelling the task cancels the request at once, and `fate` tells of the exception what
+        became of it.
 
         Args:
             id_instance: 1 … 9 999 999 999.
@@ -66,26 +129,266 @@ class AsyncClient(BaseClient):
             RuntimeError: the client is closed.
         """
         client = self._open()
-        number = checked_id(id_instance)
+        number = integer("id_instance", id_instance)
+        if not fits(number):
+            return delete_one(client, number).raise_for_status()
         result = await _Channel.current().delete(client, number)
         return result.raise_for_status()
 
-    def delete_instances(
-        self, ids: Union[Iterable[int], AsyncIterable[int]]
-    ) -> AsyncGenerator[Result, None]:
+    def delete_instances(self, ids: AnyIds) -> AsyncDeletions:
         """Deletes many instances; ``async for`` iterates over the results as they complete.
 
         As `Client.delete_instances`; the ids may also come from an async iterable, which is
-        drawn from in a task of its own. Leaving the loop early cancels what is left: at the
-        loop's next turn after ``break``, at once with ``contextlib.aclosing`` or ``aclose()``.
+        drawn from in a task of its own, at most ``max_in_flight`` ids further ahead.
+
+            async with client.delete_instances(ids) as results:
+                async for result in results:
+                    ...
+            async for result in results:  # after a break: what was cancelled, or done meanwhile
+                ...
 
         Raises:
             TypeError: ``ids`` is not iterable.
             OutOfResources: no descriptor is left to wait with.
             RuntimeError: the client is closed.
         """
-        source = ids.__aiter__() if isinstance(ids, AsyncIterable) else iter(ids)
-        return _results(self._open(), self._window, source)
+        if isinstance(ids, AsyncIterable):
+            feed = _Feed(ids.__aiter__(), 2 * self._max_in_flight)
+            # What was drawn ahead is finite, and has its results after a cancellation too.
+            return AsyncDeletions(self._bulk(feed, sized=True), feed)
+        return AsyncDeletions(self._bulk(iter(ids), hasattr(ids, "__len__")), None)
+
+
+class AsyncDeletions:
+    """The results of `AsyncClient.delete_instances`: an async iterator and context manager.
+
+    As `Deletions`: nothing new is started while nobody draws from it, and a task that is
+    cancelled while it waits cancels what is left; iterating on then tells what became of it.
+    """
+
+    def __init__(self, bulk: Bulk, feed: _Feed | None) -> None:
+        self._bulk = bulk
+        self._feed = feed
+        self._busy = False
+
+    def __aiter__(self: _Self) -> _Self:
+        return self
+
+    async def __anext__(self) -> Result:
+        if self._busy:
+            raise RuntimeError("another task is drawing from these deletions")
+        self._busy = True
+        bulk = self._bulk
+        try:
+            while True:
+                if bulk.is_ready:
+                    return bulk.next_result()
+                await self._draw()
+                if bulk.is_over:
+                    break
+                bulk.collect()
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            self._busy = False
+            if self._feed is not None:
+                self._feed.allow(bulk.ahead)
+        await self.aclose()
+        bulk.raise_failure()
+        raise StopAsyncIteration
+
+    async def _draw(self) -> None:
+        """Draws ids, then waits for a reason to draw or to collect."""
+        bulk, feed = self._bulk, self._feed
+        loop = _current_loop()
+        event = loop.event()
+        if feed is not None:
+            feed.tell(loop, event)
+        pause = bulk.draw()
+        if bulk.is_ready or bulk.is_over or bulk.is_cancelled:
+            return
+        stop = loop.watch(bulk.fd, event.set)
+        try:
+            if feed is not None:
+                feed.allow(bulk.ahead)
+            await loop.wait(event, pause)
+        finally:
+            # After a fork the selector is still the parent's.
+            if loop.usable and not bulk.inherited:
+                stop()
+
+    def cancel(self) -> None:
+        """Cancels what is left. Iterating on gives its results, and ends soon.
+
+        As `Deletions.cancel`; an async iterable is not drawn from any more.
+        """
+        self._bulk.cancel()
+        if self._feed is not None:
+            self._feed.stop()
+
+    def close(self) -> None:
+        """Cancels what is left and ends the iterator: the rest of the results is lost."""
+        self._bulk.close()
+        if self._feed is not None:
+            self._feed.stop()
+
+    async def aclose(self) -> None:
+        """As `close`, and waits until nothing draws from an async iterable any more."""
+        self.close()
+        if self._feed is not None:
+            await self._feed.ended()
+
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+        self._bulk.settle()
+        if self._feed is not None:
+            await self._feed.ended()
+
+    def __del__(self) -> None:
+        if self._feed is not None:
+            self._feed.stop()
+
+
+class _Feed:
+    """The ids of an async iterable, drawn ahead in a task of its own.
+
+    It knows nothing of the run that it feeds, so that the run ends when nobody holds it.
+    """
+
+    def __init__(self, source: AsyncIterator[Any], limit: int) -> None:
+        self._source = source
+        self._limit = limit
+        self._allowed = limit
+        self._items: deque[Any] = deque()
+        self._failure: Exception | None = None
+        self._drawing = False
+        self._over = False
+        self._tell: Event | None = None
+        self._room: Event | None = None
+        self._end: Event | None = None
+        self._cancel: Callable[[], None] | None = None
+
+    def __next__(self) -> Any:
+        if self._items:
+            return self._items.popleft()
+        if not self._over:
+            raise Waiting
+        failure, self._failure = self._failure, None
+        raise StopIteration if failure is None else failure
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def tell(self, loop: Loop, event: Event) -> None:
+        """Sets the event at the next id and at the end; begins to draw."""
+        self._tell = event
+        if self._cancel is None and not self._over:
+            self._loop = loop
+            self._end = loop.event()
+            self._cancel = loop.spawn(self._draw, self._ended)
+
+    def allow(self, ahead: int) -> None:
+        """Lets it draw, when so many ids are ahead of the results already."""
+        self._allowed = self._limit - ahead - len(self._items) - self._drawing
+        if self._allowed > 0 and self._room is not None:
+            self._room.set()
+
+    def stop(self) -> None:
+        """Draws no more, wherever it is."""
+        self._over = True
+        if self._cancel is not None:
+            self._cancel()
+
+    async def ended(self) -> None:
+        """Waits until it draws no more."""
+        if self._end is not None and self._loop.usable:
+            await self._end.wait()
+
+    async def _draw(self) -> None:
+        try:
+            while not self._over:
+                while self._allowed <= 0:
+                    self._room = self._loop.event()
+                    await self._room.wait()
+                self._allowed -= 1
+                self._drawing = True
+                self._items.append(await self._source.__anext__())
+                self._drawing = False
+                if self._tell is not None:
+                    self._tell.set()
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            self._failure = error
+
+    def _ended(self) -> None:
+        self._over = True
+        for event in (self._tell, self._end):
+            if event is not None:
+                event.set()
+
+
+# --- event loops ---
+
+
+class _Asyncio:
+    """asyncio's loop, uvloop's too."""
+
+    def __init__(self) -> None:
+        self.running = asyncio.get_running_loop()
+
+    event = staticmethod(asyncio.Event)
+
+    @property
+    def usable(self) -> bool:
+        return not self.running.is_closed()
+
+    def watch(self, fd: int, callback: Callable[[], object]) -> Callable[[], None]:
+        self.running.add_reader(fd, callback)
+
+        def stop() -> None:
+            self.running.remove_reader(fd)
+
+        return stop
+
+    def spawn(self, function: Callable[[], Any], end: Callable[[], object]) -> Callable[[], None]:
+        task = asyncio.ensure_future(function())
+        # A task that is cancelled before its first turn does not even begin.
+        task.add_done_callback(lambda _: end())
+
+        def cancel() -> None:
+            if self.usable:
+                self.running.call_soon_threadsafe(task.cancel)
+
+        return cancel
+
+    async def wait(self, event: Any, seconds: float | None) -> None:
+        timer = None if seconds is None else self.running.call_later(seconds, event.set)
+        try:
+            await event.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+
+def _current_loop() -> Loop:
+    """The event loop that runs the caller."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        from . import _trio
+
+        if _trio.is_running():
+            return _trio.Trio()
+    return _Asyncio()
 
 
 class _Channel:
@@ -93,123 +396,65 @@ class _Channel:
 
     _of_thread = threading.local()
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._queue = borrow()
-        self._waiting: dict[int, asyncio.Future[Result]] = {}
-        loop.add_reader(self._queue.fd, self._deliver)
+        self._waiting: dict[int, Event] = {}
+        self._results: dict[int, Result] = {}
+        self._owes = False
+        self._stop = loop.watch(self._queue.fd, self._deliver)
 
     @classmethod
-    def current(cls) -> "_Channel":
+    def current(cls) -> _Channel:
         """The running loop's channel; it exists while something is under way in it."""
-        loop = asyncio.get_running_loop()
-        channel: Optional[_Channel] = getattr(cls._of_thread, "channel", None)
-        if channel is None or channel._loop is not loop:
+        loop = _current_loop()
+        channel: _Channel | None = getattr(cls._of_thread, "channel", None)
+        if channel is None or channel._loop.running is not loop.running:
             channel = cls._of_thread.channel = cls(loop)
         return channel
 
     async def delete(self, client: Owned, id_instance: int) -> Result:
         tag = next_tag()
-        status = self._queue.submit(client, id_instance, tag)
-        if status:
-            self._retire_if_idle()
-            return refused(id_instance, status)
-        future: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting[tag] = future
+        event = self._waiting[tag] = self._loop.event()
         try:
-            return await future
-        except BaseException:
-            # Not there any more when the result and the cancellation came at the same time.
-            if tag in self._waiting:
+            status = self._queue.submit(client, id_instance, tag)
+            if status:
+                return refused(id_instance, status)
+            await event.wait()
+            return self._results[tag]
+        except BaseException as error:
+            if tag not in self._results:
                 self._queue.cancel(tag)
+                # It comes at once, so waiting for it holds up the loop less than a turn of it.
+                while tag not in self._results and self._deliver(SETTLING_MS):
+                    pass
+            if tag in self._results:
+                remember(error, self._results[tag])
+            else:
+                self._owes = True
             raise
+        finally:
+            self._waiting.pop(tag, None)
+            self._results.pop(tag, None)
+            self._retire_if_idle()
 
-    def _deliver(self) -> None:
-        for tag, result in self._queue.take():
-            future = self._waiting.pop(tag)
-            if not future.done():
-                future.set_result(result)
-        self._retire_if_idle()
+    def _deliver(self, wait_ms: int = 0) -> int:
+        taken = self._queue.take(wait_ms)
+        for tag, result in taken:
+            event = self._waiting.get(tag)
+            if event is not None:
+                self._results[tag] = result
+                event.set()
+        return len(taken)
 
     def _retire_if_idle(self) -> None:
         if self._waiting:
             return
-        self._loop.remove_reader(self._queue.fd)
-        give_back(self._queue)
+        if self._loop.usable and not self._queue.inherited:
+            self._stop()
+        if self._owes:
+            self._queue.close()
+        else:
+            give_back(self._queue)
         if getattr(self._of_thread, "channel", None) is self:
             del self._of_thread.channel
-
-
-async def _results(
-    client: Owned, window: int, source: Union[Iterator[int], AsyncIterator[int]]
-) -> AsyncGenerator[Result, None]:
-    loop = asyncio.get_running_loop()
-    bulk = Bulk(client, window)
-    # Set whenever there is a reason to look again: a result, an id, the end of the ids.
-    wake = asyncio.Event()
-    room = asyncio.Event()
-    drawing = True
-    failure: Optional[Exception] = None
-
-    def collect() -> None:
-        bulk.collect()
-        wake.set()
-
-    async def feed(ids: AsyncIterator[int]) -> None:
-        nonlocal drawing, failure
-        try:
-            while True:
-                while not bulk.has_room:
-                    room.clear()
-                    await room.wait()
-                bulk.submit(await ids.__anext__())
-                wake.set()
-        except StopAsyncIteration:
-            pass
-        except Exception as error:
-            failure = error
-        finally:
-            drawing = False
-            wake.set()
-
-    feeder = None
-    loop.add_reader(bulk.queue.fd, collect)
-    try:
-        if isinstance(source, AsyncIterator):
-            feeder = asyncio.ensure_future(feed(source))
-        while True:
-            patience = time.monotonic() + PATIENCE
-            while not isinstance(source, AsyncIterator) and drawing and bulk.has_room:
-                try:
-                    bulk.submit(next(source))
-                except StopIteration:
-                    drawing = False
-                except Exception as error:
-                    failure = error
-                    drawing = False
-                if time.monotonic() > patience:
-                    wake.set()
-                    break
-            if bulk.is_ready:
-                yield bulk.next_result()
-                room.set()
-            elif bulk.is_empty and not drawing:
-                break
-            elif wake.is_set():
-                # Out of patience: the loop's other work comes first, the readers among it.
-                wake.clear()
-                await asyncio.sleep(0)
-            else:
-                await wake.wait()
-                wake.clear()
-        if failure is not None:
-            raise failure
-    finally:
-        del failure
-        # After a fork the selector is still the parent's.
-        if not (loop.is_closed() or bulk.queue.inherited):
-            loop.remove_reader(bulk.queue.fd)
-        bulk.close()
-        if feeder is not None:
-            feeder.cancel()
-            await asyncio.gather(feeder, return_exceptions=True)

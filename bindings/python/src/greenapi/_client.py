@@ -1,43 +1,55 @@
 """The client: options in Python's units, and calls that wait."""
 
-import math
+from __future__ import annotations
+
 import os
-import time
-from collections.abc import Generator, Iterable, Iterator
-from typing import Literal, Optional, Union
+from _thread import allocate_lock
+from math import inf
 
 from . import _abi
-from ._errors import Error, Result, error_class, invalid_argument, result_of
+from ._errors import Error, error_class, invalid_argument, result_of
 from ._handle import Handle, Owned
-from ._queue import Bulk, checked_id, delete_one
+from ._queue import Bulk, delete_one, integer
 
-SessionPolicy = Literal["ignore", "require_logged_out", "log_out"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, SupportsIndex, TypeVar, Union
+
+    from ._errors import Result
+    from ._types import SessionPolicy
+
+    _Self = TypeVar("_Self")
+    Number = Union[float, SupportsIndex]
 
 _UINT32_MAX = 2**32 - 1
-
-PATIENCE = 0.005
-"""Seconds that drawing ids may take before results are looked for: an iterable that is slow
-(a database, a pace of its own) must not hold back what is done already."""
 
 
 class BaseClient(Handle):
     """The options and the ownership that `Client` and `AsyncClient` share."""
+
+    # Until the URL is known to have no login in it, also to reporters of errors.
+    _url = ""
 
     def __init__(
         self,
         url: str,
         token: str,
         *,
-        timeout: float = 30.0,
-        connect_timeout: float = 10.0,
-        max_retries: int = 3,
-        max_in_flight: int = 64,
-        requests_per_second: Optional[float] = None,
+        timeout: Number = 30.0,
+        connect_timeout: Number = 10.0,
+        max_retries: SupportsIndex = 3,
+        max_in_flight: SupportsIndex = 64,
+        requests_per_second: Number | None = None,
         session: SessionPolicy = "ignore",
         allow_http: bool = False,
-        ca_file: Union[str, "os.PathLike[str]", None] = None,
-        proxy: Optional[str] = None,
-        user_agent: Optional[str] = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        user_agent: str | None = None,
+        ca_pem: str | None = None,
+        instance_url: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> None:
         """Checks the options and makes the client; nothing is sent yet.
 
@@ -45,20 +57,28 @@ class BaseClient(Handle):
             url: ``https://host[:port][/prefix]``. Plain ``http://`` is for loopback hosts only,
                 unless ``allow_http`` is set.
             token: The partner token. It stays in the library and is in no message or ``repr``.
-            timeout: Seconds for a whole deletion, retries included, from the moment that its
-                request is started.
+            timeout: Seconds for a whole deletion, retries included: in a blocking call from its
+                beginning (`NotStarted` when its turn does not come within it), in bulk and in
+                async calls from the moment that the request is started. 0.001 … 4294967.295.
             connect_timeout: Seconds to connect.
             max_retries: Repetitions of a request that failed in a way that may pass; 0 for none.
             max_in_flight: Requests under way at once; further ones wait their turn.
             requests_per_second: The pace of new requests; ``None`` for no limit.
             session: What to do about an instance whose phone is still logged in: ``"ignore"``
                 deletes it all the same, ``"require_logged_out"`` refuses (`SessionActive`),
-                ``"log_out"`` logs it out first.
+                ``"log_out"`` logs it out first, ``"try_log_out"`` does so where that can be
+                done and deletes in any case once the API has answered.
             allow_http: Permits plain ``http://`` to any host: the token then travels in clear.
             ca_file: A PEM bundle of certificates to trust instead of the system's.
             proxy: The proxy's URL; ``None`` for the environment's (``HTTPS_PROXY``,
                 ``NO_PROXY``), ``""`` for none.
             user_agent: Put before the library's own.
+            ca_pem: Certificates to trust instead of the system's, as PEM text; not beside
+                ``ca_file``.
+            instance_url: Where an instance's own methods (its state, its logout) are asked;
+                ``{pool}`` in it stands for the first four digits of the id. ``None`` for ``url``.
+            journal: The path of a file in which every deletion is noted durably before it is
+                sent, so that a later run knows for certain what this one did; ``None`` for none.
 
         Raises:
             InvalidArgument: a value is unusable; the message names it and says why.
@@ -66,20 +86,30 @@ class BaseClient(Handle):
             TypeError: a value has the wrong type.
         """
         try:
+            seconds = _seconds("timeout", timeout)
+            rate = 0.0
+            if requests_per_second is not None:
+                rate = _number("requests_per_second", requests_per_second)
+            in_flight = _uint32("max_in_flight", max_in_flight)
             pointer, row = _abi.client_new(
                 _text("url", url),
                 _text("token", token),
                 {
-                    "timeout_ms": _milliseconds("timeout", timeout),
-                    "connect_timeout_ms": _milliseconds("connect_timeout", connect_timeout),
+                    "timeout_ms": _milliseconds(seconds),
+                    "connect_timeout_ms": _milliseconds(
+                        _seconds("connect_timeout", connect_timeout)
+                    ),
                     "max_retries": _uint32("max_retries", max_retries),
-                    "max_in_flight": _uint32("max_in_flight", max_in_flight),
-                    "requests_per_second": _rate("requests_per_second", requests_per_second),
+                    "max_in_flight": in_flight,
+                    "requests_per_second": rate,
                     "session": _session(session),
                     "flags": _abi.FLAG_ALLOW_HTTP if _flag("allow_http", allow_http) else 0,
                     "ca_file": _path("ca_file", ca_file),
                     "proxy": _optional_text("proxy", proxy),
                     "user_agent": _optional_text("user_agent", user_agent),
+                    "ca_pem": _optional_text("ca_pem", ca_pem),
+                    "instance_url": _optional_text("instance_url", instance_url),
+                    "journal": _path("journal", journal),
                 },
             )
         finally:
@@ -89,8 +119,18 @@ class BaseClient(Handle):
             result = result_of(row)
             raise error_class(result.status)(result)
         self._owned = Owned(pointer, _abi.client_free)
-        # Twice: while one half is under way, the other is there to follow without a pause.
-        self._window = 2 * max_in_flight
+        self._url = url
+        self._timeout = seconds
+        self._max_in_flight = in_flight
+        self._interval = 1 / rate if rate else 0.0
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return " ".join(filter(None, (f"<{name}", self._url, f"{state}>")))
+
+    def _bulk(self, ids: Iterator[Any], sized: bool) -> Bulk:
+        return Bulk(self._open(), self._max_in_flight, self._interval, ids, sized)
 
 
 class Client(BaseClient):
@@ -106,7 +146,19 @@ class Client(BaseClient):
     Closing does not cancel: calls under way in other threads complete.
     """
 
-    def delete_instance(self, id_instance: int) -> Result:
+    def __enter__(self: _Self) -> _Self:
+        self._open()  # type: ignore[attr-defined]
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def delete_instance(self, id_instance: SupportsIndex) -> Result:
         """Deletes one instance and waits for the outcome.
 
         Args:
@@ -119,33 +171,106 @@ class Client(BaseClient):
             Error: the subclass for what happened; `OutcomeUnknown` where the instance may be
                 gone nevertheless.
             KeyboardInterrupt: and whatever else a signal handler raises; the request is
-                cancelled, and may have been carried out when it had been sent.
+                cancelled, and `fate` says what became of it.
             TypeError: the id is not an integer.
             RuntimeError: the client is closed.
         """
-        return delete_one(self._open(), checked_id(id_instance)).raise_for_status()
+        number = integer("id_instance", id_instance)
+        return delete_one(self._open(), number, self._timeout).raise_for_status()
 
-    def delete_instances(self, ids: Iterable[int]) -> Generator[Result, None, None]:
+    def delete_instances(self, ids: Iterable[SupportsIndex]) -> Deletions:
         """Deletes many instances; iterates over the results as they complete.
 
         Failed deletions are results too: look at ``ok`` or call ``raise_for_status``. The ids
-        may come from any iterable, which is drawn from only as fast as needed: at most twice
+        may come from any iterable, which is drawn from only as fast as needed: at most
         ``max_in_flight`` ids ahead of the results handed out. When it raises, or yields what
         is no integer, the ids before that still get their results, and then the error is
         raised.
 
-        Leaving the loop early, ``close()`` on the iterator and Ctrl-C cancel what is left;
-        what had been sent by then may have been carried out.
+        Used as a context manager, nothing is under way any more when the block is left, and
+        the same object then still gives what became of the rest:
+
+            with client.delete_instances(ids) as results:
+                for result in results:
+                    ...
+            for result in results:  # after a break: what was cancelled, or done meanwhile
+                ...
 
         Raises:
             TypeError: ``ids`` is not iterable.
             OutOfResources: no descriptor is left to wait with.
             RuntimeError: the client is closed.
         """
-        return _results(self._open(), self._window, iter(ids))
+        return Deletions(self._bulk(iter(ids), hasattr(ids, "__len__")))
 
 
-def delete_instance(url: str, token: str, id_instance: int) -> Result:
+class Deletions:
+    """The results of `Client.delete_instances`: an iterator and a context manager.
+
+    Nothing new is started while nobody draws from it. Ctrl-C and whatever else is raised while
+    it waits cancels what is left; iterating on then tells what became of it. Dropping it, and
+    `close`, cancel too, and lose the rest of the results. For one thread at a time, but `cancel`
+    may be called from any.
+    """
+
+    def __init__(self, bulk: Bulk) -> None:
+        self._bulk = bulk
+        self._lock = allocate_lock()
+
+    def __iter__(self: _Self) -> _Self:
+        return self
+
+    def __next__(self) -> Result:
+        if not self._lock.acquire(False):
+            raise ValueError("another thread is drawing from these deletions")
+        bulk = self._bulk
+        try:
+            while True:
+                if bulk.is_ready:
+                    return bulk.next_result()
+                pause = bulk.draw()
+                if bulk.is_over:
+                    break
+                if not bulk.is_ready:
+                    bulk.wait(pause)
+                    bulk.collect()
+        except BaseException:
+            bulk.cancel()
+            raise
+        finally:
+            self._lock.release()
+        bulk.close()
+        bulk.raise_failure()
+        raise StopIteration
+
+    def cancel(self) -> None:
+        """Cancels what is left. Iterating on gives its results, and ends soon.
+
+        `Status.CANCELLED` is the result of what had not been sent, `Status.CANCELLED_IN_FLIGHT`
+        of what may have been carried out. An iterable with a length (a list) is gone through to
+        its end, so that each of its ids has a result; one without (a generator) is not drawn
+        from any more. Callable from any thread and from signal handlers; cancelling twice, or
+        what is over, is fine.
+        """
+        self._bulk.cancel()
+
+    def close(self) -> None:
+        """Cancels what is left and ends the iterator: the rest of the results is lost."""
+        self._bulk.close()
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bulk.settle()
+
+
+def delete_instance(url: str, token: str, id_instance: SupportsIndex) -> Result:
     """Deletes one instance with every option at its default, and waits for the outcome.
 
     Connections are kept and used again across calls. Callable from any thread, also in a child
@@ -162,11 +287,11 @@ def delete_instance(url: str, token: str, id_instance: int) -> Result:
     Raises:
         Error: the subclass for what happened; `OutcomeUnknown` where the instance may be gone
             nevertheless.
-        KeyboardInterrupt: the request is cancelled, and may have been carried out.
+        KeyboardInterrupt: the request is cancelled, and `fate` says what became of it.
         TypeError: an argument has the wrong type.
     """
     try:
-        number = checked_id(id_instance)
+        number = integer("id_instance", id_instance)
         try:
             client = Client(url, token)
         except Error as error:
@@ -177,38 +302,6 @@ def delete_instance(url: str, token: str, id_instance: int) -> Result:
         del token
     with client:
         return client.delete_instance(number)
-
-
-def _results(client: Owned, window: int, ids: Iterator[int]) -> Generator[Result, None, None]:
-    bulk = Bulk(client, window)
-    drawing = True
-    failure: Optional[Exception] = None
-    try:
-        while True:
-            patience = time.monotonic() + PATIENCE
-            while drawing and bulk.has_room:
-                try:
-                    bulk.submit(next(ids))
-                except StopIteration:
-                    drawing = False
-                except Exception as error:
-                    failure = error
-                    drawing = False
-                if time.monotonic() > patience:
-                    break
-            if bulk.is_ready:
-                yield bulk.next_result()
-            elif bulk.is_empty and not drawing:
-                break
-            else:
-                if not (drawing and bulk.has_room):
-                    bulk.queue.wait()
-                bulk.collect()
-        if failure is not None:
-            raise failure
-    finally:
-        del failure
-        bulk.close()
 
 
 def _text(name: str, value: str) -> bytes:
@@ -226,14 +319,14 @@ def _text(name: str, value: str) -> bytes:
         del value
 
 
-def _optional_text(name: str, value: Optional[str]) -> Optional[bytes]:
+def _optional_text(name: str, value: str | None) -> bytes | None:
     try:
         return None if value is None else _text(name, value)
     finally:
         del value
 
 
-def _path(name: str, value: Union[str, "os.PathLike[str]", None]) -> Optional[bytes]:
+def _path(name: str, value: str | os.PathLike[str] | None) -> bytes | None:
     if isinstance(value, os.PathLike):
         value = value.__fspath__()
     return _optional_text(name, value)
@@ -245,36 +338,35 @@ def _flag(name: str, value: bool) -> bool:
     return value
 
 
-def _number(name: str, value: float) -> float:
-    # True is a number to Python and a mistake in an option.
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+def _number(name: str, value: Number) -> float:
+    # True is a number to Python and a mistake in an option. Text has no __float__.
+    if isinstance(value, bool) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     try:
         return float(value)
     except OverflowError:
-        return math.inf
+        return inf
 
 
-def _milliseconds(name: str, seconds: float) -> int:
-    seconds = _number(name, seconds)
-    if not 0 <= seconds * 1000 <= _UINT32_MAX:
+def _seconds(name: str, value: Number) -> float:
+    seconds = _number(name, value)
+    if not 0 < seconds * 1000 <= _UINT32_MAX:
         raise invalid_argument(
             f"{name} is {seconds} seconds: it must be between 0.001 and {_UINT32_MAX / 1000}"
         )
+    return seconds
+
+
+def _milliseconds(seconds: float) -> int:
     # A wait shorter than the library can express is not the same as none.
-    return max(round(seconds * 1000), 1 if seconds else 0)
+    return max(round(seconds * 1000), 1)
 
 
-def _uint32(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not 0 <= value <= _UINT32_MAX:
-        raise invalid_argument(f"{name} is {value}: it must be between 0 and {_UINT32_MAX}")
-    return value
-
-
-def _rate(name: str, value: Optional[float]) -> float:
-    return 0.0 if value is None else _number(name, value)
+def _uint32(name: str, value: SupportsIndex) -> int:
+    number = integer(name, value)
+    if not 0 <= number <= _UINT32_MAX:
+        raise invalid_argument(f"{name} is {number}: it must be between 0 and {_UINT32_MAX}")
+    return number
 
 
 def _session(value: str) -> int:

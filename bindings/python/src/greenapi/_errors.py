@@ -1,9 +1,17 @@
 """What a deletion reports: a `Result`, or an `Error` that carries one."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+import sys
 
 from . import _abi
 from ._abi import Effect, Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+else:
+    from ._records import NamedTuple
 
 _effects: dict[int, Effect] = {}
 """Effects asked for before: the rule is the library's, the answer never changes."""
@@ -39,7 +47,18 @@ class Result(NamedTuple):
         """Whether the instance is gone."""
         return self.effect is Effect.DELETED
 
-    def raise_for_status(self) -> "Result":
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by their names, and ``effect``; statuses and effects by their names.
+
+        Only what JSON has, so ``json.dumps`` takes it.
+        """
+        return {
+            **self._asdict(),
+            "status": self.status.name,
+            "effect": self.effect.name.lower(),
+        }
+
+    def raise_for_status(self) -> Result:
         """Returns the result itself when the instance is gone.
 
         Raises:
@@ -68,7 +87,9 @@ class Error(Exception):
         return self.result.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.result,)
+        # Notes, and whatever else somebody attached.
+        more = {name: value for name, value in vars(self).items() if name != "result"}
+        return type(self), (self.result,), more or None
 
     @property
     def id_instance(self) -> int:
@@ -231,24 +252,102 @@ def invalid_argument(message: str, id_instance: int = 0) -> InvalidArgument:
 
 
 def refused(id_instance: int, status: int) -> Result:
-    """The result of a submission that the queue did not accept: it has a status only."""
-    if status == Status.INVALID_ARGUMENT:
-        # The queue and the client are sound, so it can only be the id.
-        message = f"id_instance is {id_instance}: it must be between 1 and 9999999999"
-    else:
-        message = _abi.status_message(status)
-    return Result(id_instance, Status(status), 0, 0, 0, message)
+    """The result of what the library never got to see, or of what it tells a status only."""
+    return Result(id_instance, Status(status), 0, 0, 0, _abi.status_message(status))
 
 
 _statuses: dict[int, Status] = {int(status): status for status in Status}
 
 
 def result_of(row: _abi.Row) -> Result:
-    """The library's result in Python's types."""
+    """The library's result in Python's types and words."""
     _, id_instance, number, code, http_status, attempts, message = row
     # A dict is several times faster than the enum's own call.
     status = _statuses.get(number)
     if status is None:
         status = Status(number)
     text = message[: message.index(0)].decode()
-    return Result(id_instance, status, code, http_status, attempts, text)
+    if number:
+        text = _in_python(text)
+    result = Result(id_instance, status, code, http_status, attempts, text)
+    if "logging" in sys.modules:
+        _log(result)
+    return result
+
+
+def _in_python(message: str) -> str:
+    """A message of the library, which names options as C does, with Python's names.
+
+    By rule and not by a list: ``GREENAPI_FLAG_NAME`` is the keyword ``name=True`` here, and what
+    C has in ``name_ms`` is ``name`` in seconds. All other options have the same name.
+    """
+    if "GREENAPI_FLAG_" in message or "_ms" in message:
+        import re
+
+        message = re.sub(
+            r"\bGREENAPI_FLAG_([A-Z_]+)", lambda found: f"{found[1].lower()}=True", message
+        )
+        message = re.sub(r"\b([a-z_]+)_ms\b", r"\1", message)
+    return message
+
+
+# --- what is known when a call ends by an exception ---
+
+_FATE = "greenapi_result"
+
+
+def fate(error: BaseException) -> Result | None:
+    """What became of the deletion that an exception ended.
+
+    For whatever ends a single call: an `Error`, and also ``KeyboardInterrupt``,
+    ``asyncio.CancelledError``, ``trio.Cancelled`` or what a signal handler raised, which cancel
+    the request; and for an exception that came of one of these, as the ``TimeoutError`` of
+    ``asyncio.timeout`` does.
+
+        except KeyboardInterrupt as interrupt:
+            print(greenapi.fate(interrupt))
+
+    Args:
+        error: The exception; its causes and contexts are looked at too.
+
+    Returns:
+        The result: `Status.CANCELLED` when the request had not been sent,
+        `Status.CANCELLED_IN_FLIGHT` when it may have been carried out, ``OK`` when the answer
+        came at the same moment. ``None`` when no deletion ended by this exception.
+    """
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        if isinstance(one, Error):
+            return one.result
+        found = vars(one).get(_FATE)
+        if isinstance(found, Result):
+            return found
+        seen.add(id(one))
+        one = one.__cause__ or one.__context__
+    return None
+
+
+def remember(error: BaseException, result: Result) -> None:
+    """Notes on an exception what became of the deletion that it ended."""
+    # Some classes of exceptions allow no attribute to be set; all have this dictionary.
+    vars(error)[_FATE] = result
+    if hasattr(error, "add_note"):
+        error.add_note(f"greenapi: {result.id_instance} {result.status.name}: {result.message}")
+
+
+# --- logging ---
+
+_logger: Any = None
+
+
+def _log(result: Result) -> None:
+    # Only a program that has imported logging can have asked for the lines.
+    global _logger
+    if _logger is None:
+        get = getattr(sys.modules["logging"], "getLogger", None)
+        if get is None:
+            return
+        _logger = get("greenapi")
+    if _logger.isEnabledFor(10):
+        _logger.debug("%d %s: %s", result.id_instance, result.status.name, result.message)

@@ -1,9 +1,10 @@
-"""The ownership of C objects: close, ``with`` and the finalizer, once for all of them."""
+"""The ownership of C objects: close and the finalizer, once for all of them."""
 
-from types import TracebackType
-from typing import Callable, NoReturn, Optional, TypeVar
+from __future__ import annotations
 
-_Self = TypeVar("_Self", bound="Handle")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, NoReturn
 
 
 class Owned:
@@ -30,7 +31,7 @@ class Owned:
 class Handle:
     """Base of the classes that own a C object."""
 
-    _owned: Optional[Owned] = None
+    _owned: Owned | None = None
 
     def close(self) -> None:
         """Gives the C object back; closing twice is fine. Callable from any thread."""
@@ -40,22 +41,6 @@ class Handle:
     def closed(self) -> bool:
         """Whether `close` has been called."""
         return self._owned is None
-
-    def __enter__(self: _Self) -> _Self:
-        self._open()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: Optional[type[BaseException]],
-        exc: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else "open"
-        return f"<{type(self).__module__}.{type(self).__qualname__} {state}>"
 
     def __reduce__(self) -> NoReturn:
         # A copied pointer would be freed twice, and means nothing in another process.

@@ -4,17 +4,44 @@ Every wait of this package, blocking or async, is a submission to a queue and th
 the queue's descriptor in Python's own hands, where signal handlers run and event loops turn.
 
 A queue has one user at a time: it is borrowed from a pool and given back when nothing is under
-way in it. Closing it cancels whatever is left, so whoever leaves early closes it instead.
+way in it. Whoever leaves early cancels what is left, by a statement and not by a finalizer, and
+then has the results of it at once.
 """
+
+from __future__ import annotations
 
 import os
 import select
 from collections import deque
 from itertools import count
+from math import ceil
+from time import monotonic
 
 from . import _abi
-from ._errors import Result, error_class, refused, result_of
+from ._errors import error_class, refused, remember, result_of
 from ._handle import Handle, Owned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, SupportsIndex
+
+    from ._errors import Result
+
+PATIENCE = 0.005
+"""Seconds that an iterable may take for its ids before results are looked for: one that is slow
+(a database, a pace of its own) must not hold back what is done already."""
+
+SETTLING_MS = 1000
+"""How long to wait for the results of what was cancelled. They come within a millisecond, so
+event loops may wait for them too; the limit is for a library that has stopped."""
+
+_GRACE = 0.05
+"""Seconds after the end of a blocking call's timeout in which the library ends it by itself, if
+its request was started at once."""
+
+_CATCHING_UP = 0.1
+"""Seconds by which a pace may be behind and still make up for it."""
 
 _BATCH = 64
 """Results taken in one call: enough to make the call's cost vanish, 16 KiB of room."""
@@ -44,14 +71,21 @@ class Queue(Handle):
         self._owned = Owned(pointer, _abi.queue_free)
         self._results = _abi.Results(_BATCH)
         self._born = _forks
+        self._poll: Any = None
+        self._poll_type: Any = None
         self.fd = _abi.queue_fd(pointer)
-        self._poll = select.poll()
-        self._poll.register(self.fd, select.POLLIN)
 
     @property
     def inherited(self) -> bool:
         """Whether it was made before a fork: what is under way in it belongs to the parent."""
         return self._born != _forks
+
+    def refuse_if_inherited(self) -> None:
+        """Raises RuntimeError in a child of the process that made it."""
+        if self.inherited:
+            raise RuntimeError(
+                "these deletions belong to the parent process: start them again in this one"
+            )
 
     def submit(self, client: Owned, id_instance: int, tag: int) -> int:
         """Submits a deletion; returns a status, and a result follows exactly when it is 0."""
@@ -59,19 +93,31 @@ class Queue(Handle):
 
     def cancel(self, tag: int) -> None:
         """Cancels the submissions with this tag; their results come like all others."""
-        _abi.queue_cancel(self._open().pointer, tag)
+        owned = self._owned
+        if owned is not None:
+            _abi.queue_cancel(owned.pointer, tag)
 
-    def wait(self) -> None:
+    def wait(self, seconds: float | None = None) -> None:
         """Waits until there is a result to take. Signal handlers run, and may raise."""
-        if self.inherited:
-            raise RuntimeError(
-                "these deletions belong to the parent process: start them again in this one"
-            )
-        self._poll.poll()
+        self.refuse_if_inherited()
+        # Looked up each time: eventlet takes poll away and gives a select of its own.
+        poll_type = getattr(select, "poll", None)
+        if poll_type is None:
+            select.select((self.fd,), (), (), seconds)
+            return
+        if self._poll_type is not poll_type:
+            self._poll_type = poll_type
+            self._poll = poll_type()
+            self._poll.register(self.fd, select.POLLIN)
+        self._poll.poll(None if seconds is None else ceil(seconds * 1000))
 
-    def take(self) -> list[tuple[int, Result]]:
-        """The results that are there, a batch at most, with their tags; does not wait."""
-        return [(row[0], result_of(row)) for row in self._results.take(self._open().pointer)]
+    def take(self, wait_ms: int = 0) -> list[tuple[int, Result]]:
+        """The results that are there, a batch at most, with their tags.
+
+        Waits so long for the first of them, deaf to signals; not when nothing is under way.
+        """
+        rows = self._results.take(self._open().pointer, wait_ms)
+        return [(row[0], result_of(row)) for row in rows]
 
 
 # List operations are atomic, so the pool needs no lock that a fork could leave held.
@@ -104,91 +150,259 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def delete_one(client: Owned, id_instance: int) -> Result:
-    """Deletes one instance, waiting for it; leaving early by an exception cancels it."""
+# --- one deletion ---
+
+
+def delete_one(client: Owned, id_instance: int, timeout: float | None = None) -> Result:
+    """Deletes one instance, waiting for it; leaving early by an exception cancels it.
+
+    ``timeout`` counts from now, as it does in the library's own blocking call: a turn that does
+    not come within it ends the call. (In a queue it counts from the start of the request.)
+    """
+    if not fits(id_instance):
+        return _refused_by_the_library(client, id_instance)
     queue = borrow()
+    end = None if timeout is None else monotonic() + timeout + _GRACE
+    results: list[tuple[int, Result]] = []
+    under_way = late = False
     try:
+        # First, because an interrupt may come between the two.
+        under_way = True
         status = queue.submit(client, id_instance, 0)
-        results: list[tuple[int, Result]] = []
-        while status == 0 and not results:
-            queue.wait()
+        under_way = status == 0
+        while under_way and not results:
+            left = None if end is None else end - monotonic()
+            if left is not None and left <= 0:
+                queue.cancel(0)
+                late, end, left = True, None, None
+            queue.wait(left)
             results = queue.take()
-    except BaseException:
-        queue.close()
+    except BaseException as error:
+        if under_way and not results:
+            queue.cancel(0)
+            results = queue.take(SETTLING_MS)
+        if results:
+            give_back(queue)
+            remember(error, results[0][1])
+        else:
+            queue.close()
         raise
     give_back(queue)
-    return refused(id_instance, status) if status else results[0][1]
+    result = results[0][1] if results else refused(id_instance, status)
+    return _too_late(result) if late else result
+
+
+_ENDED_BY_TIME = {
+    _abi.Status.CANCELLED: _abi.Status.NOT_STARTED,
+    _abi.Status.CANCELLED_IN_FLIGHT: _abi.Status.TIMEOUT,
+}
+
+
+def _too_late(result: Result) -> Result:
+    """The result of a call that was cancelled because its time was over, as what it was."""
+    status = _ENDED_BY_TIME.get(result.status)
+    if status is None:
+        return result
+    return result._replace(status=status, message=refused(0, status).message)
+
+
+# --- many ---
+
+
+class Waiting(Exception):
+    """There is no further id yet, and there may be one later."""
 
 
 class Bulk:
-    """A bulk run under way: a bounded number of ids submitted ahead of the results.
+    """A bulk run under way: its ids, its queue, and the results that wait to be handed out.
 
-    ``window`` bounds the ids that were drawn and whose result was not handed out yet.
+    Nothing is started but by `draw`, and no more than can start at once, so a run that nobody
+    draws from stops by itself.
     """
 
-    def __init__(self, client: Owned, window: int) -> None:
+    def __init__(
+        self, client: Owned, max_in_flight: int, interval: float, ids: Iterator[Any], sized: bool
+    ) -> None:
         self._client = client
-        self._window = window
-        self._ahead = 0
+        self._max_in_flight = max_in_flight
+        self._interval = interval
+        self._due = 0.0
+        self._ids: Iterator[Any] | None = ids
+        self._sized = sized
+        self._drawn = 0
+        self._under_way = 0
         self._ready: deque[Result] = deque()
-        self.queue = borrow()
+        self._tag = next_tag()
+        self._cancelled = False
+        self._queue: Queue | None = borrow()
+        self.failure: Exception | None = None
+        self.fd = self._queue.fd
 
     @property
-    def has_room(self) -> bool:
-        """Whether another id may be drawn."""
-        return self._ahead < self._window
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether every id drawn so far has had its result handed out."""
-        return self._ahead == 0
+    def ahead(self) -> int:
+        """Ids that were drawn and whose result was not handed out yet."""
+        return self._under_way + len(self._ready)
 
     @property
     def is_ready(self) -> bool:
         """Whether a result is there to be handed out."""
         return bool(self._ready)
 
-    def submit(self, id_instance: int) -> None:
-        """Submits an id; one that is refused at once has its result ready."""
-        number = checked_id(id_instance)
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether `cancel` has been called."""
+        return self._cancelled
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every id that there is has had its result handed out."""
+        return self._ids is None and not self._under_way and not self._ready
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it was begun before a fork."""
+        return self._queue is not None and self._queue.inherited
+
+    def draw(self, handed_out: int = 0) -> float | None:
+        """Draws ids and submits them while there is room, and for those just handed out.
+
+        Returns the seconds after which there is more to draw; ``None`` when that depends on
+        results, or on ids that are not there yet.
+        """
+        spent = 0.0
+        while self._ids is not None and self.ahead < self._max_in_flight + handed_out:
+            now = monotonic()
+            if self._interval and not self._cancelled:
+                if now < self._due:
+                    return self._due - now
+                self._due = max(self._due, now - _CATCHING_UP) + self._interval
+            try:
+                value = next(self._ids)
+                spent += monotonic() - now
+                self._submit(value)
+            except StopIteration:
+                self._ids = None
+            except Waiting:
+                return None
+            except Exception as error:
+                self.failure = error
+                self._ids = None
+            if spent > PATIENCE and self._ids is not None:
+                return 0.0
+        return None
+
+    def _submit(self, value: Any) -> None:
+        if type(value) is not int:
+            value = integer(f"ids[{self._drawn}]", value)
+        self._drawn += 1
+        if self._cancelled:
+            self._ready.append(refused(value, _abi.Status.CANCELLED))
+            return
+        if not fits(value):
+            self._ready.append(_refused_by_the_library(self._client, value))
+            return
+        queue = self._open()
         # Counted first: an interrupt between the two lines must not leave a queue in the pool
         # that still owes a result.
-        self._ahead += 1
-        status = self.queue.submit(self._client, number, 0)
+        self._under_way += 1
+        status = queue.submit(self._client, value, self._tag)
         if status:
-            self._ready.append(refused(number, status))
+            self._under_way -= 1
+            self._ready.append(refused(value, status))
+        elif self._cancelled:
+            # By another thread, between the question and the submission.
+            queue.cancel(self._tag)
 
     def collect(self) -> None:
-        """Takes what the queue has; does not wait."""
-        self._ready.extend(result for _, result in self.queue.take())
+        """Takes what the queue has; does not wait, except for what was cancelled."""
+        if not self._under_way:
+            return
+        taken = self._open().take(SETTLING_MS if self._cancelled else 0)
+        self._ready.extend([result for _, result in taken])
+        if self._cancelled and not taken:
+            # An interrupt came between counting one and submitting it.
+            self._under_way = 0
+        else:
+            self._under_way -= len(taken)
+
+    def wait(self, seconds: float | None) -> None:
+        """Waits until there is something to collect."""
+        if not self._cancelled:
+            self._open().wait(seconds)
+
+    def settle(self) -> None:
+        """Cancels, and collects what became of what was under way."""
+        self.cancel()
+        while self._under_way:
+            self.collect()
 
     def next_result(self) -> Result:
-        """Hands out a result that is ready."""
-        result = self._ready.popleft()
-        self._ahead -= 1
-        return result
+        """Hands out a result that is ready, and sees to it that others come."""
+        self.draw(1)
+        return self._ready.popleft()
+
+    def cancel(self) -> None:
+        """Cancels what is under way and starts nothing any more. Callable from any thread."""
+        if not self._cancelled:
+            self._cancelled = True
+            if not self._sized:
+                self._ids = None
+        queue = self._queue
+        if queue is not None:
+            queue.cancel(self._tag)
+
+    def raise_failure(self) -> None:
+        """Raises, once, what ended the ids before their end."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                # A traceback whose frames hold the error would be a cycle.
+                del failure
 
     def close(self) -> None:
-        """Ends the run; what is still under way is cancelled."""
-        if self._ahead == len(self._ready):
-            give_back(self.queue)
+        """Ends the run; what is still under way is cancelled, and results are lost."""
+        queue, self._queue = self._queue, None
+        self._ids = None
+        if queue is None:
+            return
+        if self._under_way:
+            if not queue.inherited:
+                queue.cancel(self._tag)
+            queue.close()
         else:
-            self.queue.close()
+            give_back(queue)
+        self._under_way = 0
+        self._ready.clear()
+
+    def _open(self) -> Queue:
+        queue = self._queue
+        if queue is None:
+            raise RuntimeError("this run is closed")
+        queue.refuse_if_inherited()
+        return queue
 
 
-def checked_id(id_instance: int) -> int:
-    """An id as a 64-bit integer; whether it is one of an instance, the library decides."""
-    if type(id_instance) is not int:
-        id_instance = _index(id_instance)
-    if not -(2**63) <= id_instance < 2**63:
-        # What no 64-bit integer holds gets the library's own answer to what it refuses.
-        result = refused(id_instance, _abi.Status.INVALID_ARGUMENT)
-        raise error_class(result.status)(result)
-    return id_instance
+# --- ids ---
 
 
-def _index(value: object) -> int:
-    # True is an int to Python and never an id to anybody.
+def integer(name: str, value: SupportsIndex) -> int:
+    """An integer of any library, numpy's for one."""
+    # True is an int to Python and never a number to anybody.
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"id_instance must be an int, not {type(value).__name__}")
+        raise TypeError(f"{name} must be an int, not {type(value).__name__} ({repr(value)[:80]})")
     return int(value.__index__())
+
+
+def fits(id_instance: int) -> bool:
+    """Whether C can be told the id; whether it is one of an instance, the library decides."""
+    return -(2**63) <= id_instance < 2**63
+
+
+def _refused_by_the_library(client: Owned, id_instance: int) -> Result:
+    """The library's answer to what no 64-bit integer holds, by the nearest that one does."""
+    nearest = 2**63 - 1 if id_instance > 0 else -(2**63)
+    result = delete_one(client, nearest)
+    message = result.message.replace(str(nearest), str(id_instance))
+    return result._replace(id_instance=id_instance, message=message)

@@ -1,0 +1,24 @@
+"""``typing.NamedTuple`` at run time, without ``typing``: its import would be the dearest of all."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class _FromAnnotations(type):
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+        if not bases:
+            return super().__new__(cls, name, bases, namespace)
+        fields = namedtuple(name, list(namespace["__annotations__"]))  # type: ignore[misc]
+        return type(name, (fields,), {"__slots__": (), **namespace})
+
+
+class NamedTuple(metaclass=_FromAnnotations):
+    """Makes of a subclass a named tuple whose fields are the names that the class annotates.
+
+    The module that uses it needs ``from __future__ import annotations``.
+    """

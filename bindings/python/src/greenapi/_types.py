@@ -1,0 +1,6 @@
+"""Types that exist for type checkers; imported at run time by those only who ask for them."""
+
+from typing import Literal
+
+SessionPolicy = Literal["ignore", "require_logged_out", "log_out", "try_log_out"]
+"""What to do about an instance whose phone is still logged in; see `Client`."""
