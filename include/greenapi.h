@@ -312,9 +312,18 @@ typedef struct greenapi_options {
    */
   const char *instance_url;
   /**
-   * Path of the journal, a file that notes each deletion durably before its request may leave,
-   * so that a later process knows what this one did; NULL = none. Made if there is none, mode
-   * 0600. One process at a time may hold it, with any number of clients.
+   * Path of the journal, UTF-8: a file that notes each deletion durably before its request may
+   * leave, and its end after, so that a later process with the same file goes on where this one
+   * stopped, however it ended. An id whose deletion ended in 0–9 is answered without a request:
+   * the same status and code, `attempts` 0. One whose deletion began and has no end, or ended
+   * in 30–49, is sent again, and 404 is then GREENAPI_STATUS_GONE. NULL = none.
+   *
+   * Made with mode 0600 if there is none; no symbolic link is followed. One process at a time
+   * holds it, with any number of clients of one address (url and prefix), until the last of
+   * them is freed and its calls have ended; a forked child does not hold it, and its calls
+   * with that client end in GREENAPI_STATUS_INVALID_ARGUMENT. A disk that is full or fails is
+   * GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. While a client has a journal, the
+   * library has one thread more. See docs/JOURNAL.md for what survives what.
    */
   const char *journal;
 } greenapi_options;

@@ -40,6 +40,11 @@ impl Call {
         self.word.load(Ordering::Relaxed) / ATTEMPT
     }
 
+    /// Whether a request may have been sent whose end is not known.
+    pub fn is_in_doubt(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & IN_DOUBT != 0
+    }
+
     /// How to stop the task that works on it, told once it runs.
     pub fn runs_as(&self, task: AbortHandle) {
         let mut rest = self.rest();

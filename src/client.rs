@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::endpoint::{check_id, parse_token, Endpoint};
 use crate::engine::{engine, Dispatcher, Engine};
 use crate::failure::{Failure, Stage};
+use crate::journal::{Claim, Journal};
 use crate::options::{Options, Session};
 use crate::outcome::Outcome;
 use crate::pace::Pace;
@@ -41,6 +42,7 @@ pub struct Client {
     token: Secret,
     options: Options,
     request: RequestTemplate,
+    journal: Option<Journal>,
     local: PerProcess<Local>,
 }
 
@@ -63,11 +65,16 @@ impl Client {
             token.path_segment()
         );
         let request = RequestTemplate::new(&endpoint, path, &options.user_agent);
+        let journal = match &options.journal {
+            Some(path) => Some(Journal::open(path, &endpoint.address())?),
+            None => None,
+        };
         Ok(Arc::new(Self {
             endpoint,
             token,
             options,
             request,
+            journal,
             local: PerProcess::new(),
         }))
     }
@@ -108,9 +115,19 @@ impl Client {
         &self.local.get().account
     }
 
+    /// Whether a request may have to be sent to delete `id`; else the outcome: the id is out of
+    /// range, or the journal has the answer.
+    pub fn admit(&self, id: i64) -> Result<(), Outcome> {
+        check_id(id)?;
+        match self.journal.as_ref().and_then(|journal| journal.known(id)) {
+            Some(outcome) => Err(outcome),
+            None => Ok(()),
+        }
+    }
+
     /// Deletes one instance and waits for the end of it.
     pub fn delete(self: &Arc<Self>, id: i64) -> Outcome {
-        if let Err(outcome) = check_id(id) {
+        if let Err(outcome) = self.admit(id) {
             return outcome;
         }
         let engine = match engine() {
@@ -205,37 +222,62 @@ impl Client {
         completer: Completer,
         permit: Permit,
     ) {
+        let mut claim = None;
         // A panic drops the completer, which then leaves `INTERNAL` by itself.
-        let outcome = std::panic::AssertUnwindSafe(self.outcome(&transport, id, &call, deadline));
-        if let Ok(outcome) = outcome.catch_unwind().await {
-            if call.end() {
-                completer.complete(outcome);
+        let outcome =
+            std::panic::AssertUnwindSafe(self.outcome(&transport, id, &call, deadline, &mut claim));
+        let Ok(outcome) = outcome.catch_unwind().await else {
+            return;
+        };
+        let reported = call.end();
+        match (claim, reported) {
+            (None, true) => completer.complete(outcome),
+            (None, false) => {}
+            (Some(claim), true) => {
+                // The request is over: the next one need not wait until the journal has its end.
+                drop(permit);
+                let outcome = Box::pin(claim.end(outcome, deadline)).await;
+                return completer.complete(outcome);
             }
-            drop(permit);
+            (Some(claim), false) => claim.abandon(outcome),
         }
+        drop(permit);
     }
 
-    /// One deletion under the session policy.
+    /// One deletion under the session policy, noted in the journal if there is one.
     async fn outcome(
         &self,
         transport: &Arc<Transport>,
         id: i64,
-        call: &Call,
+        call: &Arc<Call>,
         deadline: Instant,
+        claim: &mut Option<Box<Claim>>,
     ) -> Outcome {
-        if self.options.session == Session::Ignore {
-            return self.send_with_retries(transport, id, call, deadline).await;
-        }
-        // In a box: most calls have no use for so much of it.
-        match Box::pin(self.check_session(transport, id, deadline)).await {
-            Err(outcome) => outcome,
-            Ok(logged_out) => {
-                let outcome = self.send_with_retries(transport, id, call, deadline).await;
-                match logged_out {
-                    true => after_logout(outcome),
-                    false => outcome,
-                }
+        // In boxes: most calls have no use for so much of it.
+        if let Some(journal) = &self.journal {
+            match Box::pin(journal.claim(id, call, deadline)).await {
+                Ok(own) => *claim = Some(Box::new(own)),
+                Err(outcome) => return outcome,
             }
+        }
+        let mut logged_out = false;
+        if self.options.session != Session::Ignore {
+            match Box::pin(self.check_session(transport, id, deadline)).await {
+                Ok(it_was) => logged_out = it_was,
+                Err(outcome) => return outcome,
+            }
+        }
+        let noted = match claim {
+            Some(claim) => Box::pin(claim.begin(deadline)).await,
+            None => Ok(()),
+        };
+        let outcome = match noted {
+            Ok(()) => self.send_with_retries(transport, id, call, deadline).await,
+            Err(outcome) => outcome,
+        };
+        match logged_out {
+            true => after_logout(outcome),
+            false => outcome,
         }
     }
 

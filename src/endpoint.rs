@@ -113,6 +113,11 @@ impl Endpoint {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// The whole of it, in the one form that all spellings of the same address share.
+    pub fn address(&self) -> String {
+        format!("{}://{}{}", self.scheme(), self.authority(), self.prefix)
+    }
+
     pub fn scheme(&self) -> &'static str {
         if self.tls {
             "https"

@@ -34,6 +34,8 @@ pub struct Options {
     pub proxy: Option<Proxies>,
     /// With the library's own name at its end.
     pub user_agent: String,
+    /// The path of the journal.
+    pub journal: Option<String>,
 }
 
 const OWN_NAME: &str = concat!("greenapi/", env!("CARGO_PKG_VERSION"));
@@ -52,6 +54,7 @@ impl Default for Options {
             ca: None,
             proxy: None,
             user_agent: OWN_NAME.to_owned(),
+            journal: None,
         }
     }
 }

@@ -9,6 +9,8 @@
 //! **Signals.** Threads are started with every signal blocked, so the host's handlers run on the
 //! host's threads only, and a write to a closed connection cannot raise SIGPIPE in the host.
 
+pub mod file;
+
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +24,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Runs in the child of every `fork`, where only async-signal-safe work is allowed.
 extern "C" fn enter_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    file::close_in_child();
 }
 
 extern "C" fn watch_forks() {

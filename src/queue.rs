@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use crate::client::Client;
 use crate::completions::Record;
-use crate::endpoint::check_id;
 use crate::engine::{engine, running_engine};
 use crate::outcome::Outcome;
 use crate::process::{Bell, PerProcess};
@@ -50,11 +49,11 @@ impl Queue {
         Ok(local.number)
     }
 
-    /// Accepts the deletion of `id`: from here on it has one result to come, also where the id is
-    /// out of range.
+    /// Accepts the deletion of `id`: from here on it has one result to come, also where nothing is
+    /// to be sent for it.
     pub fn submit(&self, client: &Arc<Client>, id: i64, tag: u64) -> Result<(), Outcome> {
         let results = self.local()?.results;
-        if let Err(outcome) = check_id(id) {
+        if let Err(outcome) = client.admit(id) {
             results.finish(results.open(tag, id), outcome);
             return Ok(());
         }

@@ -55,9 +55,18 @@ pub struct greenapi_options {
     /// which `{pool}` stands for the first four digits of the instance's id, as in
     /// `https://{pool}.api.greenapi.com`; NULL = `url`. The instance's token is sent there only.
     pub instance_url: *const c_char,
-    /// Path of the journal, a file that notes each deletion durably before its request may leave,
-    /// so that a later process knows what this one did; NULL = none. Made if there is none, mode
-    /// 0600. One process at a time may hold it, with any number of clients.
+    /// Path of the journal, UTF-8: a file that notes each deletion durably before its request may
+    /// leave, and its end after, so that a later process with the same file goes on where this one
+    /// stopped, however it ended. An id whose deletion ended in 0–9 is answered without a request:
+    /// the same status and code, `attempts` 0. One whose deletion began and has no end, or ended
+    /// in 30–49, is sent again, and 404 is then GREENAPI_STATUS_GONE. NULL = none.
+    ///
+    /// Made with mode 0600 if there is none; no symbolic link is followed. One process at a time
+    /// holds it, with any number of clients of one address (url and prefix), until the last of
+    /// them is freed and its calls have ended; a forked child does not hold it, and its calls
+    /// with that client end in GREENAPI_STATUS_INVALID_ARGUMENT. A disk that is full or fails is
+    /// GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. While a client has a journal, the
+    /// library has one thread more. See docs/JOURNAL.md for what survives what.
     pub journal: *const c_char,
 }
 
@@ -195,11 +204,8 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         true => Ok(None),
         false => unsafe { text(name, pointer) }.map(Some),
     };
-    // Each of these three lines goes when what the option does is there.
-    for (name, pointer) in [
-        ("instance_url", given.instance_url),
-        ("journal", given.journal),
-    ] {
+    // Each of these lines goes when what the option does is there.
+    for (name, pointer) in [("instance_url", given.instance_url)] {
         if !pointer.is_null() {
             return Err(Outcome::invalid(format!(
                 "{name} is not there yet in this version: leave it out."
@@ -240,5 +246,13 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         ca,
         proxy,
         user_agent: options::user_agent(optional("user_agent", given.user_agent)?.unwrap_or(""))?,
+        journal: match optional("journal", given.journal)? {
+            Some("") => {
+                return Err(Outcome::invalid(
+                    "journal is an empty path: give the path of a file, or NULL.",
+                ))
+            }
+            path => path.map(str::to_owned),
+        },
     })
 }

@@ -320,15 +320,15 @@ mod tests {
         ));
         text.push('\n');
         assert!(matches!(load(text.as_bytes()), Err(Refusal::Damaged(3))));
-        for foreign in ["\n", "root:x:0:0:root\n", "hello", &"x".repeat(1_000_000)] {
+        for foreign in ["\n", "root:x:0:0:root\n", "hello", &"x".repeat(200_000)] {
             assert!(matches!(
                 load(foreign.as_bytes()),
                 Err(Refusal::NotAJournal)
             ));
         }
-        let endless = journal(&[]) + &"x".repeat(1_000_000);
+        let endless = journal(&[]) + &"x".repeat(200_000);
         assert!(matches!(load(endless.as_bytes()), Err(Refusal::Damaged(2))));
-        let zeros = [journal(&[]).into_bytes(), vec![0; 1_000_000]].concat();
+        let zeros = [journal(&[]).into_bytes(), vec![0; 40_000]].concat();
         let loaded = load(&zeros).unwrap();
         assert_eq!(loaded.whole as usize, journal(&[]).len());
         assert_eq!(loaded.length as usize, zeros.len());

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 pub mod abi;
+pub mod journal;
 
 use std::env;
 use std::ffi::OsStr;

@@ -1,0 +1,280 @@
+//! The journals that this process holds: several clients may share one.
+
+use std::collections::hash_map::Entry as Slot;
+use std::collections::HashMap;
+use std::io;
+use std::mem;
+use std::path::Path;
+use std::sync::{mpsc, Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use super::file::{JournalFile, OpenFailure};
+use super::index::Refusal;
+use super::writer::Writer;
+use super::{Claim, Shared};
+use crate::call::Call;
+use crate::outcome::Outcome;
+use crate::process::file::{is_disk_full, Identity};
+use crate::process::{self, generation, is_exhaustion, PerProcess};
+use crate::status::Status;
+use crate::sync::{lock, unpoisoned};
+
+static REGISTRY: PerProcess<Registry> = PerProcess::new();
+
+#[derive(Default)]
+struct Registry {
+    entries: Mutex<HashMap<Identity, Entry>>,
+    /// An entry was opened, or is gone.
+    changed: Condvar,
+}
+
+enum Entry {
+    /// A thread of this process reads it.
+    Opening,
+    Open {
+        shared: Arc<Shared>,
+        clients: usize,
+    },
+}
+
+/// A client's hold on a journal. The process lets go of the file when the last one is dropped.
+pub struct Journal {
+    /// Nothing only while it is dropped.
+    shared: Option<Arc<Shared>>,
+    identity: Identity,
+    generation: u32,
+}
+
+impl Journal {
+    /// Opens the journal of `address` at `path`, or makes it.
+    pub fn open(path: &str, address: &str) -> Result<Self, Outcome> {
+        let shown = shown(path);
+        let refuse = |failure: OpenFailure| explain(&shown, address, failure);
+        let file = JournalFile::open(Path::new(path)).map_err(refuse)?;
+        let identity = file
+            .identity()
+            .map_err(|error| refuse(OpenFailure::Failed(error)))?;
+        let registry = REGISTRY.get();
+        let mut entries = lock(&registry.entries);
+        loop {
+            match entries.entry(identity) {
+                Slot::Vacant(slot) => {
+                    slot.insert(Entry::Opening);
+                    break;
+                }
+                Slot::Occupied(mut slot) => match slot.get_mut() {
+                    Entry::Opening => entries = unpoisoned(registry.changed.wait(entries)),
+                    Entry::Open { shared, clients } => {
+                        if shared.address != address {
+                            let other = Refusal::OtherAddress(shared.address.clone());
+                            return Err(refuse(OpenFailure::Refused(other)));
+                        }
+                        let mut state = lock(&shared.state);
+                        match state.broken.clone() {
+                            // It is being closed.
+                            Some(_) if *clients == 0 => {
+                                drop(state);
+                                entries = unpoisoned(registry.changed.wait(entries));
+                            }
+                            Some(outcome) => return Err(outcome),
+                            None => {
+                                state.closing = false;
+                                drop(state);
+                                *clients += 1;
+                                return Ok(Self::new(shared.clone(), identity));
+                            }
+                        }
+                    }
+                },
+            }
+        }
+        drop(entries);
+        let opened = start(file, shown.clone(), address.to_owned(), identity);
+        let mut entries = lock(&registry.entries);
+        let result = match opened {
+            Ok(shared) => {
+                let open = Entry::Open {
+                    shared: shared.clone(),
+                    clients: 1,
+                };
+                entries.insert(identity, open);
+                Ok(Self::new(shared, identity))
+            }
+            Err(failure) => {
+                entries.remove(&identity);
+                Err(refuse(failure))
+            }
+        };
+        drop(entries);
+        registry.changed.notify_all();
+        result
+    }
+
+    fn new(shared: Arc<Shared>, identity: Identity) -> Self {
+        Self {
+            shared: Some(shared),
+            identity,
+            generation: generation(),
+        }
+    }
+
+    /// The outcome of a call that sends nothing: the journal knows it, or this is a forked child,
+    /// which does not hold the journal.
+    pub fn known(&self, id: i64) -> Option<Outcome> {
+        match self.shared() {
+            Ok(shared) => shared.known(id),
+            Err(outcome) => Some(outcome),
+        }
+    }
+
+    /// See [`Shared::claim`].
+    pub async fn claim(
+        &self,
+        id: i64,
+        call: &Arc<Call>,
+        deadline: Instant,
+    ) -> Result<Claim, Outcome> {
+        self.shared()?.claim(id, call, deadline).await
+    }
+
+    fn shared(&self) -> Result<&Arc<Shared>, Outcome> {
+        self.shared
+            .as_ref()
+            .filter(|_| self.generation == generation())
+            .ok_or_else(|| {
+                Outcome::invalid(
+                    "Make a client with another journal in this process: it is a forked child, and the journal stays with its parent. Nothing was sent.",
+                )
+            })
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let shared = self.shared.take();
+        if self.generation != generation() {
+            // Its parent's: not even to be freed here.
+            mem::forget(shared);
+            return;
+        }
+        let entries = &REGISTRY.get().entries;
+        let mut entries = lock(entries);
+        match (entries.get_mut(&self.identity), shared) {
+            (Some(Entry::Open { shared, clients }), Some(its)) if Arc::ptr_eq(shared, &its) => {
+                *clients -= 1;
+                if *clients == 0 {
+                    lock(&shared.state).closing = true;
+                    shared.work.notify_one();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Starts the journal's thread, which reads it first: a disk may be slow, and a limit on the size
+/// of files would raise SIGXFSZ on the caller's thread.
+fn start(
+    mut file: JournalFile,
+    path: String,
+    address: String,
+    identity: Identity,
+) -> Result<Arc<Shared>, OpenFailure> {
+    let (tell, told) = mpsc::sync_channel(1);
+    process::spawn("greenapi-journal", move || {
+        crate::panics::keep_quiet();
+        match file.load(&address) {
+            Err(failure) => {
+                // Its opener may try again at once.
+                drop(file);
+                let _ = tell.send(Err(failure));
+            }
+            Ok(index) => {
+                let shared = Arc::new(Shared::new(path, address, index));
+                let writer = Writer::new(shared.clone(), file);
+                let serving = Serving {
+                    shared: shared.clone(),
+                    identity,
+                };
+                let _ = tell.send(Ok(shared));
+                serving.run(writer);
+            }
+        }
+    })
+    .map_err(OpenFailure::Failed)?;
+    told.recv()
+        .unwrap_or_else(|_| Err(OpenFailure::Failed(io::Error::other("its thread ended"))))
+}
+
+/// The journal's thread, as the registry knows it.
+struct Serving {
+    shared: Arc<Shared>,
+    identity: Identity,
+}
+
+impl Serving {
+    /// Writes until no client of this process has the journal any more.
+    fn run(self, mut writer: Writer) {
+        loop {
+            writer.run();
+            let mut entries = lock(&REGISTRY.get().entries);
+            match entries.get(&self.identity) {
+                // Somebody has opened it again meanwhile.
+                Some(Entry::Open { clients: 1.., .. }) => {}
+                _ => {
+                    entries.remove(&self.identity);
+                    // Within the lock: who opens it next finds it unlocked.
+                    drop(writer);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Serving {
+    /// Also when it panics.
+    fn drop(&mut self) {
+        let registry = REGISTRY.get();
+        let mut entries = lock(&registry.entries);
+        if matches!(entries.get(&self.identity), Some(Entry::Open { shared, .. }) if Arc::ptr_eq(shared, &self.shared))
+        {
+            entries.remove(&self.identity);
+        }
+        drop(entries);
+        registry.changed.notify_all();
+    }
+}
+
+/// A path in messages: their end, where it stands, is cut off if it is long, and its own end is
+/// what tells files apart.
+fn shown(path: &str) -> String {
+    const LONGEST: usize = 80;
+    let path = path.replace(char::is_control, "?");
+    match path.char_indices().nth_back(LONGEST) {
+        Some((start, _)) => format!("…{}", &path[start..]),
+        None => path,
+    }
+}
+
+fn explain(path: &str, address: &str, failure: OpenFailure) -> Outcome {
+    use OpenFailure::*;
+    let invalid = |text: String| Outcome::invalid(text);
+    match failure {
+        NotAFile(what) => invalid(format!("journal: give the path of a file, or of none yet: {what} is at {path}")),
+        Held => invalid(format!("journal: end the other process, or give another file: another process holds {path}")),
+        Refused(Refusal::NotAJournal) => invalid(format!("journal: give the path of a journal, or of no file yet: line 1 says that it is something else: {path}")),
+        Refused(Refusal::OtherAddress(other)) => invalid(format!("journal: give {address} a journal of its own: this one belongs to {other}: {path}")),
+        Refused(Refusal::LaterVersion(version)) => invalid(format!("journal: use a newer greenapi: version {version} of the format is unknown to {}: {path}", env!("CARGO_PKG_VERSION"))),
+        Refused(Refusal::Damaged(line)) => invalid(format!("journal: repair it from a copy, or begin another: line {line} is damaged, so nothing in it is believed: {path}")),
+        Refused(Refusal::NoMemory) => Outcome::new(Status::OutOfResources, format!("journal: free memory: there is not enough to read {path}")),
+        Refused(Refusal::Failed(error)) | Failed(error) => match is_exhaustion(&error) || is_disk_full(&error) || is_broken_disk(&error) {
+            true => Outcome::new(Status::OutOfResources, format!("journal: free what is short or check the disk ({error}): it could not be opened: {path}")),
+            false => invalid(format!("journal: give a path that can be written to ({error}): {path}")),
+        },
+    }
+}
+
+fn is_broken_disk(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}

@@ -1,0 +1,294 @@
+//! Files that a process holds for itself: opened without waiting, locked until the process ends.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use once_cell::race::OnceBox;
+
+/// Why a path cannot be opened as a file to hold.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Something else is there: "a directory".
+    NotAFile(&'static str),
+    Failed(io::Error),
+}
+
+/// The same for all paths and descriptors of one file, as long as it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity(u64, u64);
+
+/// A file to read and to append to, whose lock ends with this process: a forked child, which
+/// would share the lock and keep it when its parent ends, closes the file at once.
+#[derive(Debug)]
+pub struct HeldFile {
+    pub file: File,
+    slot: &'static Slot,
+}
+
+impl HeldFile {
+    /// Opens what is at `path`, or makes it with mode 0600. No link is followed, and nothing but a
+    /// file is opened: to open a FIFO or a device can wait, or do something.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let check = |kind: std::fs::FileType| match () {
+            () if kind.is_file() => Ok(()),
+            () if kind.is_symlink() => Err(OpenError::NotAFile("a symbolic link")),
+            () if kind.is_dir() => Err(OpenError::NotAFile("a directory")),
+            () if kind.is_fifo() => Err(OpenError::NotAFile("a FIFO")),
+            () if kind.is_socket() => Err(OpenError::NotAFile("a socket")),
+            () => Err(OpenError::NotAFile("a device")),
+        };
+        match path.symlink_metadata() {
+            Ok(there) => check(there.file_type())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(OpenError::Failed(error)),
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path);
+        let file = file.map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => OpenError::NotAFile("a symbolic link"),
+            _ => OpenError::Failed(error),
+        })?;
+        let slot = Slot::take(file.as_raw_fd());
+        let held = Self { file, slot };
+        // It may have been exchanged meanwhile.
+        let there = held.file.metadata().map_err(OpenError::Failed)?;
+        check(there.file_type())?;
+        Ok(held)
+    }
+
+    pub fn identity(&self) -> io::Result<Identity> {
+        let metadata = self.file.metadata()?;
+        Ok(Identity(metadata.dev(), metadata.ino()))
+    }
+
+    /// Whether `path` still names this file.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let there = path.symlink_metadata()?;
+        Ok(self.identity()? == Identity(there.dev(), there.ino()))
+    }
+
+    /// Takes the lock; false while another process has it.
+    ///
+    /// `flock` rather than POSIX's locks: those end when the process closes any descriptor of the
+    /// file, so that a host that only reads its journal would give it away.
+    pub fn lock(&self) -> io::Result<bool> {
+        loop {
+            if unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Ok(true);
+            }
+            match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            }
+        }
+    }
+
+    /// Its length, and whether it still has a name anywhere.
+    pub fn length_and_name(&self) -> io::Result<(u64, bool)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.len(), metadata.nlink() > 0))
+    }
+
+    /// Makes sure that so many bytes from `start` on can be written, without a change of what can be
+    /// read. Where the system or the file system cannot, nothing is certain.
+    pub fn make_room(&self, start: u64, bytes: u64) -> io::Result<()> {
+        let mut limit = unsafe { std::mem::zeroed::<libc::rlimit>() };
+        let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
+        if known && limit.rlim_cur != libc::RLIM_INFINITY && start + bytes > limit.rlim_cur {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
+        #[cfg(target_os = "linux")]
+        loop {
+            let number = self.file.as_raw_fd();
+            let mode = libc::FALLOC_FL_KEEP_SIZE;
+            let done = unsafe { libc::fallocate64(number, mode, start as i64, bytes as i64) } == 0;
+            match io::Error::last_os_error() {
+                _ if done => break,
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error if is_disk_full(&error) => return Err(error),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets only its owner read and write it, whatever the umask.
+    pub fn make_private(&self) {
+        // Somebody else's file is somebody else's business.
+        let _ = self
+            .file
+            .set_permissions(std::fs::Permissions::from_mode(0o600));
+    }
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        // Before it is closed: by then the number may be another's.
+        self.slot.descriptor.store(FREE, Ordering::Relaxed);
+    }
+}
+
+/// Makes the names in a directory durable.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    match File::open(path).and_then(|directory| directory.sync_all()) {
+        // Not every file system can, and not everybody may read a directory that they write to;
+        // the sync of a new file then has to do.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EACCES | libc::EINVAL | libc::ENOTSUP | libc::EBADF)
+            ) =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Whether a disk has no room, or no room for this user.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
+    )
+}
+
+const FREE: libc::c_int = -1;
+
+/// A descriptor that children close. Slots are never freed, so that a child can walk along them
+/// whatever its parent's threads were doing.
+#[derive(Debug)]
+struct Slot {
+    descriptor: AtomicI32,
+    next: OnceBox<Slot>,
+}
+
+static SLOTS: Slot = Slot {
+    descriptor: AtomicI32::new(FREE),
+    next: OnceBox::new(),
+};
+
+impl Slot {
+    fn take(descriptor: libc::c_int) -> &'static Self {
+        let mut slot = &SLOTS;
+        loop {
+            let taken = slot.descriptor.compare_exchange(
+                FREE,
+                descriptor,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if taken.is_ok() {
+                return slot;
+            }
+            slot = slot.next.get_or_init(|| {
+                Box::new(Self {
+                    descriptor: AtomicI32::new(FREE),
+                    next: OnceBox::new(),
+                })
+            });
+        }
+    }
+}
+
+/// In the child of a fork, where only async-signal-safe work is allowed.
+pub(super) fn close_in_child() {
+    let mut slot = Some(&SLOTS);
+    while let Some(Slot { descriptor, next }) = slot {
+        let number = descriptor.swap(FREE, Ordering::Relaxed);
+        if number != FREE {
+            unsafe { libc::close(number) };
+        }
+        slot = next.get();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    fn place(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("greenapi-held-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join(name)
+    }
+
+    fn child(body: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child makes system calls only and leaves by _exit.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let code = i32::from(!body());
+            unsafe { libc::_exit(code) };
+        }
+        let mut status = 0;
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        status == 0
+    }
+
+    #[test]
+    fn a_child_has_neither_the_file_nor_the_lock() {
+        let path = place("child");
+        let held = HeldFile::open(&path).unwrap();
+        let other = HeldFile::open(&path).unwrap();
+        assert!(held.lock().unwrap());
+        assert!(!other.lock().unwrap());
+        for number in [held.file.as_raw_fd(), other.file.as_raw_fd()] {
+            assert!(child(|| unsafe { libc::fcntl(number, libc::F_GETFD) } == -1));
+        }
+        assert!(!other.lock().unwrap(), "the child gave the lock away");
+        drop(held);
+        assert!(other.lock().unwrap());
+    }
+
+    #[test]
+    fn only_a_file_is_opened_and_no_link_is_followed() {
+        let target = place("target");
+        std::fs::write(&target, "x").unwrap();
+        let link = place("link");
+        let dangling = place("dangling");
+        let fifo = place("fifo");
+        for path in [&link, &dangling, &fifo] {
+            let _ = std::fs::remove_file(path);
+        }
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        std::os::unix::fs::symlink(place("nowhere"), &dangling).unwrap();
+        let name = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        for (path, what) in [
+            (&link, "a symbolic link"),
+            (&dangling, "a symbolic link"),
+            (&fifo, "a FIFO"),
+            (&std::env::temp_dir(), "a directory"),
+            (&std::path::PathBuf::from("/dev/null"), "a device"),
+        ] {
+            match HeldFile::open(path) {
+                Err(OpenError::NotAFile(its)) => assert_eq!(its, what),
+                other => panic!("{path:?}: {other:?}"),
+            }
+        }
+        assert!(!place("nowhere").exists());
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_alone() {
+        let path = place("mode");
+        let _ = std::fs::remove_file(&path);
+        let held = HeldFile::open(&path).unwrap();
+        assert_eq!(held.file.metadata().unwrap().mode() & 0o777, 0o600);
+        assert!(held.is_at(&path).unwrap());
+        assert_eq!(held.length_and_name().unwrap(), (0, true));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(held.length_and_name().unwrap(), (0, false));
+    }
+}

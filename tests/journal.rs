@@ -1,0 +1,786 @@
+//! The journal: what one process did is known to the next, however the first one ended.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use greenapi_standin::{Config, Fault, Rule, Stage, Standin, Target, Then, Until};
+use support::abi::{c_string, options, Client, Queue, RawOptions, RawResult};
+use support::journal::{self, crc32};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const FIRST: i64 = 5_000_000_000;
+/// No instance of any test.
+const MISSING: i64 = 9_000_000_001;
+
+/// A stand-in with some instances, and a place for a journal.
+struct Scene {
+    standin: Standin,
+    path: PathBuf,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let standin = Standin::start(Config::default()).expect("the stand-in starts");
+        standin.fill(FIRST, 100, Some("notAuthorized"));
+        let path = support::scratch("journals").join(name);
+        let _ = fs::remove_file(&path);
+        Self { standin, path }
+    }
+
+    fn try_client(
+        &self,
+        url: &str,
+        change: impl FnOnce(&mut RawOptions),
+    ) -> Result<Client, Box<RawResult>> {
+        let path = c_string(self.path.to_str().expect("UTF-8"));
+        let mut options = options();
+        options.journal = path.as_ptr();
+        options.max_retries = 0;
+        change(&mut options);
+        Client::new(url, &self.standin.endpoints().token, Some(&options))
+    }
+
+    fn client(&self) -> Client {
+        self.try_client(&self.standin.endpoints().http, |_| {})
+            .unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// Why a client cannot be had.
+    fn refusal(&self) -> RawResult {
+        match self.try_client(&self.standin.endpoints().http, |_| {}) {
+            Ok(_) => panic!("{:?} was opened", self.path),
+            Err(error) => *error,
+        }
+    }
+
+    /// The next deletion's request is received and carried out or not; no answer comes.
+    fn lose_next(&self, stage: Stage) {
+        self.standin.add_faults([Rule {
+            method: Target::Delete,
+            times: Some(1),
+            fault: Fault {
+                stage: Some(stage),
+                then: Some(Then::Reset),
+                ..Fault::default()
+            },
+            ..Rule::default()
+        }]);
+    }
+
+    /// Waits until no client has the journal any more: its thread closes it a moment later.
+    fn await_closed(&self) {
+        use std::os::fd::AsRawFd;
+        let file = fs::File::open(&self.path).expect("it is there");
+        assert_eq!(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }, 0);
+    }
+
+    fn received(&self, id: i64) -> u64 {
+        self.standin
+            .requests()
+            .get(&id)
+            .map_or(0, |requests| requests.received)
+    }
+
+    fn lines(&self) -> Vec<journal::Line> {
+        journal::read(&self.path).1
+    }
+
+    /// The C program that deletes what it reads, as a process of its own.
+    fn worker(&self, mode: &str) -> Command {
+        let mut command = Command::new(worker_program());
+        let endpoints = self.standin.endpoints();
+        command
+            .arg(mode)
+            .arg(&self.path)
+            .env("GREENAPI_URL", &endpoints.http)
+            .env("GREENAPI_TOKEN", &endpoints.token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The same behind the shim, which watches the journal.
+    fn shimmed(&self, mode: &str) -> Command {
+        let mut command = self.worker(mode);
+        command
+            .env("LD_PRELOAD", shim())
+            .env("SHIM_FILE", &self.path);
+        command
+    }
+}
+
+fn worker_program() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    BUILT
+        .get_or_init(|| support::compile(&support::root().join("tests/journal/worker.c"), &[]))
+        .clone()
+}
+
+fn shim() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let object = support::scratch("programs").join("journal-shim.so");
+            support::run(
+                Command::new(support::require("cc", "a C compiler (gcc)", "c"))
+                    .args([
+                        "-std=c11",
+                        "-D_GNU_SOURCE",
+                        "-O1",
+                        "-Wall",
+                        "-Wextra",
+                        "-Werror",
+                    ])
+                    .args(["-shared", "-fPIC", "-pthread"])
+                    .arg(support::root().join("tests/journal/shim.c"))
+                    .arg("-o")
+                    .arg(&object)
+                    .arg("-ldl"),
+            );
+            object
+        })
+        .clone()
+}
+
+/// What a worker said of an instance.
+#[derive(Debug, Clone)]
+struct Said {
+    id: i64,
+    status: i32,
+    code: i32,
+    attempts: u32,
+    message: String,
+}
+
+impl Said {
+    fn parse(line: &str) -> Self {
+        let fields: Vec<&str> = line.splitn(5, '\t').collect();
+        let number = |place: usize| fields[place].parse().expect("a number");
+        Self {
+            id: fields[0].parse().expect("an id"),
+            status: number(1),
+            code: number(2),
+            attempts: fields[3].parse().expect("a count"),
+            message: fields[4].to_owned(),
+        }
+    }
+}
+
+fn start(mut command: Command, ids: &[i64]) -> Child {
+    use std::io::Write;
+    let mut child = command.spawn().expect("the worker starts");
+    let list: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    let mut input = child.stdin.take().expect("it is piped");
+    // One that was killed does not read it.
+    let _ = input.write_all(list.as_bytes());
+    child
+}
+
+/// Runs a worker to its end: whether it was killed, and what it had said.
+fn finish(child: Child) -> (bool, Vec<Said>) {
+    let output = child.wait_with_output().expect("it can be waited for");
+    let killed = output.status.code().is_none();
+    assert!(
+        killed || output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    // The last line may be half a one.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let lines = whole.lines().filter(|line| !line.is_empty());
+    (killed, lines.map(Said::parse).collect())
+}
+
+fn run(command: Command, ids: &[i64]) -> Vec<Said> {
+    let (killed, said) = finish(start(command, ids));
+    assert!(!killed);
+    said
+}
+
+fn of(said: &[Said], id: i64) -> &Said {
+    said.iter().find(|said| said.id == id).expect("a result")
+}
+
+#[test]
+fn what_ended_is_answered_without_a_request() {
+    let scene = Scene::new("ended");
+    let ids = [FIRST, FIRST + 1, MISSING];
+    {
+        let client = scene.client();
+        let results = client.delete_instances(&ids);
+        let statuses: Vec<i32> = results.iter().map(|result| result.status).collect();
+        assert_eq!(statuses, [0, 0, 10]);
+        // In the same process too.
+        assert_eq!(client.delete_instance(FIRST).attempts, 0);
+    }
+    assert_eq!(scene.standin.ledger().len(), 2);
+    let client = scene.client();
+    let queue = Queue::new();
+    for (tag, id) in (0..).zip(ids) {
+        assert_eq!(queue.submit(&client, id, tag), 0);
+    }
+    let mut queued = Vec::new();
+    while queued.len() < ids.len() {
+        queued.extend(queue.take(8, -1));
+    }
+    queued.sort_by_key(|result| result.tag);
+    let blocking = ids.map(|id| client.delete_instance(id)).to_vec();
+    let bulk = client.delete_instances(&ids);
+    for results in [blocking, bulk, queued] {
+        for result in &results[..2] {
+            assert_eq!((result.status, result.code), (0, 200), "{result:?}");
+            assert_eq!((result.attempts, result.http_status), (0, 0), "{result:?}");
+            assert!(result.message().contains(" UTC"), "{result:?}");
+        }
+        // A typing error still shows as one.
+        let missing = &results[2];
+        assert_eq!((missing.status, missing.attempts), (10, 1), "{missing:?}");
+    }
+    assert_eq!(scene.received(FIRST) + scene.received(FIRST + 1), 2);
+    assert_eq!(scene.received(MISSING), 4);
+}
+
+#[test]
+fn what_was_lost_is_sent_again_and_missing_means_gone() {
+    let scene = Scene::new("lost");
+    scene.lose_next(Stage::Acted);
+    assert_eq!(scene.client().delete_instance(FIRST).status, 31);
+    // A refusal does not end the doubt.
+    let wrong = {
+        let path = c_string(scene.path.to_str().unwrap());
+        let mut options = options();
+        options.journal = path.as_ptr();
+        let url = &scene.standin.endpoints().http;
+        Client::new(url, "gac.of-somebody-else", Some(&options)).unwrap()
+    };
+    let refused = wrong.delete_instance(FIRST);
+    assert_eq!((refused.status, refused.attempts), (11, 1), "{refused:?}");
+    assert!(
+        refused.message().contains("may have deleted"),
+        "{refused:?}"
+    );
+    drop(wrong);
+    let client = scene.client();
+    let gone = client.delete_instance(FIRST);
+    assert_eq!((gone.status, gone.code), (1, 404), "{gone:?}");
+    assert_eq!((gone.attempts, gone.http_status), (1, 200), "{gone:?}");
+    let again = client.delete_instance(FIRST);
+    assert_eq!((again.status, again.code), (1, 404), "{again:?}");
+    assert_eq!(again.attempts, 0, "{again:?}");
+
+    // Lost before it was carried out: it is deleted now.
+    scene.lose_next(Stage::Received);
+    assert_eq!(client.delete_instance(FIRST + 1).status, 31);
+    assert_eq!(client.delete_instance(FIRST + 1).status, 0);
+    let ends: Vec<_> = scene
+        .lines()
+        .iter()
+        .filter_map(|line| line.status)
+        .collect();
+    assert_eq!(ends, [31, 1, 31, 0]);
+}
+
+/// Within one call too: a retry that finds nothing says so, and the journal keeps it.
+#[test]
+fn a_call_with_retries_is_noted_once() {
+    let scene = Scene::new("retries");
+    scene.lose_next(Stage::Acted);
+    let url = &scene.standin.endpoints().http;
+    let client = scene
+        .try_client(url, |options| options.max_retries = 2)
+        .unwrap();
+    let gone = client.delete_instance(FIRST);
+    assert_eq!((gone.status, gone.attempts), (1, 2), "{gone:?}");
+    let events: Vec<_> = scene.lines().into_iter().map(|line| line.event).collect();
+    assert_eq!(events, ["begin", "end"]);
+}
+
+#[test]
+fn two_calls_with_one_id_send_one_request() {
+    let scene = Scene::new("twice");
+    scene.standin.add_faults([Rule {
+        method: Target::Delete,
+        id: Some(FIRST),
+        fault: Fault {
+            hold: true,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let (first, second) = (scene.client(), scene.client());
+    let queue = Queue::new();
+    for tag in 0..4 {
+        let client = if tag % 2 == 0 { &first } else { &second };
+        assert_eq!(queue.submit(client, FIRST, tag), 0);
+    }
+    assert_eq!(queue.submit(&first, FIRST + 1, 9), 0);
+    // The others do not wait.
+    let other = queue.take(1, -1);
+    assert_eq!((other[0].tag, other[0].status), (9, 0));
+    assert!(scene.standin.wait(
+        &Until {
+            held: Some(1),
+            ..Until::default()
+        },
+        PATIENCE
+    ));
+    assert_eq!(scene.standin.release(), 1);
+    let mut results = Vec::new();
+    while results.len() < 4 {
+        results.extend(queue.take(8, -1));
+    }
+    let attempts: u32 = results.iter().map(|result| result.attempts).sum();
+    assert!(
+        results.iter().all(|result| result.status == 0),
+        "{results:?}"
+    );
+    assert_eq!((attempts, scene.received(FIRST)), (1, 1));
+}
+
+#[test]
+fn what_was_cancelled_before_it_was_sent_leaves_no_doubt() {
+    let scene = Scene::new("cancelled");
+    scene.standin.add_faults([Rule {
+        method: Target::Delete,
+        times: Some(1),
+        fault: Fault {
+            hold: true,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let url = &scene.standin.endpoints().http;
+    let client = scene
+        .try_client(url, |options| options.max_in_flight = 1)
+        .unwrap();
+    let queue = Queue::new();
+    queue.submit(&client, FIRST, 1);
+    queue.submit(&client, MISSING, 2);
+    assert!(scene.standin.wait(
+        &Until {
+            held: Some(1),
+            ..Until::default()
+        },
+        PATIENCE
+    ));
+    assert_eq!((queue.cancel(1), queue.cancel(2)), (1, 1));
+    let mut results = queue.take(2, -1);
+    results.extend(queue.take(2, 0));
+    let statuses: Vec<i32> = results.iter().map(|result| result.status).collect();
+    assert_eq!(statuses, [34, 23]);
+    drop((client, queue));
+    // Held and then left, it was never carried out.
+    let client = scene.client();
+    assert_eq!(client.delete_instance(MISSING).status, 10);
+    assert_eq!(client.delete_instance(FIRST).status, 0);
+    let ends = scene.lines().into_iter().filter(|line| line.id == FIRST);
+    let ends: Vec<_> = ends.filter_map(|line| line.status).collect();
+    assert_eq!(ends, [34, 0]);
+}
+
+#[test]
+fn a_journal_belongs_to_one_address_and_one_process() {
+    let scene = Scene::new("belongs");
+    let http = scene.standin.endpoints().http.clone();
+    let first = scene.client();
+    // However the address is spelled.
+    let second = scene.try_client(&format!("{http}/"), |_| {}).unwrap();
+    assert_eq!(second.delete_instance(FIRST).status, 0);
+    assert_eq!(first.delete_instance(FIRST).attempts, 0);
+    let refuses = |url: &str| {
+        let error = scene.try_client(url, |_| {}).map(drop).unwrap_err();
+        assert_eq!(error.status, 20, "{error:?}");
+        assert!(error.message().contains("belongs to"), "{error:?}");
+        assert!(error.message().contains(&http), "{error:?}");
+        assert!(error.message().ends_with("/belongs"), "{error:?}");
+    };
+    refuses(&format!("{http}/prefix"));
+    drop((first, second));
+    refuses(&format!("{http}/prefix"));
+    assert_eq!(journal::read(&scene.path).0, http);
+    let text = fs::read_to_string(&scene.path).unwrap();
+    assert!(!support::shows(&text, &scene.standin.endpoints().token));
+    let mode = fs::metadata(&scene.path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // Another process holds it, until it is killed.
+    scene.standin.add_faults([Rule {
+        method: Target::Delete,
+        fault: Fault {
+            hold: true,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let mut holder = start(scene.worker("queue"), &[FIRST + 1]);
+    let held = Until {
+        held: Some(1),
+        ..Until::default()
+    };
+    assert!(scene.standin.wait(&held, PATIENCE));
+    let error = scene.refusal();
+    assert_eq!(error.status, 20, "{error:?}");
+    assert!(error.message().contains("another process"), "{error:?}");
+    assert!(error.message().ends_with("/belongs"), "{error:?}");
+    holder.kill().unwrap();
+    let (killed, said) = finish(holder);
+    assert!(killed && said.is_empty());
+    scene.standin.clear_faults();
+    assert_eq!(scene.client().delete_instance(FIRST + 1).status, 0);
+}
+
+/// What is there is not a journal, and is left as it was.
+#[test]
+fn what_is_no_journal_is_refused_and_left_alone() {
+    let scene = Scene::new("not-one");
+    let refuse = |what: &str| {
+        let error = scene.refusal();
+        assert_eq!(error.status, 20, "{error:?}");
+        assert!(error.message().starts_with("journal: "), "{error:?}");
+        assert!(error.message().contains(what), "{error:?}");
+    };
+    let target = scene.path.with_extension("target");
+    fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink(&target, &scene.path).unwrap();
+    refuse("a symbolic link");
+    assert_eq!(fs::read(&target).unwrap(), b"");
+    fs::remove_file(&scene.path).unwrap();
+    fs::create_dir(&scene.path).unwrap();
+    refuse("a directory");
+    fs::remove_dir(&scene.path).unwrap();
+    support::run(Command::new("mkfifo").arg(&scene.path));
+    refuse("a FIFO");
+    fs::remove_file(&scene.path).unwrap();
+
+    for (content, what) in [
+        ("127.0.0.1 localhost\n", "line 1"),
+        ("half a line", "line 1"),
+    ] {
+        fs::write(&scene.path, content).unwrap();
+        refuse(what);
+        assert_eq!(fs::read_to_string(&scene.path).unwrap(), content);
+    }
+    let later = "greenapi-journal 2 https://api.green-api.com";
+    let later = format!("{later} {:08x}\n", crc32(later.as_bytes()));
+    fs::write(&scene.path, &later).unwrap();
+    refuse("a newer greenapi");
+    assert_eq!(fs::read_to_string(&scene.path).unwrap(), later);
+    fs::remove_file(&scene.path).unwrap();
+
+    let path = c_string("");
+    let mut options = options();
+    options.journal = path.as_ptr();
+    let endpoints = scene.standin.endpoints();
+    let error = Client::new(&endpoints.http, &endpoints.token, Some(&options));
+    let error = error.map(drop).unwrap_err();
+    assert!(error.message().contains("empty path"), "{error:?}");
+    let nowhere = Scene {
+        path: scene.path.join("nowhere"),
+        ..scene
+    };
+    let error = nowhere.refusal();
+    assert_eq!(error.status, 20, "{error:?}");
+}
+
+/// A sample of the bits; src/journal flips all of them.
+#[test]
+fn damage_is_refused_with_its_line_and_a_torn_end_is_not() {
+    let scene = Scene::new("damage");
+    let client = scene.client();
+    client.delete_instances(&[FIRST, FIRST + 1, FIRST + 2]);
+    drop(client);
+    scene.await_closed();
+    let whole = fs::read(&scene.path).unwrap();
+    for place in (0..whole.len()).step_by(13) {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 1 << (place % 8);
+        fs::write(&scene.path, &flipped).unwrap();
+        let line = 1 + whole[..place].iter().filter(|b| **b == b'\n').count();
+        let error = scene.refusal();
+        assert_eq!(error.status, 20, "{error:?}");
+        assert!(
+            error.message().contains(&format!("line {line} ")),
+            "{place}: {error:?}"
+        );
+        assert_eq!(fs::read(&scene.path).unwrap(), flipped);
+    }
+    for length in 0..whole.len() {
+        fs::write(&scene.path, &whole[..length]).unwrap();
+        let torn = whole[..length].iter().rposition(|byte| *byte == b'\n');
+        drop(scene.client());
+        scene.await_closed();
+        let header = whole.iter().position(|byte| *byte == b'\n').unwrap();
+        let end = torn.unwrap_or(header);
+        assert_eq!(fs::read(&scene.path).unwrap(), whole[..=end], "{length}");
+    }
+}
+
+/// Written in 2026 by the first version that had a journal.
+#[test]
+fn a_journal_of_every_version_is_read() {
+    let scene = Scene::new("fixture");
+    let fixture = support::root().join("tests/journal/version-1.journal");
+    fs::copy(&fixture, &scene.path).unwrap();
+    let url = "http://127.0.0.1:9/green/api";
+    let client = scene.try_client(url, |_| {}).unwrap();
+    for (id, status, code, moment) in [
+        (1_101_000_001, 0, 200, "2026-11-25 00:41:18 UTC"),
+        (1_101_000_002, 1, 404, "2026-11-25 00:42:10 UTC"),
+        (9_999_999_999, 0, 200, "2026-12-31 23:59:59 UTC"),
+    ] {
+        let result = client.delete_instance(id);
+        assert_eq!((result.status, result.code), (status, code), "{result:?}");
+        assert!(result.message().contains(moment), "{result:?}");
+    }
+    // In doubt, or refused: nothing listens there, but they would be sent.
+    for (id, in_doubt) in [
+        (1_101_000_003, true),
+        (1_101_000_004, true),
+        (1_101_000_005, false),
+        (1_101_000_006, false),
+    ] {
+        let result = client.delete_instance(id);
+        assert_eq!(result.status, 21, "{result:?}");
+        assert_eq!(
+            result.message().contains("may have deleted"),
+            in_doubt,
+            "{result:?}"
+        );
+    }
+    let result = client.delete_instance(1_101_000_006);
+    assert!(!result.message().contains("logged"), "{result:?}");
+    drop(client);
+    let (_, lines) = journal::read(&scene.path);
+    assert!(lines.len() > journal::read(&fixture).1.len());
+}
+
+#[test]
+fn a_disk_that_is_full_sends_nothing_and_works_again_with_room() {
+    const ENOSPC: i32 = 28;
+    let scene = Scene::new("full");
+    let ids: Vec<i64> = (FIRST..FIRST + 40).collect();
+    let mut command = scene.shimmed("blocking");
+    command
+        .env("SHIM_FAIL", "write")
+        .env("SHIM_FROM", "9")
+        .env("SHIM_TO", "20")
+        .env("SHIM_ERRNO", ENOSPC.to_string());
+    let said = run(command, &ids);
+    let full = said.iter().filter(|said| said.status == 24).count();
+    assert!((1..12).contains(&full), "{said:?}");
+    for said in &said {
+        assert!(matches!(said.status, 0 | 24), "{said:?}");
+        if said.status == 24 {
+            assert_eq!((said.attempts, scene.received(said.id)), (0, 0), "{said:?}");
+            assert!(
+                said.message.starts_with("Free room on the journal's disk"),
+                "{said:?}"
+            );
+        }
+    }
+    let last = said.last().unwrap();
+    assert_eq!((last.status, last.code), (0, 200));
+    // Nothing of what was reported is lost, and the rest can be deleted.
+    for said in run(scene.worker("bulk"), &ids) {
+        assert_eq!((said.status, scene.received(said.id)), (0, 1), "{said:?}");
+    }
+}
+
+/// With a file system of 64 KiB where this user may mount one, and with a limit on files.
+#[test]
+fn a_disk_without_room_is_full_at_every_size() {
+    let folder = support::scratch("journals").join("tmpfs");
+    fs::create_dir_all(&folder).unwrap();
+    for (number, size) in (0..).zip([1, 20, 60, 300, 1_000, 4_096]) {
+        let scene = Scene::new("limit");
+        let ids: Vec<i64> = (FIRST..FIRST + 40).collect();
+        let mut command = scene.worker("bulk");
+        command.env("WORKER_FILE_LIMIT", size.to_string());
+        check_full(&scene, start(command, &ids), true);
+        let said = run(scene.worker("bulk"), &ids);
+        assert!(said.iter().all(|said| said.status == 0), "{said:?}");
+        assert!(ids.iter().all(|id| scene.received(*id) == 1));
+
+        let mut inside = Scene::new("tmpfs-journal");
+        inside.path = folder.join(format!("journal-{number}"));
+        let mut command = inside.worker("bulk");
+        command
+            .env("WORKER_TMPFS", &folder)
+            .env("WORKER_TMPFS_KIB", "4");
+        check_full(&inside, start(command, &ids), false);
+    }
+}
+
+/// Either it could not be opened, or what was not noted was not sent.
+fn check_full(scene: &Scene, child: Child, must_open_or_say: bool) {
+    let output = child.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(0) => {}
+        Some(3) => {
+            assert!(complaint.starts_with("24 journal: "), "{complaint}");
+            assert!(scene.standin.requests().is_empty());
+            return;
+        }
+        Some(77) => return support::leave_out(&format!("a file system that is full: {complaint}")),
+        _ => panic!("{}: {complaint}", output.status),
+    }
+    let mut unsent = 0;
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let said = Said::parse(line);
+        assert!(matches!(said.status, 0 | 24), "{said:?}");
+        let sent = u64::from(said.status == 0);
+        assert_eq!(scene.received(said.id), sent, "{said:?}");
+        unsent += 1 - sent;
+    }
+    if must_open_or_say && fs::metadata(&scene.path).unwrap().len() < 1_500 {
+        assert!(unsent > 0);
+    }
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_sent_until_it_is_opened_anew() {
+    const EIO: i32 = 5;
+    let scene = Scene::new("sync");
+    let ids: Vec<i64> = (FIRST..FIRST + 20).collect();
+    let mut command = scene.shimmed("blocking");
+    command
+        .env("SHIM_FAIL", "fdatasync")
+        .env("SHIM_FROM", "5")
+        .env("SHIM_TO", "5")
+        .env("SHIM_ERRNO", EIO.to_string());
+    let said = run(command, &ids);
+    for (place, said) in said.iter().enumerate() {
+        let expected = if place < 4 { 0 } else { 24 };
+        assert_eq!(said.status, expected, "{said:?}");
+        assert_eq!(scene.received(said.id), u64::from(place < 4));
+        assert!(
+            place < 4 || said.message.contains("open it anew"),
+            "{said:?}"
+        );
+    }
+    for said in run(scene.worker("bulk"), &ids) {
+        assert_eq!((said.status, scene.received(said.id)), (0, 1), "{said:?}");
+    }
+    // At the opening it is told at once.
+    let mut command = scene.shimmed("blocking");
+    command
+        .env("SHIM_FAIL", "fsync")
+        .env("SHIM_FROM", "1")
+        .env("SHIM_TO", "1")
+        .env("SHIM_ERRNO", EIO.to_string());
+    let output = start(command, &ids).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.starts_with("24 journal: "), "{complaint}");
+}
+
+#[test]
+fn deletions_that_start_together_share_one_sync() {
+    let scene = Scene::new("together");
+    scene.standin.add_faults([Rule {
+        method: Target::Delete,
+        fault: Fault {
+            hold: true,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let count = scene.path.with_extension("count");
+    let mut command = scene.shimmed("queue");
+    command.env("SHIM_COUNT", &count);
+    let ids: Vec<i64> = (FIRST..FIRST + 64).collect();
+    let child = start(command, &ids);
+    let held = Until {
+        held: Some(64),
+        ..Until::default()
+    };
+    assert!(scene.standin.wait(&held, PATIENCE));
+    // Opened: open, lock, mode, header, sync. Then a write and a sync, or a few.
+    let calls = fs::read_to_string(&count).unwrap();
+    let calls: u32 = calls.trim().parse().unwrap();
+    assert!(
+        (7..=7 + 2 * 3).contains(&calls),
+        "{calls} system calls for 64 notes"
+    );
+    scene.standin.clear_faults();
+    assert_eq!(scene.standin.release(), 64);
+    let (_, said) = finish(child);
+    assert!(said.iter().all(|said| said.status == 0), "{said:?}");
+}
+
+/// Ends the process at each of the journal's system calls: before it, after it, and in the middle
+/// of a write. Whatever was reported stays true, and the rest is finished.
+#[test]
+fn ended_inside_each_system_call() {
+    let scene = Scene::new("inside");
+    let mut first = FIRST;
+    for when in ["before", "half", "after"] {
+        for call in 1.. {
+            let _ = fs::remove_file(&scene.path);
+            first += 10;
+            scene.standin.reset();
+            scene.standin.fill(first, 3, Some("notAuthorized"));
+            let missing = first + 9;
+            let ids: Vec<i64> = (first..first + 3).chain([missing]).collect();
+            let mut command = scene.shimmed("queue");
+            command
+                .env("SHIM_EXIT", call.to_string())
+                .env("SHIM_WHEN", when)
+                .env("WORKER_IN_FLIGHT", "2");
+            let (killed, before) = finish(start(command, &ids));
+            let begun = match fs::metadata(&scene.path).map(|there| there.len()) {
+                Ok(1..) => journal::parse(&whole_or_header(&scene)).1,
+                _ => Vec::new(),
+            };
+            let begun = journal::states(&begun);
+            for id in scene.standin.requests().keys() {
+                assert!(begun.contains_key(id), "{id} was sent without a note");
+            }
+            let received: Vec<u64> = ids.iter().map(|id| scene.received(*id)).collect();
+            let after = run(scene.worker("queue"), &ids);
+            for (id, received) in ids.iter().zip(received) {
+                let said = of(&after, *id);
+                let doubt = journal::is_in_doubt(begun.get(id));
+                let expected = match (*id == missing, doubt) {
+                    (true, false) => &[10][..],
+                    (true, true) => &[1],
+                    (false, false) => &[0],
+                    (false, true) => &[0, 1],
+                };
+                assert!(expected.contains(&said.status), "{when} {call}: {said:?}");
+                if let Some(before) = before.iter().find(|before| before.id == *id) {
+                    assert_eq!(before.status, said.status, "{when} {call}");
+                    if before.status < 10 {
+                        assert_eq!(scene.received(*id), received, "{when} {call}: {said:?}");
+                    }
+                }
+            }
+            assert_eq!(scene.standin.ledger().len(), 3);
+            if !killed {
+                assert!(call > 10, "{call} calls are too few");
+                break;
+            }
+        }
+    }
+}
+
+/// The journal's bytes, or an empty one's where its first line is torn.
+fn whole_or_header(scene: &Scene) -> Vec<u8> {
+    let bytes = fs::read(&scene.path).unwrap();
+    match bytes.contains(&b'\n') {
+        true => bytes,
+        false => {
+            let header = format!("greenapi-journal 1 {}", scene.standin.endpoints().http);
+            format!("{header} {:08x}\n", crc32(header.as_bytes())).into_bytes()
+        }
+    }
+}
