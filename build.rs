@@ -36,13 +36,82 @@ fn write_header() {
         .expect("the C edge can be read by cbindgen")
         .write(&mut header);
     let header = String::from_utf8(header).expect("cbindgen writes UTF-8");
-    let header = in_c89(&without_safety(&header));
+    let header = constants_behind_enums(&header);
+    let header = with_parameters(&in_c89(&without_safety(&header)));
     if fs::read_to_string(&path).is_ok_and(|current| current == header) {
         return;
     }
     if let Err(error) = fs::write(&path, header) {
         println!("cargo:warning=include/greenapi.h is out of date and cannot be written: {error}");
     }
+}
+
+/// cbindgen writes constants first, where nothing has explained yet what they are for. Here they
+/// follow the enums, before the structs that have them as members.
+fn constants_behind_enums(header: &str) -> String {
+    let is_constant = |block: &str| {
+        let code = block.rsplit("*/\n").next().unwrap_or_default();
+        code.starts_with("#define GREENAPI_")
+            && !block.contains("#ifndef")
+            && !block.contains("GREENAPI_VERSION_MAJOR")
+    };
+    let (constants, mut blocks): (Vec<&str>, Vec<&str>) =
+        header.split("\n\n").partition(|block| is_constant(block));
+    let enums_end = blocks
+        .iter()
+        .rposition(|block| block.contains("\nenum greenapi_"))
+        // The typedef for C++ closes what begins with the enum.
+        .and_then(|last| {
+            (last..blocks.len()).find(|index| blocks[*index].contains("typedef int32_t"))
+        });
+    let place = enums_end.expect("the header has enums") + 1;
+    blocks.splice(place..place, constants);
+    blocks.join("\n\n")
+}
+
+/// Doxygen makes a table of what stands behind `\param` and `\return`. The sources say
+/// "`name`: …" and "Returns …", which reads better in Rust's own documentation.
+fn with_parameters(header: &str) -> String {
+    let mut blocks: Vec<String> = Vec::new();
+    for block in header.split("\n\n") {
+        let Some((comment, code)) = block.rsplit_once("*/\n") else {
+            blocks.push(block.into());
+            continue;
+        };
+        let is_function = code.contains('(') && !code.starts_with(['#', 't', '}', 'e', ' ']);
+        if !is_function
+            && !code.starts_with("enum greenapi_effect greenapi_")
+            && !code.starts_with("enum greenapi_status greenapi_")
+        {
+            blocks.push(block.into());
+            continue;
+        }
+        let mut lines: Vec<String> = Vec::new();
+        for line in comment.lines() {
+            let text = line.trim_start().trim_start_matches('*').trim_start();
+            if let Some(text) = text.strip_prefix("Returns ") {
+                lines.push(format!(" * \\return {text}"));
+                continue;
+            }
+            match named_parameters(text) {
+                Some((names, text)) => lines.push(format!(" * \\param {names} {text}")),
+                None => lines.push(line.into()),
+            }
+        }
+        blocks
+            .push(format!("{}\n*/\n{code}", lines.join("\n").trim_end()).replace("\n*/", "\n */"));
+    }
+    blocks.join("\n\n")
+}
+
+/// "`a`, `b`: text" as "a,b" and the text.
+fn named_parameters(text: &str) -> Option<(String, &str)> {
+    let (names, rest) = text.split_once("`: ")?;
+    let names = names.strip_prefix('`')?.replace("`, `", ",");
+    let are_names = names
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c == '_' || c == ',');
+    are_names.then_some((names, rest))
 }
 
 /// Rust's "# Safety" sections repeat for Rust's readers what each parameter's text says already.

@@ -15,18 +15,20 @@
  * (greenapi_queue_new) does thousands at once, from any event loop.
  *
  * **Errors.** Every function that can fail returns a greenapi_status. Its tens tell what became of
- * the instance: 0–9 it is gone, 10–29 nothing was deleted, 30–49 nobody knows, and calling again
- * with the same id is safe and tells. NULL where a value is required is
+ * the instance: 0–9 it is gone, 10–29 nothing was deleted, 30–49 nobody knows: calling again with
+ * the same id is safe, and its result shows which. NULL where a value is required is
  * GREENAPI_STATUS_INVALID_ARGUMENT, never a crash.
  *
  * **Memory.** What greenapi_…_new makes, greenapi_…_free frees; nothing else is ever yours to
  * free. Strings that you give are copied before the function returns.
  *
  * **Threads.** Every function may be called from any thread at any time, and after fork() in the
- * child. The library has threads of its own, at most four, none before the first call.
+ * child. The library has threads of its own, at most four (five with a journal), none before the
+ * first call. They block every signal but the faults (SIGSEGV and its like).
  *
- * **Your process.** Nothing is printed, no signal handler installed, no environment changed. The
- * token is in no message.
+ * **Your process.** Nothing is printed, no signal handler installed, no environment changed. What
+ * the library takes from the environment it reads on the caller's thread, inside
+ * greenapi_client_new or greenapi_delete_instance. The token is in no message.
  *
  * Link with `$(pkg-config --cflags --libs greenapi)`.
  */
@@ -47,41 +49,12 @@
 #define GREENAPI_VERSION_PATCH 0
 
 /**
- * `session`: delete whatever the state of the session. Exactly the documented call.
- */
-#define GREENAPI_SESSION_IGNORE 0
-
-/**
- * `session`: ask for the instance's state first, and delete only when it is logged out
- * (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
- */
-#define GREENAPI_SESSION_REQUIRE_LOGGED_OUT 1
-
-/**
- * `session`: log the instance out where it is not, wait until it is, then delete it; if that
- * cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
- */
-#define GREENAPI_SESSION_LOG_OUT 2
-
-/**
- * `session`: log the instance out where that can be done, and delete it in any case once the API
- * has answered the logout or said that the instance cannot be asked (expired, being created,
- * starting).
- */
-#define GREENAPI_SESSION_TRY_LOG_OUT 3
-
-/**
- * `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
- */
-#define GREENAPI_FLAG_ALLOW_HTTP 1
-
-/**
  * What happened to a deletion.
  *
  * The values are stable for ever. The tens tell the effect, so one comparison is enough for a
  * caller who wants only that: 0–9 the instance is gone; 10–29 nothing was deleted by this call;
- * 30–49 it may or may not have been deleted, and calling again with the same id is safe and
- * tells. `greenapi_status_effect` says the same as an enum.
+ * 30–49 it may or may not have been deleted: calling again with the same id is safe, and its
+ * result shows which. greenapi_status_effect() gives the effect as an enum.
  */
 enum greenapi_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -221,6 +194,35 @@ typedef int32_t greenapi_effect;
 #endif /* __cplusplus */
 
 /**
+ * `session`: delete whatever the state of the session. Exactly the documented call.
+ */
+#define GREENAPI_SESSION_IGNORE 0
+
+/**
+ * `session`: ask for the instance's state first, and delete only when it is logged out
+ * (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+ */
+#define GREENAPI_SESSION_REQUIRE_LOGGED_OUT 1
+
+/**
+ * `session`: log the instance out where it is not, wait until it is, then delete it; if that
+ * cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+ */
+#define GREENAPI_SESSION_LOG_OUT 2
+
+/**
+ * `session`: log the instance out where that can be done, and delete it in any case once the API
+ * has answered the logout or said that the instance cannot be asked (expired, being created,
+ * starting).
+ */
+#define GREENAPI_SESSION_TRY_LOG_OUT 3
+
+/**
+ * `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
+ */
+#define GREENAPI_FLAG_ALLOW_HTTP 1
+
+/**
  * What bounds the retries of a call.
  */
 typedef struct Limits Limits;
@@ -233,9 +235,9 @@ typedef struct Limits Limits;
 typedef struct greenapi_client greenapi_client;
 
 /**
- * Where results wait to be taken. Made by greenapi_queue_new, freed by greenapi_queue_free. May
- * be used by any number of threads at once; after fork() the child finds it empty, because what
- * was under way belongs to the parent.
+ * A queue of completions: results of submitted deletions wait here to be taken. Made by
+ * greenapi_queue_new, freed by greenapi_queue_free. Any number of threads may use a queue at once.
+ * After fork() the child finds the queue empty, because the deletions under way are the parent's.
  */
 typedef struct greenapi_queue greenapi_queue;
 
@@ -251,9 +253,8 @@ typedef struct greenapi_options {
    */
   size_t size;
   /**
-   * Milliseconds for a whole call, retries included: 1 or more, default 30000. For a queue
-   * or for bulk it counts from the moment that a request is started, not from when it was
-   * submitted.
+   * Milliseconds for a whole call, retries included: 1 or more, default 30000. In a queue and in
+   * bulk they count from the moment that a request is started, not from its submission.
    */
   uint32_t timeout_ms;
   /**
@@ -272,7 +273,7 @@ typedef struct greenapi_options {
   uint32_t max_in_flight;
   /**
    * Pace of new requests of this client, evenly spaced: requests a second, default 0 = no
-   * limit. (The API's limit for partner methods is not documented; its general one was 50.)
+   * limit. (The API documents no limit for partner methods; its general limit was 50.)
    */
   double requests_per_second;
   /**
@@ -292,8 +293,8 @@ typedef struct greenapi_options {
   /**
    * URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
    * looks names up), with user:password@ where it needs them. NULL = what HTTPS_PROXY,
-   * HTTP_PROXY, ALL_PROXY and NO_PROXY say when the process first connects; "" = none. Plain
-   * http:// to loopback never takes a proxy from the environment.
+   * HTTP_PROXY, ALL_PROXY and NO_PROXY say inside greenapi_client_new; "" = none. Plain http://
+   * to loopback never takes a proxy from the environment.
    */
   const char *proxy;
   /**
@@ -364,13 +365,14 @@ typedef struct greenapi_result {
 } greenapi_result;
 
 /**
- * Told about each result of greenapi_client_delete_instances, on the thread that called it.
+ * A progress callback: greenapi_client_delete_instances calls it for each result, on the thread
+ * that called that function.
  *
- * `done` of `total` results are there; `last` is the one that came last, valid during the call;
- * `user_data` is what the caller gave. Return true to go on, false to cancel what is left. It
- * must return: no longjmp and no C++ exception may leave it. If it calls fork(), the parent's call
- * goes on; in the child it is not called again, and what had no result at that moment gets
- * GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
+ * `done` of `total` ids have a result; `last` is the latest result, valid until the callback
+ * returns; `user_data` is what the caller gave. Return true to go on, false to cancel the rest.
+ * The callback must return: no longjmp and no C++ exception may leave it. If the callback calls
+ * fork(), the parent's deletions go on; in the child it is not called again, and each id that had
+ * no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
  */
 typedef bool (*greenapi_progress_fn)(size_t done,
                                      size_t total,
@@ -392,20 +394,22 @@ extern "C" {
  * deletion. Connections are kept inside the library and reused by later calls, whatever their
  * token. Redirects are never followed: they would carry the token elsewhere.
  *
- * `url`: `https://host[:port][/prefix]`, at most 4096 bytes, from the partner's console, like
+ * \param url `https://host[:port][/prefix]`, at most 4096 bytes, from the partner's console, like
  * `https://api.green-api.com`. A trailing slash does not matter, a path prefix is kept. User
  * info, query and fragment are refused; `http://` is for loopback hosts only.
- * `token`: the partner token, 1 to 4096 bytes. It is percent-encoded, so no token can change the
+ * \param token the partner token, 1 to 4096 bytes. It is percent-encoded, so no token can change the
  * path. Empty, ".", ".." and control characters are refused.
- * `id`: the instance, 1 to 9 999 999 999.
- * `out_code`: NULL, or where to write the API's own `code` (404, 401, …), else the HTTP status
+ * \param id the instance, 1 to 9 999 999 999.
+ * \param out_code NULL, or where to write the API's own `code` (404, 401, …), else the HTTP status
  * (502, …), else 0; 200 after a deletion. Written in every case.
  *
- * Returns what happened: GREENAPI_STATUS_OK, or another status (see greenapi_status, and
- * greenapi_status_effect for what it means for the instance).
+ * \return GREENAPI_STATUS_OK, or another status that says what happened; greenapi_status_effect
+ * says what a status means for the instance.
  *
- * Blocks the calling thread, for at most 30 s. Any thread, any number of them at once, also
- * after fork() in the child. The strings are copied and stay the caller's.
+ * Blocks the calling thread for at most 30 s. Any number of threads may call it at once, and so
+ * may the child of a fork(). The strings are copied and stay the caller's. The environment
+ * (HTTPS_PROXY and its like, SSL_CERT_FILE, SSL_CERT_DIR) is read inside the call, on the calling
+ * thread; a set-user-ID program takes nothing from it.
  */
 greenapi_status greenapi_delete_instance(const char *url,
                                          const char *token,
@@ -413,16 +417,23 @@ greenapi_status greenapi_delete_instance(const char *url,
                                          int *out_code);
 
 /**
- * Makes a client. Nothing is sent and no thread is started yet.
+ * Makes a client. Nothing is sent and no thread is started yet, but for the journal's if the
+ * options name a journal.
  *
- * `url`, `token`: as for greenapi_delete_instance. `options`: NULL = defaults; else set up by
- * greenapi_options_init. A value that makes no sense is refused with a message that names it.
- * All of them are copied.
- * `out_client`: where to write the client, or NULL on failure; required.
- * `out_error`: NULL, or where to write what is wrong, in `message`; written in every case.
+ * \param url as for greenapi_delete_instance; copied.
+ * \param token as for greenapi_delete_instance; copied.
+ * \param options NULL = defaults; else set up by greenapi_options_init. A value that makes no sense is
+ * refused with a message that names the option. Copied, with the strings it points to.
+ * \param out_client where to write the client, or NULL on failure; required. The caller frees the
+ * client with greenapi_client_free.
+ * \param out_error NULL, or where to write what is wrong, in `message`; written in every case.
  *
- * Returns GREENAPI_STATUS_OK, or GREENAPI_STATUS_INVALID_ARGUMENT. Any thread. The caller owns
- * the client and frees it with greenapi_client_free.
+ * \return GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
+ * GREENAPI_STATUS_OUT_OF_RESOURCES when memory, or the journal's disk, has run out.
+ *
+ * The environment (HTTPS_PROXY and its like, SSL_CERT_FILE, SSL_CERT_DIR) is read here, on the
+ * calling thread, and so is `ca_file`; a set-user-ID program takes nothing from the environment.
+ * Any thread.
  */
 greenapi_status greenapi_client_new(const char *url,
                                     const char *token,
@@ -431,21 +442,26 @@ greenapi_status greenapi_client_new(const char *url,
                                     struct greenapi_result *out_error);
 
 /**
- * Frees a client. Work that was submitted with it and is under way completes all the same.
+ * Frees a client. What was submitted to a queue with it completes all the same.
  *
- * `client`: NULL does nothing. It must not be in use by a blocking call of another thread, and
- * not be used afterwards. Any thread; returns at once.
+ * \param client the client; NULL does nothing. No other thread may be inside a blocking call with the
+ * client, and it must not be used afterwards.
+ *
+ * Any thread; returns at once. The token is overwritten in memory once the last submission of the
+ * client has its result.
  */
 void greenapi_client_free(struct greenapi_client *client);
 
 /**
  * Deletes one instance with a client's options. Deleting cannot be undone.
  *
- * `client`: from greenapi_client_new. `id`: the instance, 1 to 9 999 999 999.
- * `out_result`: NULL, or where to write what is known, message included; written in every case.
+ * \param client from greenapi_client_new.
+ * \param id the instance, 1 to 9 999 999 999.
+ * \param out_result NULL, or where to write what is known, message included; written in every case.
  *
- * Returns the status that is also in the result. Blocks the calling thread, for at most the
- * client's timeout_ms. Any thread.
+ * \return the status that is also in the result.
+ *
+ * Blocks the calling thread for at most the client's timeout_ms. Any thread.
  */
 greenapi_status greenapi_client_delete_instance(struct greenapi_client *client,
                                                 int64_t id,
@@ -455,17 +471,20 @@ greenapi_status greenapi_client_delete_instance(struct greenapi_client *client,
  * Deletes many instances, as many at once as the client's max_in_flight allows, and waits for
  * all of them. Deleting cannot be undone.
  *
- * `client`: from greenapi_client_new.
- * `ids`: `count` instances, each 1 to 9 999 999 999; one that is not gets
- * GREENAPI_STATUS_INVALID_ARGUMENT and the others are deleted all the same.
- * `out_results`: NULL, or room for `count` results, written in the order of `ids`.
- * `on_progress`: NULL, or what to call for each result as it comes, on this thread. Returning
- * false cancels what is left; every id still gets its result.
- * `user_data`: given to `on_progress` as it is.
+ * \param client from greenapi_client_new.
+ * \param ids the instances, each 1 to 9 999 999 999. An id out of that range gets
+ * GREENAPI_STATUS_INVALID_ARGUMENT, and the others are deleted all the same.
+ * \param count how many ids there are.
+ * \param out_results NULL, or room for `count` results, written in the order of `ids`.
+ * \param on_progress NULL, or a callback for each result as it comes, on the calling thread. When it
+ * returns false the rest is cancelled, and every id still gets its result.
+ * \param user_data passed to `on_progress` unchanged.
  *
- * Returns GREENAPI_STATUS_OK when every id ended in 0 to 9, else the first status, in the order
- * of `ids`, that did not. Blocks the calling thread; timeout_ms counts for each id from the
- * moment that its request is started. Any thread.
+ * \return GREENAPI_STATUS_OK when every id ended in 0 to 9, else the first status, in the order
+ * of `ids`, that did not.
+ *
+ * Blocks the calling thread. timeout_ms counts for each id from the moment that its request is
+ * started. Any thread.
  */
 greenapi_status greenapi_client_delete_instances(struct greenapi_client *client,
                                                  const int64_t *ids,
@@ -477,7 +496,9 @@ greenapi_status greenapi_client_delete_instances(struct greenapi_client *client,
 /**
  * Sets every option to its default and `size` to what the caller was compiled with.
  *
- * `options`: NULL does nothing. `size`: sizeof(greenapi_options); that many bytes are written.
+ * \param options the options to set up; NULL does nothing.
+ * \param size sizeof(greenapi_options); that many bytes are written.
+ *
  * Any thread.
  */
 void greenapi_options_init(struct greenapi_options *options, size_t size);
@@ -485,11 +506,12 @@ void greenapi_options_init(struct greenapi_options *options, size_t size);
 /**
  * Makes a queue.
  *
- * `out_queue`: where to write the queue, or NULL on failure; required.
+ * \param out_queue where to write the queue, or NULL on failure; required.
  *
- * Returns GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
- * GREENAPI_STATUS_OUT_OF_RESOURCES when there is no descriptor left. Any thread. The caller owns
- * the queue and frees it with greenapi_queue_free.
+ * \return GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
+ * GREENAPI_STATUS_OUT_OF_RESOURCES when no descriptor or memory is left.
+ *
+ * The caller frees the queue with greenapi_queue_free. Any thread.
  */
 greenapi_status greenapi_queue_new(struct greenapi_queue **out_queue);
 
@@ -497,8 +519,10 @@ greenapi_status greenapi_queue_new(struct greenapi_queue **out_queue);
  * Frees a queue, cancels everything that it still has under way and returns at once. Results
  * that were not taken are lost, and the descriptor is closed.
  *
- * `queue`: NULL does nothing. No other thread may be using it, and it must not be used
- * afterwards; take its descriptor out of the event loop before. Any thread.
+ * \param queue the queue; NULL does nothing. No other thread may be using it, and it must not be used
+ * afterwards. Remove its descriptor from the event loop first.
+ *
+ * Any thread.
  */
 void greenapi_queue_free(struct greenapi_queue *queue);
 
@@ -506,9 +530,13 @@ void greenapi_queue_free(struct greenapi_queue *queue);
  * The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
  * kqueue, asyncio or Go's netpoller.
  *
- * `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
- * belongs to the queue and lives as long as it does: the caller only watches it, and never reads
- * or closes it. Close-on-exec. Any thread.
+ * \param queue the queue.
+ *
+ * \return the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left.
+ * It belongs to the queue and lives as long as the queue does: the caller only watches it, and
+ * never reads or closes it. Close-on-exec.
+ *
+ * Any thread.
  */
 int greenapi_queue_fd(const struct greenapi_queue *queue);
 
@@ -516,17 +544,21 @@ int greenapi_queue_fd(const struct greenapi_queue *queue);
  * Submits the deletion of one instance. Deleting cannot be undone.
  *
  * Never blocks, and never fails for what the network does: every accepted submission gives
- * exactly one result, which greenapi_queue_take hands out. What waits for the client's
- * max_in_flight costs a few dozen bytes; timeout_ms counts from the moment that the request is
- * started.
+ * exactly one result, which greenapi_queue_take hands out. A submission that waits for the
+ * client's max_in_flight costs some hundred bytes. timeout_ms counts from the moment that the
+ * request is started.
  *
- * `queue`: where the result goes. `client`: with whose options; it may be freed at once, and
- * the submission completes all the same. `id`: the instance, 1 to 9 999 999 999. `tag`: any
- * number, given back in the result; need not be unique.
+ * \param queue where the result goes.
+ * \param client the client whose options count. It may be freed at once; the submission completes all
+ * the same.
+ * \param id the instance, 1 to 9 999 999 999.
+ * \param tag any number; the result carries it. Need not be unique.
  *
- * Returns GREENAPI_STATUS_OK when it was accepted, also with an `id` that is out of range, whose
+ * \return GREENAPI_STATUS_OK when it was accepted, also with an `id` that is out of range, whose
  * result is then GREENAPI_STATUS_INVALID_ARGUMENT; else GREENAPI_STATUS_INVALID_ARGUMENT (a NULL)
- * or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
+ * or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result.
+ *
+ * Any thread.
  */
 greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
                                       struct greenapi_client *client,
@@ -538,18 +570,28 @@ greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
  * GREENAPI_STATUS_CANCELLED if its request had not been sent, else
  * GREENAPI_STATUS_CANCELLED_IN_FLIGHT.
  *
- * `queue`: NULL gives 0. Returns how many submissions it cancelled. Never blocks. Any thread.
+ * \param queue the queue.
+ * \param tag the tag given to greenapi_queue_submit.
+ *
+ * \return how many submissions were cancelled; 0 for NULL.
+ *
+ * Never waits for the network. Any thread.
  */
 size_t greenapi_queue_cancel(struct greenapi_queue *queue, uint64_t tag);
 
 /**
  * Takes results, in the order in which they came.
  *
- * `queue`: NULL gives 0. `out_results`: room for `capacity` results; NULL takes none.
- * `timeout_ms`: how long to wait for the first one: 0 = not at all, -1 = until there is one.
+ * \param queue the queue.
+ * \param out_results room for `capacity` results; NULL takes none.
+ * \param capacity how many results to take at most.
+ * \param timeout_ms milliseconds to wait for the first result: 0 = do not wait, -1 = until there is
+ * one.
  *
- * Returns how many were taken. 0 when the time is over, and at once when nothing is under way.
- * Any thread, several at once.
+ * \return how many results were taken: 0 when the time is over, at once when nothing is under way,
+ * and for NULL.
+ *
+ * Any thread, several at once; each result goes to one of them.
  */
 size_t greenapi_queue_take(struct greenapi_queue *queue,
                            struct greenapi_result *out_results,
@@ -559,24 +601,27 @@ size_t greenapi_queue_take(struct greenapi_queue *queue,
 /**
  * The C name of a status, like "GREENAPI_STATUS_NOT_FOUND".
  *
- * `status`: any number; one that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
- * Returns a string that lives as long as the process. Never NULL. Any thread.
+ * \param status any number; one that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
+ *
+ * \return a string that lives as long as the process; never NULL. Any thread.
  */
 const char *greenapi_status_name(int32_t status);
 
 /**
  * One plain English sentence about a status: what happened, and what to do.
  *
- * `status`: any number; one that is no enumerator gives a sentence that says so.
- * Returns a string that lives as long as the process. Never NULL. Any thread.
+ * \param status any number; one that is no enumerator gives a sentence that says so.
+ *
+ * \return a string that lives as long as the process; never NULL. Any thread.
  */
 const char *greenapi_status_message(int32_t status);
 
 /**
  * What a status means for the instance: deleted, not deleted by this call, or unknown.
  *
- * `status`: any number; one that is no enumerator is judged by its tens, and outside them
- * is GREENAPI_EFFECT_UNKNOWN. Any thread.
+ * \param status any number. One that is no enumerator may come from a newer library: its tens tell.
+ *
+ * \return the effect; GREENAPI_EFFECT_UNKNOWN for a number below 0 or above 49. Any thread.
  */
 greenapi_effect greenapi_status_effect(int32_t status);
 
@@ -584,7 +629,7 @@ greenapi_effect greenapi_status_effect(int32_t status);
  * The version of the library that is loaded, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and
  * _PATCH are those of the header that a program was compiled with.
  *
- * Returns a string that lives as long as the process. Never NULL. Any thread.
+ * \return a string that lives as long as the process; never NULL. Any thread.
  */
 const char *greenapi_version(void);
 

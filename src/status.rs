@@ -8,8 +8,8 @@ use strum::{EnumMessage, FromRepr, IntoStaticStr};
 ///
 /// The values are stable for ever. The tens tell the effect, so one comparison is enough for a
 /// caller who wants only that: 0–9 the instance is gone; 10–29 nothing was deleted by this call;
-/// 30–49 it may or may not have been deleted, and calling again with the same id is safe and
-/// tells. `greenapi_status_effect` says the same as an enum.
+/// 30–49 it may or may not have been deleted: calling again with the same id is safe, and its
+/// result shows which. greenapi_status_effect() gives the effect as an enum.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumMessage, FromRepr, IntoStaticStr)]
 #[cfg_attr(test, derive(strum::VariantArray))]

@@ -23,11 +23,13 @@ use crate::status::Status;
 /// `out_code`: NULL, or where to write the API's own `code` (404, 401, …), else the HTTP status
 /// (502, …), else 0; 200 after a deletion. Written in every case.
 ///
-/// Returns what happened: GREENAPI_STATUS_OK, or another status (see greenapi_status, and
-/// greenapi_status_effect for what it means for the instance).
+/// Returns GREENAPI_STATUS_OK, or another status that says what happened; greenapi_status_effect
+/// says what a status means for the instance.
 ///
-/// Blocks the calling thread, for at most 30 s. Any thread, any number of them at once, also
-/// after fork() in the child. The strings are copied and stay the caller's.
+/// Blocks the calling thread for at most 30 s. Any number of threads may call it at once, and so
+/// may the child of a fork(). The strings are copied and stay the caller's. The environment
+/// (HTTPS_PROXY and its like, SSL_CERT_FILE, SSL_CERT_DIR) is read inside the call, on the calling
+/// thread; a set-user-ID program takes nothing from it.
 ///
 /// # Safety
 /// `url` and `token` are NULL or NUL-terminated strings; `out_code` is NULL or may be written to.

@@ -20,13 +20,14 @@ const LARGEST_COUNT: usize = isize::MAX as usize / size_of::<greenapi_result>();
 /// child too.
 pub struct greenapi_client(pub(super) Arc<Client>);
 
-/// Told about each result of greenapi_client_delete_instances, on the thread that called it.
+/// A progress callback: greenapi_client_delete_instances calls it for each result, on the thread
+/// that called that function.
 ///
-/// `done` of `total` results are there; `last` is the one that came last, valid during the call;
-/// `user_data` is what the caller gave. Return true to go on, false to cancel what is left. It
-/// must return: no longjmp and no C++ exception may leave it. If it calls fork(), the parent's call
-/// goes on; in the child it is not called again, and what had no result at that moment gets
-/// GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
+/// `done` of `total` ids have a result; `last` is the latest result, valid until the callback
+/// returns; `user_data` is what the caller gave. Return true to go on, false to cancel the rest.
+/// The callback must return: no longjmp and no C++ exception may leave it. If the callback calls
+/// fork(), the parent's deletions go on; in the child it is not called again, and each id that had
+/// no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
 pub type greenapi_progress_fn = Option<
     unsafe extern "C" fn(
         done: usize,
@@ -36,16 +37,23 @@ pub type greenapi_progress_fn = Option<
     ) -> bool,
 >;
 
-/// Makes a client. Nothing is sent and no thread is started yet.
+/// Makes a client. Nothing is sent and no thread is started yet, but for the journal's if the
+/// options name a journal.
 ///
-/// `url`, `token`: as for greenapi_delete_instance. `options`: NULL = defaults; else set up by
-/// greenapi_options_init. A value that makes no sense is refused with a message that names it.
-/// All of them are copied.
-/// `out_client`: where to write the client, or NULL on failure; required.
+/// `url`: as for greenapi_delete_instance; copied.
+/// `token`: as for greenapi_delete_instance; copied.
+/// `options`: NULL = defaults; else set up by greenapi_options_init. A value that makes no sense is
+/// refused with a message that names the option. Copied, with the strings it points to.
+/// `out_client`: where to write the client, or NULL on failure; required. The caller frees the
+/// client with greenapi_client_free.
 /// `out_error`: NULL, or where to write what is wrong, in `message`; written in every case.
 ///
-/// Returns GREENAPI_STATUS_OK, or GREENAPI_STATUS_INVALID_ARGUMENT. Any thread. The caller owns
-/// the client and frees it with greenapi_client_free.
+/// Returns GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
+/// GREENAPI_STATUS_OUT_OF_RESOURCES when memory, or the journal's disk, has run out.
+///
+/// The environment (HTTPS_PROXY and its like, SSL_CERT_FILE, SSL_CERT_DIR) is read here, on the
+/// calling thread, and so is `ca_file`; a set-user-ID program takes nothing from the environment.
+/// Any thread.
 ///
 /// # Safety
 /// The pointers are NULL or what they are said to be.
@@ -84,10 +92,13 @@ pub unsafe extern "C" fn greenapi_client_new(
     outcome.status
 }
 
-/// Frees a client. Work that was submitted with it and is under way completes all the same.
+/// Frees a client. What was submitted to a queue with it completes all the same.
 ///
-/// `client`: NULL does nothing. It must not be in use by a blocking call of another thread, and
-/// not be used afterwards. Any thread; returns at once.
+/// `client`: the client; NULL does nothing. No other thread may be inside a blocking call with the
+/// client, and it must not be used afterwards.
+///
+/// Any thread; returns at once. The token is overwritten in memory once the last submission of the
+/// client has its result.
 ///
 /// # Safety
 /// `client` is NULL or came from greenapi_client_new and has not been freed.
@@ -103,11 +114,13 @@ pub unsafe extern "C" fn greenapi_client_free(client: *mut greenapi_client) {
 
 /// Deletes one instance with a client's options. Deleting cannot be undone.
 ///
-/// `client`: from greenapi_client_new. `id`: the instance, 1 to 9 999 999 999.
+/// `client`: from greenapi_client_new.
+/// `id`: the instance, 1 to 9 999 999 999.
 /// `out_result`: NULL, or where to write what is known, message included; written in every case.
 ///
-/// Returns the status that is also in the result. Blocks the calling thread, for at most the
-/// client's timeout_ms. Any thread.
+/// Returns the status that is also in the result.
+///
+/// Blocks the calling thread for at most the client's timeout_ms. Any thread.
 ///
 /// # Safety
 /// `client` is NULL or a living client; `out_result` is NULL or may be written to.
@@ -133,16 +146,19 @@ pub unsafe extern "C" fn greenapi_client_delete_instance(
 /// all of them. Deleting cannot be undone.
 ///
 /// `client`: from greenapi_client_new.
-/// `ids`: `count` instances, each 1 to 9 999 999 999; one that is not gets
-/// GREENAPI_STATUS_INVALID_ARGUMENT and the others are deleted all the same.
+/// `ids`: the instances, each 1 to 9 999 999 999. An id out of that range gets
+/// GREENAPI_STATUS_INVALID_ARGUMENT, and the others are deleted all the same.
+/// `count`: how many ids there are.
 /// `out_results`: NULL, or room for `count` results, written in the order of `ids`.
-/// `on_progress`: NULL, or what to call for each result as it comes, on this thread. Returning
-/// false cancels what is left; every id still gets its result.
-/// `user_data`: given to `on_progress` as it is.
+/// `on_progress`: NULL, or a callback for each result as it comes, on the calling thread. When it
+/// returns false the rest is cancelled, and every id still gets its result.
+/// `user_data`: passed to `on_progress` unchanged.
 ///
 /// Returns GREENAPI_STATUS_OK when every id ended in 0 to 9, else the first status, in the order
-/// of `ids`, that did not. Blocks the calling thread; timeout_ms counts for each id from the
-/// moment that its request is started. Any thread.
+/// of `ids`, that did not.
+///
+/// Blocks the calling thread. timeout_ms counts for each id from the moment that its request is
+/// started. Any thread.
 ///
 /// # Safety
 /// `ids` and `out_results` are NULL or as long as `count` says; `client` is NULL or living.

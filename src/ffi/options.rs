@@ -18,9 +18,8 @@ pub struct greenapi_options {
     /// fields: a smaller size is an older program, whose missing fields take their defaults; a
     /// larger one is a newer program, accepted only while the extra bytes are zero.
     pub size: usize,
-    /// Milliseconds for a whole call, retries included: 1 or more, default 30000. For a queue
-    /// or for bulk it counts from the moment that a request is started, not from when it was
-    /// submitted.
+    /// Milliseconds for a whole call, retries included: 1 or more, default 30000. In a queue and in
+    /// bulk they count from the moment that a request is started, not from its submission.
     pub timeout_ms: u32,
     /// Milliseconds to get a connection, TLS included: 1 or more, default 10000.
     pub connect_timeout_ms: u32,
@@ -31,7 +30,7 @@ pub struct greenapi_options {
     /// Requests of this client under way at once: 1 or more, default 64. More wait their turn.
     pub max_in_flight: u32,
     /// Pace of new requests of this client, evenly spaced: requests a second, default 0 = no
-    /// limit. (The API's limit for partner methods is not documented; its general one was 50.)
+    /// limit. (The API documents no limit for partner methods; its general limit was 50.)
     pub requests_per_second: f64,
     /// One of GREENAPI_SESSION_…: what to do about a session on a linked device, which deleting
     /// an instance does not end. Default GREENAPI_SESSION_IGNORE.
@@ -43,8 +42,8 @@ pub struct greenapi_options {
     pub ca_file: *const c_char,
     /// URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
     /// looks names up), with user:password@ where it needs them. NULL = what HTTPS_PROXY,
-    /// HTTP_PROXY, ALL_PROXY and NO_PROXY say when the process first connects; "" = none. Plain
-    /// http:// to loopback never takes a proxy from the environment.
+    /// HTTP_PROXY, ALL_PROXY and NO_PROXY say inside greenapi_client_new; "" = none. Plain http://
+    /// to loopback never takes a proxy from the environment.
     pub proxy: *const c_char,
     /// Put before the library's own name in `User-Agent`, at most 1024 bytes, no control
     /// characters; NULL = none.
@@ -91,7 +90,9 @@ const SIZE_LIMIT: usize = 4096;
 
 /// Sets every option to its default and `size` to what the caller was compiled with.
 ///
-/// `options`: NULL does nothing. `size`: sizeof(greenapi_options); that many bytes are written.
+/// `options`: the options to set up; NULL does nothing.
+/// `size`: sizeof(greenapi_options); that many bytes are written.
+///
 /// Any thread.
 ///
 /// # Safety

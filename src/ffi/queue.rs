@@ -9,9 +9,9 @@ use crate::outcome::Outcome;
 use crate::queue::Queue;
 use crate::status::Status;
 
-/// Where results wait to be taken. Made by greenapi_queue_new, freed by greenapi_queue_free. May
-/// be used by any number of threads at once; after fork() the child finds it empty, because what
-/// was under way belongs to the parent.
+/// A queue of completions: results of submitted deletions wait here to be taken. Made by
+/// greenapi_queue_new, freed by greenapi_queue_free. Any number of threads may use a queue at once.
+/// After fork() the child finds the queue empty, because the deletions under way are the parent's.
 pub struct greenapi_queue(Queue);
 
 /// Makes a queue.
@@ -19,8 +19,9 @@ pub struct greenapi_queue(Queue);
 /// `out_queue`: where to write the queue, or NULL on failure; required.
 ///
 /// Returns GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
-/// GREENAPI_STATUS_OUT_OF_RESOURCES when there is no descriptor left. Any thread. The caller owns
-/// the queue and frees it with greenapi_queue_free.
+/// GREENAPI_STATUS_OUT_OF_RESOURCES when no descriptor or memory is left.
+///
+/// The caller frees the queue with greenapi_queue_free. Any thread.
 ///
 /// # Safety
 /// `out_queue` is NULL or may be written to.
@@ -46,8 +47,10 @@ pub unsafe extern "C" fn greenapi_queue_new(out_queue: *mut *mut greenapi_queue)
 /// Frees a queue, cancels everything that it still has under way and returns at once. Results
 /// that were not taken are lost, and the descriptor is closed.
 ///
-/// `queue`: NULL does nothing. No other thread may be using it, and it must not be used
-/// afterwards; take its descriptor out of the event loop before. Any thread.
+/// `queue`: the queue; NULL does nothing. No other thread may be using it, and it must not be used
+/// afterwards. Remove its descriptor from the event loop first.
+///
+/// Any thread.
 ///
 /// # Safety
 /// `queue` is NULL or came from greenapi_queue_new and has not been freed.
@@ -63,9 +66,13 @@ pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
 /// The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
 /// kqueue, asyncio or Go's netpoller.
 ///
-/// `queue`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
-/// belongs to the queue and lives as long as it does: the caller only watches it, and never reads
-/// or closes it. Close-on-exec. Any thread.
+/// `queue`: the queue.
+///
+/// Returns the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left.
+/// It belongs to the queue and lives as long as the queue does: the caller only watches it, and
+/// never reads or closes it. Close-on-exec.
+///
+/// Any thread.
 ///
 /// # Safety
 /// `queue` is NULL or a living queue.
@@ -79,17 +86,21 @@ pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> c_in
 /// Submits the deletion of one instance. Deleting cannot be undone.
 ///
 /// Never blocks, and never fails for what the network does: every accepted submission gives
-/// exactly one result, which greenapi_queue_take hands out. What waits for the client's
-/// max_in_flight costs a few dozen bytes; timeout_ms counts from the moment that the request is
-/// started.
+/// exactly one result, which greenapi_queue_take hands out. A submission that waits for the
+/// client's max_in_flight costs some hundred bytes. timeout_ms counts from the moment that the
+/// request is started.
 ///
-/// `queue`: where the result goes. `client`: with whose options; it may be freed at once, and
-/// the submission completes all the same. `id`: the instance, 1 to 9 999 999 999. `tag`: any
-/// number, given back in the result; need not be unique.
+/// `queue`: where the result goes.
+/// `client`: the client whose options count. It may be freed at once; the submission completes all
+/// the same.
+/// `id`: the instance, 1 to 9 999 999 999.
+/// `tag`: any number; the result carries it. Need not be unique.
 ///
 /// Returns GREENAPI_STATUS_OK when it was accepted, also with an `id` that is out of range, whose
 /// result is then GREENAPI_STATUS_INVALID_ARGUMENT; else GREENAPI_STATUS_INVALID_ARGUMENT (a NULL)
-/// or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result. Any thread.
+/// or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result.
+///
+/// Any thread.
 ///
 /// # Safety
 /// `queue` and `client` are NULL or living.
@@ -116,7 +127,12 @@ pub unsafe extern "C" fn greenapi_queue_submit(
 /// GREENAPI_STATUS_CANCELLED if its request had not been sent, else
 /// GREENAPI_STATUS_CANCELLED_IN_FLIGHT.
 ///
-/// `queue`: NULL gives 0. Returns how many submissions it cancelled. Never blocks. Any thread.
+/// `queue`: the queue.
+/// `tag`: the tag given to greenapi_queue_submit.
+///
+/// Returns how many submissions were cancelled; 0 for NULL.
+///
+/// Never waits for the network. Any thread.
 ///
 /// # Safety
 /// `queue` is NULL or a living queue.
@@ -132,11 +148,16 @@ pub unsafe extern "C" fn greenapi_queue_cancel(queue: *mut greenapi_queue, tag: 
 
 /// Takes results, in the order in which they came.
 ///
-/// `queue`: NULL gives 0. `out_results`: room for `capacity` results; NULL takes none.
-/// `timeout_ms`: how long to wait for the first one: 0 = not at all, -1 = until there is one.
+/// `queue`: the queue.
+/// `out_results`: room for `capacity` results; NULL takes none.
+/// `capacity`: how many results to take at most.
+/// `timeout_ms`: milliseconds to wait for the first result: 0 = do not wait, -1 = until there is
+/// one.
 ///
-/// Returns how many were taken. 0 when the time is over, and at once when nothing is under way.
-/// Any thread, several at once.
+/// Returns how many results were taken: 0 when the time is over, at once when nothing is under way,
+/// and for NULL.
+///
+/// Any thread, several at once; each result goes to one of them.
 ///
 /// # Safety
 /// `queue` is NULL or living; `out_results` is NULL or has room for `capacity` results.

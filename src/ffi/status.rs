@@ -7,7 +7,8 @@ use crate::status::{self, Effect};
 /// The C name of a status, like "GREENAPI_STATUS_NOT_FOUND".
 ///
 /// `status`: any number; one that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
-/// Returns a string that lives as long as the process. Never NULL. Any thread.
+///
+/// Returns a string that lives as long as the process; never NULL. Any thread.
 #[no_mangle]
 pub extern "C" fn greenapi_status_name(status: i32) -> *const c_char {
     status::name(status).as_ptr().cast()
@@ -16,7 +17,8 @@ pub extern "C" fn greenapi_status_name(status: i32) -> *const c_char {
 /// One plain English sentence about a status: what happened, and what to do.
 ///
 /// `status`: any number; one that is no enumerator gives a sentence that says so.
-/// Returns a string that lives as long as the process. Never NULL. Any thread.
+///
+/// Returns a string that lives as long as the process; never NULL. Any thread.
 #[no_mangle]
 pub extern "C" fn greenapi_status_message(status: i32) -> *const c_char {
     status::message(status).as_ptr().cast()
@@ -24,8 +26,9 @@ pub extern "C" fn greenapi_status_message(status: i32) -> *const c_char {
 
 /// What a status means for the instance: deleted, not deleted by this call, or unknown.
 ///
-/// `status`: any number; one that is no enumerator is judged by its tens, and outside them
-/// is GREENAPI_EFFECT_UNKNOWN. Any thread.
+/// `status`: any number. One that is no enumerator may come from a newer library: its tens tell.
+///
+/// Returns the effect; GREENAPI_EFFECT_UNKNOWN for a number below 0 or above 49. Any thread.
 #[no_mangle]
 pub extern "C" fn greenapi_status_effect(status: i32) -> Effect {
     status::effect(status)
@@ -34,7 +37,7 @@ pub extern "C" fn greenapi_status_effect(status: i32) -> Effect {
 /// The version of the library that is loaded, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and
 /// _PATCH are those of the header that a program was compiled with.
 ///
-/// Returns a string that lives as long as the process. Never NULL. Any thread.
+/// Returns a string that lives as long as the process; never NULL. Any thread.
 #[no_mangle]
 pub extern "C" fn greenapi_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
