@@ -8,7 +8,7 @@
 #                                         (needs Doxygen)
 #
 # Variables
-#   PREFIX, LIBDIR, INCLUDEDIR   where to
+#   PREFIX, LIBDIR, INCLUDEDIR, MANDIR   where to
 #   DESTDIR                      put before these, for packagers
 #   LIBRARY_DIR                  a directory with a built libgreenapi.so and libgreenapi.a, to be
 #                                installed without a build
@@ -24,6 +24,7 @@
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 CARGO ?= cargo
 CARGOFLAGS ?=
@@ -129,8 +130,12 @@ define install_static
 endef
 endif
 
+# A man page for each function, where Doxygen is there to make them; `WITH_MAN=` leaves them out.
+WITH_MAN ?= $(shell command -v $(DOXYGEN))
+MAN_PAGE := target/doxygen/man/man3/greenapi.h.3
+
 .PHONY: all install uninstall docs clean
-all: $(SHARED) $(STATIC)
+all: $(SHARED) $(STATIC) $(if $(WITH_MAN),$(MAN_PAGE))
 
 ifdef BUILD_DIR
 $(STATIC): $(SOURCES)
@@ -148,6 +153,10 @@ else
 $(SHARED) $(STATIC):
 	$(error There is no $@: LIBRARY_DIR has to name the directory of a built library)
 endif
+
+# A version of Doxygen that finds fault with something stops nobody from installing.
+$(MAN_PAGE): $(HEADERS:%=include/%) docs/Doxyfile docs/mainpage.md
+	@$(MAKE) -s docs || echo 'There will be no man pages, as Doxygen could not make them.' >&2
 
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIG_DIR)' '$(DESTDIR)$(CMAKE_DIR)' \
@@ -168,6 +177,12 @@ endif
 	$(FILL_CMAKE) packaging/greenapiConfigVersion.cmake.in \
 	  > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfigVersion.cmake'
 	chmod 644 '$(DESTDIR)$(PKGCONFIG_DIR)'/greenapi*.pc '$(DESTDIR)$(CMAKE_DIR)'/*.cmake
+ifdef WITH_MAN
+	if [ -e $(MAN_PAGE) ]; then \
+	  $(INSTALL) -d '$(DESTDIR)$(MANDIR)/man3' && \
+	  $(INSTALL) -m 644 $(dir $(MAN_PAGE))greenapi* '$(DESTDIR)$(MANDIR)/man3'; \
+	fi
+endif
 ifeq ($(DESTDIR)$(STATIC_ONLY),)
 	@echo 'Installed greenapi $(VERSION) under $(PREFIX). If programs do not find $(SONAME)'
 	@echo 'when they start: run ldconfig as root, or link them with -Wl,-rpath,$(LIBDIR).'
@@ -175,7 +190,7 @@ endif
 
 # Directories that others share stay.
 uninstall:
-	rm -f $(INSTALLED:%='$(DESTDIR)%')
+	rm -f $(INSTALLED:%='$(DESTDIR)%') '$(DESTDIR)$(MANDIR)'/man3/greenapi*.3
 	rmdir '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(DATADIR)' 2>/dev/null || true
 
 docs:
