@@ -5,12 +5,12 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use greenapi_standin::{Config, Fault, Rule, Stage, Standin, Target, Then, Until};
 use support::abi::{c_string, options, Client, Queue, RawOptions, RawResult};
-use support::journal::{self, crc32};
+use support::journal::{self, crc32, finish, run, start, Said};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST: i64 = 5_000_000_000;
@@ -90,119 +90,14 @@ impl Scene {
         journal::read(&self.path).1
     }
 
-    /// The C program that deletes what it reads, as a process of its own.
     fn worker(&self, mode: &str) -> Command {
-        let mut command = Command::new(worker_program());
         let endpoints = self.standin.endpoints();
-        command
-            .arg(mode)
-            .arg(&self.path)
-            .env("GREENAPI_URL", &endpoints.http)
-            .env("GREENAPI_TOKEN", &endpoints.token)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+        journal::worker(mode, &self.path, &endpoints.http, &endpoints.token)
     }
 
-    /// The same behind the shim, which watches the journal.
     fn shimmed(&self, mode: &str) -> Command {
-        let mut command = self.worker(mode);
-        command
-            .env("LD_PRELOAD", shim())
-            .env("SHIM_FILE", &self.path);
-        command
+        journal::shimmed(self.worker(mode), &self.path)
     }
-}
-
-fn worker_program() -> PathBuf {
-    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    BUILT
-        .get_or_init(|| support::compile(&support::root().join("tests/journal/worker.c"), &[]))
-        .clone()
-}
-
-fn shim() -> PathBuf {
-    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            let object = support::scratch("programs").join("journal-shim.so");
-            support::run(
-                Command::new(support::require("cc", "a C compiler (gcc)", "c"))
-                    .args([
-                        "-std=c11",
-                        "-D_GNU_SOURCE",
-                        "-O1",
-                        "-Wall",
-                        "-Wextra",
-                        "-Werror",
-                    ])
-                    .args(["-shared", "-fPIC", "-pthread"])
-                    .arg(support::root().join("tests/journal/shim.c"))
-                    .arg("-o")
-                    .arg(&object)
-                    .arg("-ldl"),
-            );
-            object
-        })
-        .clone()
-}
-
-/// What a worker said of an instance.
-#[derive(Debug, Clone)]
-struct Said {
-    id: i64,
-    status: i32,
-    code: i32,
-    attempts: u32,
-    message: String,
-}
-
-impl Said {
-    fn parse(line: &str) -> Self {
-        let fields: Vec<&str> = line.splitn(5, '\t').collect();
-        let number = |place: usize| fields[place].parse().expect("a number");
-        Self {
-            id: fields[0].parse().expect("an id"),
-            status: number(1),
-            code: number(2),
-            attempts: fields[3].parse().expect("a count"),
-            message: fields[4].to_owned(),
-        }
-    }
-}
-
-fn start(mut command: Command, ids: &[i64]) -> Child {
-    use std::io::Write;
-    let mut child = command.spawn().expect("the worker starts");
-    let list: String = ids.iter().map(|id| format!("{id}\n")).collect();
-    let mut input = child.stdin.take().expect("it is piped");
-    // One that was killed does not read it.
-    let _ = input.write_all(list.as_bytes());
-    child
-}
-
-/// Runs a worker to its end: whether it was killed, and what it had said.
-fn finish(child: Child) -> (bool, Vec<Said>) {
-    let output = child.wait_with_output().expect("it can be waited for");
-    let killed = output.status.code().is_none();
-    assert!(
-        killed || output.status.success(),
-        "{}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    // The last line may be half a one.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let lines = whole.lines().filter(|line| !line.is_empty());
-    (killed, lines.map(Said::parse).collect())
-}
-
-fn run(command: Command, ids: &[i64]) -> Vec<Said> {
-    let (killed, said) = finish(start(command, ids));
-    assert!(!killed);
-    said
 }
 
 fn of(said: &[Said], id: i64) -> &Said {

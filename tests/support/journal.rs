@@ -1,8 +1,12 @@
-//! A reader of journals that shares nothing with the library's: docs/JOURNAL.md in code.
+//! What the tests of the journal share: a reader that has nothing of the library's, which is
+//! docs/JOURNAL.md in code, and the program that is killed.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 /// One line but the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,4 +76,115 @@ fn milliseconds(time: &str) -> u64 {
     days += months[..field(5, 7) as usize - 1].iter().sum::<u64>() + field(8, 10) - 1;
     let seconds = days * 86_400 + field(11, 13) * 3600 + field(14, 16) * 60 + field(17, 19);
     seconds * 1000 + field(20, 23)
+}
+
+/// The C program that deletes what it reads, as a process of its own.
+pub fn worker(mode: &str, journal: &Path, url: &str, token: &str) -> Command {
+    let mut command = Command::new(worker_program());
+    command
+        .arg(mode)
+        .arg(journal)
+        .env("GREENAPI_URL", url)
+        .env("GREENAPI_TOKEN", token)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// The same behind the shim, which watches the journal.
+pub fn shimmed(mut worker: Command, journal: &Path) -> Command {
+    worker.env("LD_PRELOAD", shim()).env("SHIM_FILE", journal);
+    worker
+}
+
+/// Runs a worker that must not be killed.
+pub fn run(command: Command, ids: &[i64]) -> Vec<Said> {
+    let (killed, said) = finish(start(command, ids));
+    assert!(!killed);
+    said
+}
+
+fn worker_program() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| super::compile(&super::root().join("tests/journal/worker.c"), &[]))
+        .clone()
+}
+
+fn shim() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let object = super::scratch("programs").join("journal-shim.so");
+            super::run(
+                Command::new(super::require("cc", "a C compiler (gcc)", "c"))
+                    .args([
+                        "-std=c11",
+                        "-D_GNU_SOURCE",
+                        "-O1",
+                        "-Wall",
+                        "-Wextra",
+                        "-Werror",
+                    ])
+                    .args(["-shared", "-fPIC", "-pthread"])
+                    .arg(super::root().join("tests/journal/shim.c"))
+                    .arg("-o")
+                    .arg(&object)
+                    .arg("-ldl"),
+            );
+            object
+        })
+        .clone()
+}
+
+/// What a worker said of an instance.
+#[derive(Debug, Clone)]
+pub struct Said {
+    pub id: i64,
+    pub status: i32,
+    pub code: i32,
+    pub attempts: u32,
+    pub message: String,
+}
+
+impl Said {
+    pub fn parse(line: &str) -> Self {
+        let fields: Vec<&str> = line.splitn(5, '\t').collect();
+        let number = |place: usize| fields[place].parse().expect("a number");
+        Self {
+            id: fields[0].parse().expect("an id"),
+            status: number(1),
+            code: number(2),
+            attempts: fields[3].parse().expect("a count"),
+            message: fields[4].to_owned(),
+        }
+    }
+}
+
+/// Starts a worker with these ids.
+pub fn start(mut command: Command, ids: &[i64]) -> Child {
+    let mut child = command.spawn().expect("the worker starts");
+    let list: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    let mut input = child.stdin.take().expect("it is piped");
+    // One that was killed does not read it.
+    let _ = input.write_all(list.as_bytes());
+    child
+}
+
+/// Runs a worker to its end: whether it was killed, and what it had said.
+pub fn finish(child: Child) -> (bool, Vec<Said>) {
+    let output = child.wait_with_output().expect("it can be waited for");
+    let killed = output.status.code().is_none();
+    assert!(
+        killed || output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    // The last line may be half a one.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let lines = whole.lines().filter(|line| !line.is_empty());
+    (killed, lines.map(Said::parse).collect())
 }
