@@ -194,6 +194,101 @@ typedef int32_t greenapi_effect;
 #endif /* __cplusplus */
 
 /**
+ * What is known of an instance's state. The numbers are those of the C interface.
+ */
+enum greenapi_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
+ {
+  /**
+   * The state was not asked for: the list was wanted without states, or the instance is deleted.
+   */
+  GREENAPI_STATE_NOT_ASKED = 0,
+  /**
+   * Nobody is logged in.
+   */
+  GREENAPI_STATE_NOT_AUTHORIZED = 1,
+  /**
+   * A device is logged in.
+   */
+  GREENAPI_STATE_AUTHORIZED = 2,
+  /**
+   * The messenger has banned the account.
+   */
+  GREENAPI_STATE_BLOCKED = 3,
+  /**
+   * A device is logged in and switched off.
+   */
+  GREENAPI_STATE_SLEEP_MODE = 4,
+  /**
+   * The instance is starting, which takes up to five minutes.
+   */
+  GREENAPI_STATE_STARTING = 5,
+  /**
+   * A device is logged in; sending is limited for suspicion of spam.
+   */
+  GREENAPI_STATE_YELLOW_CARD = 6,
+  /**
+   * The messenger has suspended the account.
+   */
+  GREENAPI_STATE_SUSPENDED = 7,
+  /**
+   * A login waits for its password.
+   */
+  GREENAPI_STATE_PENDING_PASSWORD = 8,
+  /**
+   * The instance has expired: none of its own methods works until it is renewed.
+   */
+  GREENAPI_STATE_EXPIRED = 9,
+  /**
+   * The instance is being created, which takes up to five minutes.
+   */
+  GREENAPI_STATE_CREATING = 10,
+  /**
+   * A state that this version of the library does not know.
+   */
+  GREENAPI_STATE_OTHER = 11,
+  /**
+   * The state could not be learned: the question failed, or was refused.
+   */
+  GREENAPI_STATE_UNKNOWN = 12
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum greenapi_state greenapi_state;
+#else
+typedef int32_t greenapi_state;
+#endif /* __STDC_VERSION__ >= 202311L */
+#endif /* __cplusplus */
+
+/**
+ * `flags`: the instance has been deleted.
+ */
+#define GREENAPI_INSTANCE_DELETED 1
+
+/**
+ * `flags`: the list calls the instance expired. A fresh instance can show as expired for an hour.
+ */
+#define GREENAPI_INSTANCE_EXPIRED 2
+
+/**
+ * `flags`: the instance costs nothing.
+ */
+#define GREENAPI_INSTANCE_FREE 4
+
+/**
+ * `flags`: the instance was made by a partner.
+ */
+#define GREENAPI_INSTANCE_PARTNER 8
+
+/**
+ * `flags`: ask each living instance for its state, under the client's max_in_flight and
+ * requests_per_second, each instance at most once a second.
+ */
+#define GREENAPI_LIST_STATES 1
+
+/**
  * `session`: delete whatever the state of the session. Exactly the documented call.
  */
 #define GREENAPI_SESSION_IGNORE 0
@@ -223,16 +318,18 @@ typedef int32_t greenapi_effect;
 #define GREENAPI_FLAG_ALLOW_HTTP 1
 
 /**
- * What bounds the retries of a call.
- */
-typedef struct Limits Limits;
-
-/**
  * An account at one address, with options. Made by greenapi_client_new, freed by
  * greenapi_client_free. May be used by any number of threads at once, and after fork() by the
  * child too.
  */
 typedef struct greenapi_client greenapi_client;
+
+/**
+ * A list of instances under way. Made by greenapi_client_list_instances, freed by
+ * greenapi_list_free. May be used by any number of threads at once. After fork() it is the
+ * parent's: in the child it has ended, with GREENAPI_STATUS_CANCELLED.
+ */
+typedef struct greenapi_list greenapi_list;
 
 /**
  * A queue of completions: results of submitted deletions wait here to be taken. Made by
@@ -379,6 +476,55 @@ typedef bool (*greenapi_progress_fn)(size_t done,
                                      const struct greenapi_result *last,
                                      void *user_data);
 
+/**
+ * One instance of an account, as the API's list shows it. 256 bytes, no pointers, no secrets:
+ * copy it, keep it; there is nothing to free.
+ *
+ * Times are seconds since 1970-01-01T00:00:00Z. The API writes most of them without a zone: they
+ * are read as UTC. 0 where it gives none, its 0001-01-01T00:00:00 included.
+ */
+typedef struct greenapi_instance {
+  /**
+   * The instance's id.
+   */
+  int64_t id;
+  /**
+   * When it was created.
+   */
+  int64_t created;
+  /**
+   * When it was deleted. (The list shows deleted instances for three months.)
+   */
+  int64_t deleted;
+  /**
+   * When it expires or expired.
+   */
+  int64_t expires;
+  /**
+   * GREENAPI_INSTANCE_… added up.
+   */
+  uint32_t flags;
+  /**
+   * One of greenapi_state: GREENAPI_STATE_NOT_ASKED, unless GREENAPI_LIST_STATES was given and
+   * the instance is not deleted.
+   */
+  int32_t state;
+  /**
+   * Its messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says; NUL-terminated
+   * UTF-8, as are the next two.
+   */
+  char type[16];
+  /**
+   * Its tariff.
+   */
+  char tariff[32];
+  /**
+   * Its name, cut between characters where it is longer. It may have any character in it but
+   * NUL: line ends and terminal escapes too.
+   */
+  char name[168];
+} greenapi_instance;
+
 
 
 #ifdef __cplusplus
@@ -492,6 +638,77 @@ greenapi_status greenapi_client_delete_instances(struct greenapi_client *client,
                                                  struct greenapi_result *out_results,
                                                  greenapi_progress_fn on_progress,
                                                  void *user_data);
+
+/**
+ * Asks for the list of the account's instances, deleted ones included. Returns at once: what
+ * comes is taken by greenapi_list_take, in the API's order, while the list is still being read.
+ * Memory is bounded by what waits to be taken, about 1 MiB: a slow taker holds back the reading.
+ * (With GREENAPI_LIST_STATES up to 16,384 instances more are read ahead, about 5 MiB.)
+ *
+ * The client's options hold: max_retries, until the first instance has come; timeout_ms for the
+ * list, not counting the time for which the taker holds it back, and again for each state.
+ *
+ * \param client from greenapi_client_new; it may be freed at once, and the list goes on.
+ * \param flags 0, or GREENAPI_LIST_STATES.
+ * \param out_list where to write the list, or NULL on failure; required.
+ * \param out_error NULL, or where to write what is wrong, in `message`; written in every case.
+ *
+ * \return GREENAPI_STATUS_OK when the list was begun; else GREENAPI_STATUS_INVALID_ARGUMENT or
+ * GREENAPI_STATUS_OUT_OF_RESOURCES. How the list ended is told by greenapi_list_ended. Any thread.
+ * The caller owns the list and frees it with greenapi_list_free.
+ */
+greenapi_status greenapi_client_list_instances(struct greenapi_client *client,
+                                               uint32_t flags,
+                                               struct greenapi_list **out_list,
+                                               struct greenapi_result *out_error);
+
+/**
+ * Takes instances, in the API's order.
+ *
+ * \param list NULL gives 0. `out_instances`: room for `capacity` instances; NULL takes none.
+ * \param timeout_ms how long to wait for the first one: 0 = not at all, -1 = until there is one or the
+ * list has ended.
+ *
+ * \return how many were taken. 0 when nothing came in time, and at the end: greenapi_list_ended
+ * tells which. Any thread, several at once; each instance is given to one of them.
+ */
+size_t greenapi_list_take(struct greenapi_list *list,
+                          struct greenapi_instance *out_instances,
+                          size_t capacity,
+                          int timeout_ms);
+
+/**
+ * The descriptor that is readable while instances wait, and from the end of the list on
+ * (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller.
+ *
+ * \param list NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
+ * belongs to the list and lives as long as it does: the caller only watches it, and never reads
+ * or closes it. Close-on-exec. Any thread.
+ */
+int greenapi_list_fd(const struct greenapi_list *list);
+
+/**
+ * Whether the list has ended: it broke off or came to its end, and everything that came has been
+ * taken.
+ *
+ * \param list NULL has ended, with GREENAPI_STATUS_INVALID_ARGUMENT.
+ * \param out_result NULL, or where to write how the list ended: its `id` and `tag` are 0, `attempts`
+ * counts the requests for the list, `message` says what happened. GREENAPI_STATUS_OK: the whole
+ * list came. Any other status: it is not whole, and what was taken of it is only a part.
+ * Written only when true is returned.
+ *
+ * \return false while more may come. Any thread.
+ */
+bool greenapi_list_ended(const struct greenapi_list *list, struct greenapi_result *out_result);
+
+/**
+ * Frees a list, which ends it if it is still under way, and returns at once. What was not taken is
+ * lost, and the descriptor is closed.
+ *
+ * \param list NULL does nothing. No other thread may be using it, and it must not be used afterwards;
+ * take its descriptor out of the event loop before. Any thread.
+ */
+void greenapi_list_free(struct greenapi_list *list);
 
 /**
  * Sets every option to its default and `size` to what the caller was compiled with.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 
-use crate::account::{after_logout, Account};
+use crate::account::Account;
 use crate::answer::judge;
+use crate::ask::Asker;
 use crate::call::Call;
 use crate::endpoint::{check_id, parse_token, Endpoint};
 use crate::engine::{engine, Dispatcher, Engine};
@@ -19,6 +20,7 @@ use crate::process::PerProcess;
 use crate::retry::{retry_after, Attempt, History, Limits, Step};
 use crate::schedule::{self, Schedule};
 use crate::secret::Secret;
+use crate::session::Note;
 use crate::status::Status;
 use crate::submission::{Completer, Submission};
 use crate::sync::lock;
@@ -99,19 +101,7 @@ impl Client {
         Ok(client)
     }
 
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
-    pub fn token(&self) -> &Secret {
-        &self.token
-    }
-
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    pub fn account(&self) -> &Account {
+    fn account(&self) -> &Account {
         &self.local.get().account
     }
 
@@ -163,6 +153,18 @@ impl Client {
         }
     }
 
+    /// Who asks the API on this client's behalf.
+    pub fn asker<'a>(&'a self, transport: &'a Transport) -> Asker<'a> {
+        Asker {
+            endpoint: &self.endpoint,
+            token: &self.token,
+            options: &self.options,
+            pace: self.pace(),
+            turns: self.account().turns(),
+            transport,
+        }
+    }
+
     fn limits(&self) -> schedule::Limits {
         match self.options.independent {
             true => schedule::Limits::NONE,
@@ -200,7 +202,7 @@ impl Client {
         true
     }
 
-    fn transport(&self, engine: &Arc<Engine>) -> Arc<Transport> {
+    pub fn transport(&self, engine: &Arc<Engine>) -> Arc<Transport> {
         let slot = &self.local.get().transport;
         let mut slot = lock(slot);
         match &*slot {
@@ -260,13 +262,16 @@ impl Client {
                 Err(outcome) => return outcome,
             }
         }
-        let mut logged_out = false;
+        let mut note = Note::Nothing;
+        let account = self.account();
         if self.options.session != Session::Ignore {
-            match Box::pin(self.check_session(transport, id, deadline)).await {
-                Ok(it_was) => logged_out = it_was,
+            let asker = self.asker(transport);
+            match Box::pin(account.check_session(asker, id, deadline)).await {
+                Ok(found) => note = found,
                 Err(outcome) => return outcome,
             }
         }
+        let _forgets = ForgetsOnceSent { account, call, id };
         let noted = match claim {
             Some(claim) => Box::pin(claim.begin(deadline)).await,
             None => Ok(()),
@@ -275,10 +280,7 @@ impl Client {
             Ok(()) => self.send_with_retries(transport, id, call, deadline).await,
             Err(outcome) => outcome,
         };
-        match logged_out {
-            true => after_logout(outcome),
-            false => outcome,
-        }
+        note.applied_to(outcome)
     }
 
     /// The deletion itself, from its first attempt to its outcome.
@@ -424,6 +426,22 @@ impl Dispatcher for Client {
 
     fn has_waiting(&self) -> bool {
         !lock(&self.local.get().schedule).is_idle()
+    }
+}
+
+/// Forgets what was learned of an instance, however the call ends, if a deletion may have been
+/// sent: a caller who calls again wants to be told what is true then.
+struct ForgetsOnceSent<'a> {
+    account: &'a Account,
+    call: &'a Call,
+    id: i64,
+}
+
+impl Drop for ForgetsOnceSent<'_> {
+    fn drop(&mut self) {
+        if self.call.attempts() > 0 {
+            self.account.forget(self.id);
+        }
     }
 }
 

@@ -47,8 +47,12 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
     Deletion,
-    /// A question that comes before a deletion, like "the list of instances".
-    Question(&'static str),
+    /// A question, like "the list of instances", and what follows from its want, like "so no
+    /// deletion was sent".
+    Question {
+        what: &'static str,
+        consequence: &'static str,
+    },
 }
 
 impl Failure {
@@ -112,17 +116,13 @@ impl Failure {
                 };
                 Outcome::new(status, format!("{advice}: {what}."))
             }
-            Purpose::Question(what) => {
-                let status = match self.stage {
-                    Stage::Lost { .. } | Stage::Unprocessed | Stage::TimedOut => {
-                        Status::SessionUnknown
-                    }
-                    _ => status,
-                };
-                let text = format!(
-                    "{advice}: {reason}, so {what} could not be learned and no deletion was sent."
-                );
-                Outcome::new(status, text)
+            Purpose::Question { what, consequence } => {
+                // Asking does no harm, whatever became of the question.
+                let advice = advice.trim_end_matches(" with the same id");
+                Outcome::new(
+                    status,
+                    format!("{advice}: {reason}, while asking for {what}, {consequence}."),
+                )
             }
         }
     }

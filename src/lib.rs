@@ -24,6 +24,7 @@
 
 mod account;
 mod answer;
+mod ask;
 mod bulk;
 mod call;
 mod client;
@@ -33,7 +34,9 @@ mod engine;
 mod failure;
 #[allow(unsafe_code)]
 pub mod ffi;
+mod instances;
 mod journal;
+mod list;
 mod options;
 mod outcome;
 mod pace;

@@ -24,6 +24,12 @@ impl Pace<'_> {
         }
     }
 
+    /// Whether a pause that the API asked for is not over.
+    pub fn is_held(&self) -> bool {
+        let held_until = lock(self.schedule).held_until();
+        held_until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Waits until the pace and a 429 allow a request that is not the first of its call, and
     /// counts it; false if that is not before the deadline.
     pub async fn wait(&self, deadline: Option<Instant>) -> bool {

@@ -1,215 +1,318 @@
 //! The session policy: whether an instance may be deleted while a device may be logged in.
 //!
 //! Deleting an instance does not end the session on the linked device: it stays in the phone's
-//! app (GREEN-API's issue 615). What a state means here, in doubt against the deletion:
+//! app (GREEN-API's issue 615). What is learned of an instance, and what each policy makes of it:
 //!
-//! | `stateInstance` | meaning | deleted by `REQUIRE_LOGGED_OUT` |
-//! |---|---|---|
-//! | `notAuthorized` | no session | yes |
-//! | `authorized` | a session | no |
-//! | `sleepMode` | a session, the device is switched off | no |
-//! | `yellowCard`, `suspended` | a session, sending is limited | no |
-//! | `blocked` | the account is banned; the session may come back with it | no |
-//! | `pendingPassword` | a login that is half done | no |
-//! | `starting` | the server does not know yet; also what a deleted instance answers | no |
-//! | any other | unknown to this version | no |
+//! | the instance | `REQUIRE_LOGGED_OUT` | `LOG_OUT` | `TRY_LOG_OUT` |
+//! |---|---|---|---|
+//! | is `notAuthorized` | delete | delete | delete |
+//! | is in any other state | refuse | log out, delete once it is | log out, delete |
+//! | is `starting` | ask again, then refuse | log out, … | log out, delete |
+//! | cannot be asked: it is deleted | delete | delete | delete |
+//! | cannot be asked: it starts | ask again, then refuse | ask again, then refuse | delete |
+//! | cannot be asked for another reason | refuse | refuse | delete |
 //!
-//! `LOG_OUT` calls Logout for each of them but the first, and deletes once the state is
-//! `notAuthorized`.
-
-use std::collections::HashMap;
+//! Every state but `notAuthorized` counts as a session: a device that sleeps or was limited is
+//! logged in, a banned account's session may come back with it, and a state that this version
+//! does not know may be anything.
+//!
+//! A deleted instance may answer as if it were `starting` (GREEN-API's issue 637), or refuse its
+//! token (1002). So whatever speaks against a deletion counts only once the list, read no earlier
+//! than the call began, still shows the instance.
 
 use serde::Deserialize;
 
+use crate::instances::State;
 use crate::options::Session;
+use crate::outcome::sanitize;
 use crate::secret::Secret;
+use crate::status::Status;
 
-/// The one state in which nobody is logged in.
-const LOGGED_OUT: &str = "notAuthorized";
-
-/// What came of the call to Logout.
+/// What an instance answered to a question about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Its state, and the API's word for it, safe to print.
+    State(State, String),
+    /// Whether it takes the logout.
+    LogOut(bool),
+    /// It cannot be asked.
+    CannotBeAsked(Obstacle),
+}
+
+/// Why an instance cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    Deleted,
+    Expired,
+    Creating,
+    Starting,
+    /// An HTTP 404 page: there is no such instance or no such method where it was asked.
+    NotFound,
+    /// Its token is refused, with 401 or 403.
+    Denied(u16),
+    /// Something else, in the API's words, safe to print.
+    Other(String),
+}
+
+impl Reply {
+    /// The state as the list shows it.
+    pub fn state(&self) -> State {
+        match self {
+            Self::State(state, _) => *state,
+            Self::CannotBeAsked(Obstacle::Expired) => State::Expired,
+            Self::CannotBeAsked(Obstacle::Creating) => State::Creating,
+            Self::CannotBeAsked(Obstacle::Starting) => State::Starting,
+            Self::CannotBeAsked(_) | Self::LogOut(_) => State::Unknown,
+        }
+    }
+}
+
+/// What has come of a logout so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logout {
-    /// `"isLogout": true`: the state will follow.
+    /// None was asked for.
+    Not,
+    /// The API has taken it: the state will follow.
     Accepted,
-    /// `"isLogout": false`.
+    /// The API has refused it.
     Refused,
-    /// No answer that says so; it may have worked.
+    /// It was asked for, and no answer came that says more.
     Unclear,
 }
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    Delete,
+    Delete(Note),
     LogOut,
     /// Ask for the state again.
     Ask,
+    /// Read the list anew, which is older than the call, and judge again.
+    Refresh,
     /// Delete nothing, and say why.
-    Refuse(String),
+    Refuse(Status, String),
 }
 
-/// Decides by what was learned last. `time`: whether there is enough left to wait and delete.
-pub fn next(policy: Session, state: &str, logout: Option<&Logout>, time: bool) -> Next {
-    if state == LOGGED_OUT {
-        return Next::Delete;
-    }
-    let state = crate::outcome::sanitize(state, &[]);
-    match (policy, logout) {
-        (Session::Ignore, _) => Next::Delete,
-        (Session::RequireLoggedOut, _) => Next::Refuse(format!(
-            "The instance is not logged out (its state is {state}), so it was not deleted: log it out first, or use the policy that does."
-        )),
-        (Session::LogOut | Session::TryLogOut, None) => Next::LogOut,
-        (Session::LogOut | Session::TryLogOut, Some(Logout::Accepted)) if time => Next::Ask,
-        (Session::LogOut | Session::TryLogOut, Some(Logout::Accepted)) => Next::Refuse(format!(
-            "The logout was accepted but is not confirmed in time (the state is {state}), so the instance was not deleted: call again."
-        )),
-        (Session::LogOut | Session::TryLogOut, Some(Logout::Refused)) => Next::Refuse(format!(
-            "The instance refuses to log out (its state is {state}), so it was not deleted: log it out on the device."
-        )),
-        (Session::LogOut | Session::TryLogOut, Some(Logout::Unclear)) => Next::Refuse(format!(
-            "The logout could not be confirmed (the state is {state}), so the instance was not deleted: call again."
-        )),
-    }
-}
-
-/// What the list says of an instance.
+/// What the result of a deletion has to say of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Instance {
-    Deleted,
-    /// With the token of its own methods.
-    Living(Secret),
+pub enum Note {
+    /// Nobody was logged in.
+    Nothing,
+    LoggedOut,
+    /// A logout was accepted, or may have been.
+    MaybeLoggedOut,
+    /// It could not be logged out, for this reason.
+    NotLoggedOut(String),
 }
 
-/// Reads the list of instances from a stream, keeping only what is needed of each.
-#[derive(Default)]
-pub struct ListReader {
-    pub instances: HashMap<i64, Instance>,
-    place: Place,
-    /// The element being read.
-    element: Vec<u8>,
-    depth: u32,
-    in_string: bool,
-    escaped: bool,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    #[default]
-    BeforeArray,
-    /// In the array, before an element or its end.
-    First,
-    Element,
-    AfterElement,
-    /// After a comma.
-    Next,
-    AfterArray,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    id_instance: i64,
-    api_token_instance: Option<String>,
-    #[serde(default)]
-    deleted: bool,
-}
-
-/// The bytes are no list of instances.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotAList;
-
-/// An instance takes some hundred bytes.
-const ELEMENT_LIMIT: usize = 64 * 1024;
-
-impl ListReader {
-    /// Reads on.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), NotAList> {
-        for &byte in bytes {
-            if self.place == Place::Element {
-                self.in_element(byte)?;
-                continue;
-            }
-            self.place = match (self.place, byte) {
-                (place, b' ' | b'\t' | b'\r' | b'\n') => place,
-                (Place::BeforeArray, b'[') => Place::First,
-                (Place::First | Place::AfterElement, b']') => Place::AfterArray,
-                (Place::AfterElement, b',') => Place::Next,
-                (Place::First | Place::Next, b'{') => {
-                    self.element.push(byte);
-                    self.depth = 1;
-                    Place::Element
-                }
-                _ => return Err(NotAList),
-            };
+impl Note {
+    /// What is to be said when the call ends without a deletion.
+    pub fn of(logout: Logout) -> Self {
+        match logout {
+            Logout::Not | Logout::Refused => Self::Nothing,
+            Logout::Accepted => Self::LoggedOut,
+            Logout::Unclear => Self::MaybeLoggedOut,
         }
-        Ok(())
+    }
+}
+
+/// What is known when the next step is chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    pub logout: Logout,
+    /// Whether there is time to ask again and delete.
+    pub time: bool,
+    /// Whether the list is no older than the call.
+    pub fresh: bool,
+}
+
+/// Decides by what the instance answered last.
+pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
+    let deleted = Next::Delete(match known.logout {
+        Logout::Accepted => Note::LoggedOut,
+        Logout::Unclear => Note::MaybeLoggedOut,
+        Logout::Not | Logout::Refused => Note::Nothing,
+    });
+    match reply {
+        _ if policy == Session::Ignore => deleted,
+        Reply::State(State::NotAuthorized, _) => deleted,
+        Reply::State(state, shown) => next_by_state(policy, *state, shown, known),
+        Reply::CannotBeAsked(obstacle) => match obstacle {
+            _ if !known.fresh => Next::Refresh,
+            // The list shows it all the same; the deletion itself will say.
+            Obstacle::Deleted => deleted,
+            // An instance that was logged out starts anew.
+            _ if known.logout == Logout::Accepted && known.time => Next::Ask,
+            Obstacle::Starting if policy != Session::TryLogOut && known.time => Next::Ask,
+            _ if policy == Session::TryLogOut => Next::Delete(match known.logout {
+                Logout::Not | Logout::Refused => Note::NotLoggedOut(obstacle.describe()),
+                Logout::Accepted | Logout::Unclear => Note::MaybeLoggedOut,
+            }),
+            _ if known.logout == Logout::Accepted => Next::Refuse(
+                Status::SessionActive,
+                format!(
+                    "The logout was accepted but is not confirmed in time ({}), so the instance was not deleted: call again.",
+                    obstacle.describe()
+                ),
+            ),
+            obstacle => obstacle.refuse(),
+        },
+        Reply::LogOut(_) => Next::Ask,
+    }
+}
+
+fn next_by_state(policy: Session, state: State, shown: &str, known: Known) -> Next {
+    let refuse = |why: String| match known.fresh {
+        true => Next::Refuse(Status::SessionActive, why),
+        false => Next::Refresh,
+    };
+    match (policy, known.logout) {
+        (Session::Ignore, _) => Next::Delete(Note::Nothing),
+        _ if state == State::Starting && !known.fresh => Next::Refresh,
+        (Session::RequireLoggedOut, _) if state == State::Starting && known.time => Next::Ask,
+        (Session::RequireLoggedOut, _) => refuse(format!(
+            "The instance is not logged out (its state is {shown}), so it was not deleted: log it out first, or use the session policy LOG_OUT."
+        )),
+        (_, Logout::Not) => Next::LogOut,
+        (_, Logout::Accepted) if known.time => Next::Ask,
+        (Session::TryLogOut, Logout::Accepted) => Next::Delete(Note::MaybeLoggedOut),
+        (Session::TryLogOut, Logout::Refused) => Next::Delete(Note::NotLoggedOut(format!(
+            "it refuses (its state is {shown})"
+        ))),
+        (_, Logout::Accepted) => refuse(format!(
+            "The logout was accepted but is not confirmed in time (the state is {shown}), so the instance was not deleted: call again."
+        )),
+        (_, Logout::Refused) => refuse(format!(
+            "The instance refuses to log out (its state is {shown}), so it was not deleted: log it out on the device, or use the session policy TRY_LOG_OUT."
+        )),
+        (_, Logout::Unclear) => refuse(format!(
+            "The logout could not be confirmed (the state is {shown}), so the instance was not deleted: call again."
+        )),
+    }
+}
+
+impl Obstacle {
+    /// A clause.
+    fn describe(&self) -> String {
+        match self {
+            Self::Deleted => "it says that it is deleted".into(),
+            Self::Expired => "it has expired".into(),
+            Self::Creating => "it is being created".into(),
+            Self::Starting => "it is starting".into(),
+            Self::NotFound => "its own methods are not found (404)".into(),
+            Self::Denied(code) => format!("its own methods refuse its token ({code})"),
+            Self::Other(said) if said.is_empty() => "its own methods refuse to answer".into(),
+            Self::Other(said) => format!("its own methods say \"{said}\""),
+        }
     }
 
-    /// Finds the end of an element by its braces outside strings; the parser judges what is
-    /// between.
-    fn in_element(&mut self, byte: u8) -> Result<(), NotAList> {
-        self.element.push(byte);
-        match byte {
-            _ if self.escaped => self.escaped = false,
-            b'\\' if self.in_string => self.escaped = true,
-            b'"' => self.in_string = !self.in_string,
-            _ if self.in_string => {}
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => self.depth -= 1,
-            _ => {}
-        }
-        if self.depth > 0 {
-            return match self.element.len() {
-                0..=ELEMENT_LIMIT => Ok(()),
-                _ => Err(NotAList),
-            };
-        }
-        let item: Item = serde_json::from_slice(&self.element).map_err(|_| NotAList)?;
-        let instance = match item.deleted {
-            true => Instance::Deleted,
-            false => Instance::Living(Secret::new(&item.api_token_instance.unwrap_or_default())),
+    /// No policy but the one that only tries can go on from here.
+    fn refuse(&self) -> Next {
+        let (status, advice) = match self {
+            Self::Expired => (Status::SessionUnknown, "renew it"),
+            Self::Creating | Self::Starting => (
+                Status::SessionUnknown,
+                "call again when that is over, within 5 minutes",
+            ),
+            Self::Denied(401) => (
+                Status::Unauthorized,
+                "check the instance's token in the console",
+            ),
+            Self::Denied(_) => (Status::Forbidden, "check the instance in the console"),
+            Self::NotFound => (Status::SessionUnknown, "check url and instance_url"),
+            Self::Deleted | Self::Other(_) => (Status::SessionUnknown, "call again"),
         };
-        self.instances.insert(item.id_instance, instance);
-        self.element.clear();
-        self.place = Place::AfterElement;
-        Ok(())
-    }
-
-    /// The whole list, if it has come to its end.
-    pub fn finish(self) -> Result<HashMap<i64, Instance>, NotAList> {
-        match self.place {
-            Place::AfterArray => Ok(self.instances),
-            _ => Err(NotAList),
-        }
+        Next::Refuse(
+            status,
+            format!(
+                "The instance cannot be asked for its session: {}. No deletion was sent: {advice}, or use the session policy TRY_LOG_OUT.",
+                self.describe()
+            ),
+        )
     }
 }
 
-/// The state in the answer of GetStateInstance.
-pub fn read_state(body: &[u8]) -> Option<String> {
+/// What an error of an instance's own method says of the instance; nothing where it is only about
+/// the request (too many, a failing server).
+pub fn read_refusal(
+    code: u16,
+    http_status: u16,
+    body: &[u8],
+    secrets: &[&Secret],
+) -> Option<Obstacle> {
+    // The texts stand alone or inside JSON, depending on the server.
+    let text = String::from_utf8_lossy(body).to_lowercase();
+    match code {
+        408 | 429 => None,
+        401 | 403 => Some(Obstacle::Denied(code)),
+        400..=498 if text.contains("expired") => Some(Obstacle::Expired),
+        400..=498 if text.contains("is deleted") => Some(Obstacle::Deleted),
+        400..=498 if text.contains("starting") => Some(Obstacle::Starting),
+        404 if http_status == 404 => Some(Obstacle::NotFound),
+        400..=498 => Some(Obstacle::Other(sanitize(&read_description(body), secrets))),
+        _ => None,
+    }
+}
+
+/// What an error says of itself: its JSON's `description`, `message` or `reason`, or a plain text.
+pub fn read_description(body: &[u8]) -> String {
     #[derive(Deserialize)]
-    struct State {
+    struct Said {
+        #[serde(alias = "message", alias = "reason")]
+        description: String,
+    }
+    match (
+        serde_json::from_slice::<Said>(body),
+        std::str::from_utf8(body),
+    ) {
+        (Ok(said), _) => said.description,
+        (Err(_), Ok(text)) if !text.trim_start().starts_with(['<', '{', '[', '"']) => text.into(),
+        _ => String::new(),
+    }
+}
+
+/// The answer of GetStateInstance.
+pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
+    #[derive(Deserialize)]
+    struct Answer {
         #[serde(rename = "stateInstance")]
         state: String,
     }
-    serde_json::from_slice::<State>(body)
-        .ok()
-        .map(|answer| answer.state)
-        .filter(|state| !state.is_empty())
+    if body.trim_ascii() == b"null" {
+        return Some(Reply::CannotBeAsked(Obstacle::Creating));
+    }
+    match serde_json::from_slice::<Answer>(body) {
+        Ok(Answer { state }) if !state.is_empty() => {
+            Some(Reply::State(State::of(&state), sanitize(&state, secrets)))
+        }
+        _ => read_false(body, secrets),
+    }
 }
 
-/// What the answer of Logout says.
-pub fn read_logout(http_status: u16, body: &[u8]) -> Logout {
+/// The answer of Logout.
+pub fn read_logout(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     #[derive(Deserialize)]
     struct Answer {
         #[serde(rename = "isLogout")]
         done: bool,
     }
-    match (http_status, serde_json::from_slice::<Answer>(body)) {
-        (200..=299, Ok(Answer { done: true })) => Logout::Accepted,
-        (200..=299, Ok(Answer { done: false })) => Logout::Refused,
-        _ => Logout::Unclear,
+    match serde_json::from_slice::<Answer>(body) {
+        Ok(Answer { done }) => Some(Reply::LogOut(done)),
+        Err(_) => read_false(body, secrets),
+    }
+}
+
+/// A refusal inside HTTP 200: `{"status": false, "reason": "…"}`.
+fn read_false(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
+    #[derive(Deserialize)]
+    struct Answer {
+        status: bool,
+    }
+    match serde_json::from_slice::<Answer>(body) {
+        Ok(Answer { status: false }) => Some(Reply::CannotBeAsked(
+            read_refusal(400, 200, body, secrets).unwrap_or_else(|| Obstacle::Other(String::new())),
+        )),
+        _ => None,
     }
 }
 
@@ -227,115 +330,246 @@ pub fn read_code(body: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Session::{Ignore, LogOut, RequireLoggedOut, TryLogOut};
 
-    #[test]
-    fn table() {
-        use Session::*;
-        const OTHERS: [&str; 9] = [
-            "authorized",
-            "sleepMode",
-            "yellowCard",
-            "suspended",
-            "blocked",
-            "pendingPassword",
-            "starting",
-            "somethingNew",
-            "NotAuthorized",
-        ];
-        for policy in [Ignore, RequireLoggedOut, LogOut] {
-            for logout in [
-                None,
-                Some(&Logout::Accepted),
-                Some(&Logout::Refused),
-                Some(&Logout::Unclear),
-            ] {
-                assert_eq!(next(policy, "notAuthorized", logout, false), Next::Delete);
+    const EVERY_STATE: [&str; 10] = [
+        "notAuthorized",
+        "authorized",
+        "sleepMode",
+        "yellowCard",
+        "suspended",
+        "blocked",
+        "pendingPassword",
+        "starting",
+        "somethingNew",
+        "NotAuthorized",
+    ];
+
+    fn state(text: &str) -> Reply {
+        let body = serde_json::json!({ "stateInstance": text }).to_string();
+        read_state(body.as_bytes(), &[]).unwrap()
+    }
+
+    fn known(logout: Logout, time: bool, fresh: bool) -> Known {
+        Known {
+            logout,
+            time,
+            fresh,
+        }
+    }
+
+    const LOGOUTS: [Logout; 4] = [
+        Logout::Not,
+        Logout::Accepted,
+        Logout::Refused,
+        Logout::Unclear,
+    ];
+
+    fn every_known() -> Vec<Known> {
+        let mut all = Vec::new();
+        for logout in LOGOUTS {
+            for (time, fresh) in [(false, false), (false, true), (true, false), (true, true)] {
+                all.push(known(logout, time, fresh));
             }
         }
-        for state in OTHERS {
-            assert_eq!(next(Ignore, state, None, true), Next::Delete);
+        all
+    }
+
+    #[test]
+    fn nobody_logged_in_or_a_policy_that_does_not_ask() {
+        for policy in [Ignore, RequireLoggedOut, LogOut, TryLogOut] {
+            for known in every_known() {
+                let next = next(policy, &state("notAuthorized"), known);
+                assert!(matches!(next, Next::Delete(_)), "{next:?}");
+            }
+        }
+        for text in EVERY_STATE {
+            for known in every_known() {
+                assert!(matches!(next(Ignore, &state(text), known), Next::Delete(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_state_that_may_be_a_session() {
+        for text in &EVERY_STATE[1..] {
+            let reply = state(text);
+            let of = |policy, logout, time| next(policy, &reply, known(logout, time, true));
             let refused = |next| match next {
-                Next::Refuse(why) => assert!(why.contains(state), "{why}"),
-                other => panic!("{state}: {other:?}"),
+                Next::Refuse(Status::SessionActive, why) => {
+                    assert!(why.contains(text), "{why}");
+                    assert!(why.len() < crate::outcome::MESSAGE_SIZE, "{why}");
+                }
+                other => panic!("{text}: {other:?}"),
             };
-            refused(next(RequireLoggedOut, state, None, true));
-            assert_eq!(next(LogOut, state, None, true), Next::LogOut);
-            assert_eq!(
-                next(LogOut, state, Some(&Logout::Accepted), true),
-                Next::Ask
-            );
-            refused(next(LogOut, state, Some(&Logout::Accepted), false));
-            refused(next(LogOut, state, Some(&Logout::Refused), true));
-            refused(next(LogOut, state, Some(&Logout::Unclear), true));
+            refused(of(RequireLoggedOut, Logout::Not, false));
+            match *text {
+                "starting" => assert_eq!(of(RequireLoggedOut, Logout::Not, true), Next::Ask),
+                _ => refused(of(RequireLoggedOut, Logout::Not, true)),
+            }
+            for policy in [LogOut, TryLogOut] {
+                assert_eq!(of(policy, Logout::Not, true), Next::LogOut);
+                assert_eq!(of(policy, Logout::Accepted, true), Next::Ask);
+                refused(of(policy, Logout::Unclear, true));
+            }
+            refused(of(LogOut, Logout::Accepted, false));
+            refused(of(LogOut, Logout::Refused, true));
+            let tried = of(TryLogOut, Logout::Accepted, false);
+            assert_eq!(tried, Next::Delete(Note::MaybeLoggedOut));
+            let tried = of(TryLogOut, Logout::Refused, true);
+            assert!(matches!(tried, Next::Delete(Note::NotLoggedOut(_))));
         }
-    }
-
-    fn read(text: &str, piece: usize) -> Result<HashMap<i64, Instance>, NotAList> {
-        let mut reader = ListReader::default();
-        for piece in text.as_bytes().chunks(piece) {
-            reader.feed(piece)?;
-        }
-        reader.finish()
     }
 
     #[test]
-    fn the_list_is_read_in_any_pieces() {
-        let text = r#" [ {"idInstance": 1, "apiTokenInstance": "a\"}]", "deleted": false, "x": [{}]},
-            {"deleted": true, "idInstance": 2}, {"idInstance": 3, "name": "{[\\", "apiTokenInstance": null} ] "#;
-        for piece in [1, 2, 3, 7, 1000] {
-            let list = read(text, piece).unwrap();
-            assert_eq!(list.len(), 3);
-            assert_eq!(list[&1], Instance::Living(Secret::new("a\"}]")));
-            assert_eq!(list[&2], Instance::Deleted);
-            assert_eq!(list[&3], Instance::Living(Secret::new("")));
+    fn what_speaks_against_a_deletion_counts_only_by_a_list_no_older_than_the_call() {
+        for policy in [RequireLoggedOut, LogOut, TryLogOut] {
+            for logout in LOGOUTS {
+                for time in [false, true] {
+                    let old = known(logout, time, false);
+                    for text in &EVERY_STATE[1..] {
+                        let next = next(policy, &state(text), old);
+                        assert!(!matches!(next, Next::Refuse(..)), "{text}: {next:?}");
+                    }
+                    for obstacle in every_obstacle() {
+                        let reply = Reply::CannotBeAsked(obstacle);
+                        assert_eq!(next(policy, &reply, old), Next::Refresh);
+                    }
+                    // What a deleted instance answers is told no logout.
+                    assert_eq!(next(policy, &state("starting"), old), Next::Refresh);
+                }
+            }
         }
-        assert_eq!(read("[]", 1), Ok(HashMap::new()));
+    }
+
+    fn every_obstacle() -> [Obstacle; 8] {
+        [
+            Obstacle::Deleted,
+            Obstacle::Expired,
+            Obstacle::Creating,
+            Obstacle::Starting,
+            Obstacle::NotFound,
+            Obstacle::Denied(401),
+            Obstacle::Denied(403),
+            Obstacle::Other("x".repeat(80)),
+        ]
     }
 
     #[test]
-    fn what_is_no_list() {
-        for text in [
-            "",
-            "{}",
-            "[",
-            "[{\"idInstance\":1}",
-            "[{\"idInstance\":1},]",
-            "[1]",
-            "[{}]",
-            "[]]",
-            "[] x",
-            "[{\"idInstance\":1}{\"idInstance\":2}]",
-            "[{\"idInstance\":\"1\"}]",
-            "[,]",
-            "null",
-            "[{]}",
-            "[{\"idInstance\":1,\"deleted\":\"no\"}]",
-        ] {
-            assert_eq!(read(text, 1), Err(NotAList), "{text}");
+    fn instances_that_cannot_be_asked() {
+        for obstacle in every_obstacle() {
+            let reply = Reply::CannotBeAsked(obstacle.clone());
+            for policy in [RequireLoggedOut, LogOut] {
+                let of = |time| next(policy, &reply, known(Logout::Not, time, true));
+                match (&obstacle, of(true)) {
+                    (Obstacle::Deleted, Next::Delete(Note::Nothing)) => continue,
+                    (Obstacle::Starting, Next::Ask) => {}
+                    (Obstacle::Starting, other) => panic!("{other:?}"),
+                    (_, other) => assert_eq!(other, of(false)),
+                }
+                let expected = match obstacle {
+                    Obstacle::Denied(401) => Status::Unauthorized,
+                    Obstacle::Denied(_) => Status::Forbidden,
+                    _ => Status::SessionUnknown,
+                };
+                match of(false) {
+                    Next::Refuse(status, why) => {
+                        assert_eq!(status, expected);
+                        assert!(why.len() <= crate::outcome::MESSAGE_SIZE + 20, "{why}");
+                    }
+                    other => panic!("{obstacle:?}: {other:?}"),
+                }
+            }
+            let tried = next(TryLogOut, &reply, known(Logout::Not, true, true));
+            assert!(matches!(tried, Next::Delete(_)), "{obstacle:?}: {tried:?}");
+            // One that restarts after its logout is waited for.
+            if obstacle != Obstacle::Deleted {
+                for policy in [LogOut, TryLogOut] {
+                    let next = next(policy, &reply, known(Logout::Accepted, true, true));
+                    assert_eq!(next, Next::Ask);
+                }
+            }
         }
-        let endless = "[{\"x\":\"".to_owned() + &"x".repeat(100_000);
-        assert_eq!(read(&endless, 1000), Err(NotAList));
     }
 
     #[test]
     fn what_the_methods_answer() {
+        let state = |body: &[u8]| read_state(body, &[]);
         assert_eq!(
-            read_state(br#"{"stateInstance":"authorized"}"#).as_deref(),
-            Some("authorized")
+            state(br#"{"stateInstance":"authorized"}"#),
+            Some(Reply::State(State::Authorized, "authorized".into()))
         );
         for body in [
             &b""[..],
             b"{}",
-            b"null",
+            b"[]",
             br#"{"stateInstance":null}"#,
             br#"{"stateInstance":""}"#,
+            br#"{"status":true,"reason":"x"}"#,
         ] {
-            assert_eq!(read_state(body), None);
+            assert_eq!(state(body), None);
         }
-        assert_eq!(read_logout(200, br#"{"isLogout":true}"#), Logout::Accepted);
-        assert_eq!(read_logout(200, br#"{"isLogout":false}"#), Logout::Refused);
-        assert_eq!(read_logout(502, br#"{"isLogout":true}"#), Logout::Unclear);
-        assert_eq!(read_logout(200, b"<html>"), Logout::Unclear);
+        assert_eq!(
+            state(b" null\n"),
+            Some(Reply::CannotBeAsked(Obstacle::Creating))
+        );
+        assert_eq!(
+            state(br#"{"status":false,"reason":"busy"}"#),
+            Some(Reply::CannotBeAsked(Obstacle::Other("busy".into())))
+        );
+        let logout = |body: &[u8]| read_logout(body, &[]);
+        assert_eq!(logout(br#"{"isLogout":true}"#), Some(Reply::LogOut(true)));
+        assert_eq!(logout(br#"{"isLogout":false}"#), Some(Reply::LogOut(false)));
+        assert_eq!(logout(b"<html>"), None);
         assert_eq!(read_code(br#"{"code":401,"description":"x"}"#), Some(401));
+    }
+
+    #[test]
+    fn the_texts_of_instances_that_cannot_be_asked() {
+        let rows: [(u16, &str, Option<Obstacle>); 13] = [
+            (
+                400,
+                "Instance account is expired. Renew your instance from personal area",
+                Some(Obstacle::Expired),
+            ),
+            (
+                400,
+                r#"{"statusCode":400,"message":"Instance account is expired."}"#,
+                Some(Obstacle::Expired),
+            ),
+            (400, "Instance is deleted", Some(Obstacle::Deleted)),
+            (
+                400,
+                "instance in starting process try later",
+                Some(Obstacle::Starting),
+            ),
+            (
+                400,
+                "instance is starting or not authorized",
+                Some(Obstacle::Starting),
+            ),
+            (400, "Bad", Some(Obstacle::Other("Bad".into()))),
+            (466, r#"{"message":"q"}"#, Some(Obstacle::Other("q".into()))),
+            (404, "<html>", Some(Obstacle::NotFound)),
+            (401, "", Some(Obstacle::Denied(401))),
+            (403, "", Some(Obstacle::Denied(403))),
+            (429, "", None),
+            (499, "", None),
+            (502, "Instance is deleted", None),
+        ];
+        for (code, body, expected) in rows {
+            let got = read_refusal(code, code, body.as_bytes(), &[]);
+            assert_eq!(got, expected, "{code} {body}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_quotes_the_token_does_not_show_it() {
+        let token = Secret::new("0123456789abcdef");
+        let body = br#"{"stateInstance":"/waInstance1/getStateInstance/0123456789abcdef"}"#;
+        match read_state(body, &[&token]) {
+            Some(Reply::State(State::Other, shown)) => assert!(!shown.contains("cdef"), "{shown}"),
+            other => panic!("{other:?}"),
+        }
     }
 }

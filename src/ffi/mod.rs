@@ -7,6 +7,8 @@
 
 mod call;
 mod client;
+mod instance;
+mod list;
 mod options;
 mod queue;
 mod result;
@@ -16,6 +18,8 @@ use std::ffi::{c_char, CStr};
 
 pub use call::*;
 pub use client::*;
+pub use instance::*;
+pub use list::*;
 pub use options::*;
 pub use queue::*;
 pub use result::*;

@@ -38,6 +38,12 @@ typedef int queue_fd(const greenapi_queue *);
 typedef greenapi_status queue_submit(greenapi_queue *, greenapi_client *, int64_t, uint64_t);
 typedef size_t queue_cancel(greenapi_queue *, uint64_t);
 typedef size_t queue_take(greenapi_queue *, greenapi_result *, size_t, int);
+typedef greenapi_status client_list_instances(greenapi_client *, uint32_t, greenapi_list **,
+                                              greenapi_result *);
+typedef size_t list_take(greenapi_list *, greenapi_instance *, size_t, int);
+typedef int list_fd(const greenapi_list *);
+typedef bool list_ended(const greenapi_list *, greenapi_result *);
+typedef void list_free(greenapi_list *);
 
 int main(void)
 {
@@ -71,9 +77,28 @@ int main(void)
     VALUE(GREENAPI_SESSION_LOG_OUT);
     VALUE(GREENAPI_SESSION_TRY_LOG_OUT);
     VALUE(GREENAPI_FLAG_ALLOW_HTTP);
+    VALUE(GREENAPI_LIST_STATES);
+    VALUE(GREENAPI_INSTANCE_DELETED);
+    VALUE(GREENAPI_INSTANCE_EXPIRED);
+    VALUE(GREENAPI_INSTANCE_FREE);
+    VALUE(GREENAPI_INSTANCE_PARTNER);
+    VALUE(GREENAPI_STATE_NOT_ASKED);
+    VALUE(GREENAPI_STATE_NOT_AUTHORIZED);
+    VALUE(GREENAPI_STATE_AUTHORIZED);
+    VALUE(GREENAPI_STATE_BLOCKED);
+    VALUE(GREENAPI_STATE_SLEEP_MODE);
+    VALUE(GREENAPI_STATE_STARTING);
+    VALUE(GREENAPI_STATE_YELLOW_CARD);
+    VALUE(GREENAPI_STATE_SUSPENDED);
+    VALUE(GREENAPI_STATE_PENDING_PASSWORD);
+    VALUE(GREENAPI_STATE_EXPIRED);
+    VALUE(GREENAPI_STATE_CREATING);
+    VALUE(GREENAPI_STATE_OTHER);
+    VALUE(GREENAPI_STATE_UNKNOWN);
 
     TYPE(greenapi_status);
     TYPE(greenapi_effect);
+    TYPE(greenapi_state);
 
     TYPE(struct greenapi_result);
     MEMBER(greenapi_result, tag);
@@ -100,6 +125,17 @@ int main(void)
     MEMBER(greenapi_options, instance_url);
     MEMBER(greenapi_options, journal);
 
+    TYPE(struct greenapi_instance);
+    MEMBER(greenapi_instance, id);
+    MEMBER(greenapi_instance, created);
+    MEMBER(greenapi_instance, deleted);
+    MEMBER(greenapi_instance, expires);
+    MEMBER(greenapi_instance, flags);
+    MEMBER(greenapi_instance, state);
+    MEMBER(greenapi_instance, type);
+    MEMBER(greenapi_instance, tariff);
+    MEMBER(greenapi_instance, name);
+
     FUNCTION(greenapi_status_name, text_of_status);
     FUNCTION(greenapi_status_message, text_of_status);
     FUNCTION(greenapi_status_effect, effect_of_status);
@@ -116,5 +152,10 @@ int main(void)
     FUNCTION(greenapi_queue_submit, queue_submit);
     FUNCTION(greenapi_queue_cancel, queue_cancel);
     FUNCTION(greenapi_queue_take, queue_take);
+    FUNCTION(greenapi_client_list_instances, client_list_instances);
+    FUNCTION(greenapi_list_take, list_take);
+    FUNCTION(greenapi_list_fd, list_fd);
+    FUNCTION(greenapi_list_ended, list_ended);
+    FUNCTION(greenapi_list_free, list_free);
     return 0;
 }

@@ -77,6 +77,32 @@ impl std::fmt::Debug for RawResult {
     }
 }
 
+/// `greenapi_instance`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RawInstance {
+    pub id: i64,
+    pub created: i64,
+    pub deleted: i64,
+    pub expires: i64,
+    pub flags: u32,
+    pub state: i32,
+    pub kind: [c_char; 16],
+    pub tariff: [c_char; 32],
+    pub name: [c_char; 168],
+}
+
+impl RawInstance {
+    pub fn text(chars: &[c_char]) -> String {
+        let bytes: Vec<u8> = chars.iter().map(|c| *c as u8).collect();
+        CStr::from_bytes_until_nul(&bytes)
+            .expect("a text ends")
+            .to_str()
+            .expect("a text is UTF-8")
+            .to_owned()
+    }
+}
+
 fn library() -> &'static Library {
     static LOADED: OnceLock<Library> = OnceLock::new();
     LOADED.get_or_init(|| {
@@ -270,6 +296,90 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         let free = function!(greenapi_queue_free: unsafe extern "C" fn(*mut c_void));
+        unsafe { free(self.0) };
+    }
+}
+
+/// A list of instances.
+pub struct List(*mut c_void);
+
+unsafe impl Send for List {}
+unsafe impl Sync for List {}
+
+impl List {
+    pub fn of(client: &Client, flags: u32) -> Result<Self, Box<RawResult>> {
+        let begin = function!(
+            greenapi_client_list_instances: unsafe extern "C" fn(
+                *mut c_void, u32, *mut *mut c_void, *mut RawResult) -> i32
+        );
+        let mut list = ptr::dangling_mut();
+        let mut error = RawResult::zeroed();
+        let status = unsafe { begin(client.0, flags, &mut list, &mut error) };
+        assert_eq!(status, error.status);
+        match status {
+            0 => Ok(Self(list)),
+            _ => {
+                assert!(list.is_null());
+                Err(Box::new(error))
+            }
+        }
+    }
+
+    pub fn take(&self, capacity: usize, timeout_ms: c_int) -> Vec<RawInstance> {
+        let take = function!(
+            greenapi_list_take: unsafe extern "C" fn(*mut c_void, *mut RawInstance, usize, c_int) -> usize
+        );
+        let mut instances = Vec::with_capacity(capacity);
+        unsafe {
+            let count = take(self.0, instances.as_mut_ptr(), capacity, timeout_ms);
+            instances.set_len(count);
+        }
+        instances
+    }
+
+    /// How it ended; nothing while more may come.
+    pub fn ended(&self) -> Option<RawResult> {
+        let ended = function!(
+            greenapi_list_ended: unsafe extern "C" fn(*const c_void, *mut RawResult) -> bool
+        );
+        let mut result = RawResult::zeroed();
+        let has = unsafe { ended(self.0, &mut result) };
+        assert!(has || result.status == -1, "written while more may come");
+        has.then_some(result)
+    }
+
+    /// Everything, and how it ended.
+    pub fn all(&self) -> (Vec<RawInstance>, RawResult) {
+        let mut all = Vec::new();
+        loop {
+            let taken = self.take(256, -1);
+            if taken.is_empty() {
+                let end = self.ended().expect("nothing comes after the end");
+                return (all, end);
+            }
+            all.extend(taken);
+        }
+    }
+
+    pub fn fd(&self) -> c_int {
+        let fd = function!(greenapi_list_fd: unsafe extern "C" fn(*const c_void) -> c_int);
+        unsafe { fd(self.0) }
+    }
+
+    /// Whether the descriptor is readable within `timeout_ms`.
+    pub fn is_readable(&self, timeout_ms: c_int) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        unsafe { libc::poll(&mut poll, 1, timeout_ms) == 1 }
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        let free = function!(greenapi_list_free: unsafe extern "C" fn(*mut c_void));
         unsafe { free(self.0) };
     }
 }

@@ -1,18 +1,23 @@
 //! What reads the list of instances and the answers of their methods: any bytes, in any pieces.
 #![no_main]
 
+#[path = "../../../src/instances.rs"]
+mod instances;
 #[path = "../../../src/secret.rs"]
 mod secret;
 #[path = "../../../src/session.rs"]
 mod session;
+#[path = "../../../src/status.rs"]
+mod status;
 
-/// As much of the library's own modules as `session` needs.
+/// As much of the library's own modules as these need.
 mod options {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Session {
         Ignore,
         RequireLoggedOut,
         LogOut,
+        TryLogOut,
     }
 }
 mod outcome {
@@ -26,11 +31,17 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (u8, u16, &[u8])| {
     let (piece, http_status, bytes) = input;
     let read = |piece: usize| {
-        let mut reader = session::ListReader::default();
-        for piece in bytes.chunks(piece) {
-            reader.feed(piece)?;
+        let mut reader = instances::ListReader::default();
+        let mut items = Vec::new();
+        for mut piece in bytes.chunks(piece) {
+            while let Some(item) = reader.next(&mut piece)? {
+                items.push(item);
+            }
         }
-        reader.finish()
+        reader
+            .is_whole()
+            .then_some(items)
+            .ok_or(instances::NotAList)
     };
     // However the bytes are cut, the list is the same, and it is one only where it is JSON.
     let whole = read(bytes.len().max(1));
@@ -41,20 +52,18 @@ fuzz_target!(|input: (u8, u16, &[u8])| {
     }
     let _ = (
         session::read_code(bytes),
-        session::read_logout(http_status, bytes),
+        session::read_logout(bytes, &[]),
+        session::read_refusal(http_status, http_status, bytes, &[]),
     );
-    if let Some(state) = session::read_state(bytes) {
-        for policy in [
-            options::Session::Ignore,
-            options::Session::RequireLoggedOut,
-            options::Session::LogOut,
-        ] {
-            let next = session::next(policy, &state, None, true);
-            let deletes = next == session::Next::Delete;
-            assert_eq!(
-                deletes,
-                policy == options::Session::Ignore || state == "notAuthorized"
-            );
-        }
+    if let Some(reply) = session::read_state(bytes, &[]) {
+        let known = session::Known {
+            logout: session::Logout::Not,
+            time: true,
+            fresh: true,
+        };
+        let is_logged_out = reply.state() == instances::State::NotAuthorized;
+        let next = session::next(options::Session::LogOut, &reply, known);
+        let deletes = matches!(next, session::Next::Delete(_));
+        assert_eq!(deletes, is_logged_out);
     }
 });

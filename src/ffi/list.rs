@@ -1,0 +1,192 @@
+//! The list of an account's instances.
+
+use std::ffi::c_int;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use super::{enter, greenapi_client, greenapi_instance, greenapi_result, guard, handle, write};
+use crate::list::List;
+use crate::outcome::Outcome;
+use crate::status::Status;
+
+/// A list of instances under way. Made by greenapi_client_list_instances, freed by
+/// greenapi_list_free. May be used by any number of threads at once. After fork() it is the
+/// parent's: in the child it has ended, with GREENAPI_STATUS_CANCELLED.
+pub struct greenapi_list(List);
+
+/// `flags`: ask each living instance for its state, under the client's max_in_flight and
+/// requests_per_second, each instance at most once a second.
+pub const GREENAPI_LIST_STATES: u32 = 1;
+
+/// Asks for the list of the account's instances, deleted ones included. Returns at once: what
+/// comes is taken by greenapi_list_take, in the API's order, while the list is still being read.
+/// Memory is bounded by what waits to be taken, about 1 MiB: a slow taker holds back the reading.
+/// (With GREENAPI_LIST_STATES up to 16,384 instances more are read ahead, about 5 MiB.)
+///
+/// The client's options hold: max_retries, until the first instance has come; timeout_ms for the
+/// list, not counting the time for which the taker holds it back, and again for each state.
+///
+/// `client`: from greenapi_client_new; it may be freed at once, and the list goes on.
+/// `flags`: 0, or GREENAPI_LIST_STATES.
+/// `out_list`: where to write the list, or NULL on failure; required.
+/// `out_error`: NULL, or where to write what is wrong, in `message`; written in every case.
+///
+/// Returns GREENAPI_STATUS_OK when the list was begun; else GREENAPI_STATUS_INVALID_ARGUMENT or
+/// GREENAPI_STATUS_OUT_OF_RESOURCES. How the list ended is told by greenapi_list_ended. Any thread.
+/// The caller owns the list and frees it with greenapi_list_free.
+///
+/// # Safety
+/// `client` is NULL or living; `out_list` and `out_error` are NULL or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_client_list_instances(
+    client: *mut greenapi_client,
+    flags: u32,
+    out_list: *mut *mut greenapi_list,
+    out_error: *mut greenapi_result,
+) -> Status {
+    let mut made = ptr::null_mut();
+    let outcome = guard(|| {
+        if out_list.is_null() {
+            return Outcome::invalid("out_list is NULL: give the address of a greenapi_list *.");
+        }
+        if flags & !GREENAPI_LIST_STATES != 0 {
+            return Outcome::invalid(format!(
+                "flags is {flags:#x}, which has a bit that is no GREENAPI_LIST_… of this version."
+            ));
+        }
+        let attempt = || {
+            let client = unsafe { handle("client", client) }?;
+            List::of(&client.0, flags & GREENAPI_LIST_STATES != 0)
+        };
+        match attempt() {
+            Ok(list) => {
+                made = Box::into_raw(Box::new(greenapi_list(list)));
+                Outcome::new(Status::Ok, "The list was begun.")
+            }
+            Err(outcome) => outcome,
+        }
+    });
+    unsafe {
+        write(out_list, made);
+        write(out_error, greenapi_result::new(0, 0, &outcome));
+    }
+    outcome.status
+}
+
+/// Takes instances, in the API's order.
+///
+/// `list`: NULL gives 0. `out_instances`: room for `capacity` instances; NULL takes none.
+/// `timeout_ms`: how long to wait for the first one: 0 = not at all, -1 = until there is one or the
+/// list has ended.
+///
+/// Returns how many were taken. 0 when nothing came in time, and at the end: greenapi_list_ended
+/// tells which. Any thread, several at once; each instance is given to one of them.
+///
+/// # Safety
+/// `list` is NULL or living; `out_instances` is NULL or has room for `capacity` instances.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_list_take(
+    list: *mut greenapi_list,
+    out_instances: *mut greenapi_instance,
+    capacity: usize,
+    timeout_ms: c_int,
+) -> usize {
+    enter(|| {
+        let list = unsafe { living(list) }.ok()?;
+        if out_instances.is_null() {
+            return None;
+        }
+        let until = u64::try_from(timeout_ms)
+            .ok()
+            .and_then(|timeout| Instant::now().checked_add(Duration::from_millis(timeout)));
+        let taken = list.0.take(capacity, until);
+        for (index, instance) in taken.iter().enumerate() {
+            unsafe {
+                out_instances
+                    .add(index)
+                    .write(greenapi_instance::of(instance))
+            };
+        }
+        Some(taken.len())
+    })
+    .flatten()
+    .unwrap_or(0)
+}
+
+/// The descriptor that is readable while instances wait, and from the end of the list on
+/// (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller.
+///
+/// `list`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
+/// belongs to the list and lives as long as it does: the caller only watches it, and never reads
+/// or closes it. Close-on-exec. Any thread.
+///
+/// # Safety
+/// `list` is NULL or a living list.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_list_fd(list: *const greenapi_list) -> c_int {
+    enter(|| {
+        let list = unsafe { living(list) }.ok()?;
+        list.0.watch().ok()
+    })
+    .flatten()
+    .unwrap_or(-1)
+}
+
+/// Whether the list has ended: it broke off or came to its end, and everything that came has been
+/// taken.
+///
+/// `list`: NULL has ended, with GREENAPI_STATUS_INVALID_ARGUMENT.
+/// `out_result`: NULL, or where to write how the list ended: its `id` and `tag` are 0, `attempts`
+/// counts the requests for the list, `message` says what happened. GREENAPI_STATUS_OK: the whole
+/// list came. Any other status: it is not whole, and what was taken of it is only a part.
+/// Written only when true is returned.
+///
+/// Returns false while more may come. Any thread.
+///
+/// # Safety
+/// `list` is NULL or living; `out_result` is NULL or may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_list_ended(
+    list: *const greenapi_list,
+    out_result: *mut greenapi_result,
+) -> bool {
+    let ended = enter(|| match unsafe { living(list) } {
+        Ok(list) => list.0.end(),
+        Err(outcome) => Some(outcome),
+    });
+    match ended.unwrap_or_else(|| Some(Outcome::plain(Status::Internal))) {
+        Some(outcome) => {
+            unsafe { write(out_result, greenapi_result::new(0, 0, &outcome)) };
+            true
+        }
+        None => false,
+    }
+}
+
+/// Frees a list, which ends it if it is still under way, and returns at once. What was not taken is
+/// lost, and the descriptor is closed.
+///
+/// `list`: NULL does nothing. No other thread may be using it, and it must not be used afterwards;
+/// take its descriptor out of the event loop before. Any thread.
+///
+/// # Safety
+/// `list` is NULL or came from greenapi_client_list_instances and has not been freed.
+#[no_mangle]
+pub unsafe extern "C" fn greenapi_list_free(list: *mut greenapi_list) {
+    if !list.is_null() {
+        enter(|| {
+            let list = unsafe { Box::from_raw(list) };
+            list.0.close();
+        });
+    }
+}
+
+/// What stands behind a list.
+///
+/// # Safety
+/// `list` is NULL or living.
+unsafe fn living<'a>(list: *const greenapi_list) -> Result<&'a greenapi_list, Outcome> {
+    unsafe { list.as_ref() }.ok_or_else(|| {
+        Outcome::invalid("list is NULL: give one that greenapi_client_list_instances has made.")
+    })
+}

@@ -1,0 +1,449 @@
+//! The account's list, handed out while it is read: a task on the engine's thread reads the list
+//! and asks for states, and a taker on any thread takes what is there.
+//!
+//! Between them stand at most [`WAITING`] instances. When so many wait, the task stops reading, and
+//! TCP holds back the server; nobody else waits. With states, the list is read ahead of the
+//! questions as far as [`READ_AHEAD`], so that a server does not lose patience while thousands of
+//! instances are asked at a pace.
+//!
+//! The notifier is readable while instances wait, and for ever once the list has ended: as the end
+//! of a file is.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use crate::ask::{Asker, Unanswered};
+use crate::client::Client;
+use crate::engine::engine;
+use crate::instances::{Instance, Item, ListReader, State};
+use crate::outcome::Outcome;
+use crate::process::{Bell, PerProcess};
+use crate::status::Status;
+use crate::sync::{lock, unpoisoned};
+use crate::transport::Transport;
+
+/// Instances that may wait for their taker: 1 MiB of them.
+const WAITING: usize = 4096;
+
+/// Instances that may wait to be asked for their state: some 5 MiB, their tokens included.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// As much of what is no list as is looked at for the API's reason.
+const START: usize = 1024;
+
+const WHAT: &str = "the list of instances";
+const CUT_SHORT: &str = "so the list is not whole";
+
+/// A list under way, of the process that asked for it.
+pub struct List {
+    /// The descriptor's number in the process that made the list; a child keeps it where it can.
+    number: i32,
+    local: PerProcess<Mutex<Option<Local>>>,
+}
+
+#[derive(Clone)]
+struct Local {
+    number: i32,
+    hand_over: Arc<HandOver>,
+    /// The task; a child has none.
+    task: Option<AbortHandle>,
+}
+
+/// What the task and its takers share.
+struct HandOver {
+    state: Mutex<Handed>,
+    /// Something came, or the list ended.
+    came: Condvar,
+    /// There is room again.
+    room: Notify,
+}
+
+struct Handed {
+    waiting: VecDeque<Instance>,
+    ended: Option<Outcome>,
+    /// Nobody will take any more.
+    closed: bool,
+    notifier: Option<Bell>,
+    watched: bool,
+}
+
+impl List {
+    /// Asks for the list of `client`'s account, with each living instance's state if `states`.
+    pub fn of(client: &Arc<Client>, states: bool) -> Result<Self, Outcome> {
+        let engine = engine()?;
+        let notifier = Bell::new().map_err(no_descriptor)?;
+        let number = notifier.number();
+        let hand_over = Arc::new(HandOver::new(notifier, None));
+        let transport = client.transport(&engine);
+        let run = run(client.clone(), transport, states, hand_over.clone());
+        let task = engine.runtime().spawn(run);
+        let list = Self {
+            number,
+            local: PerProcess::new(),
+        };
+        *lock(list.local.get()) = Some(Local {
+            number,
+            hand_over,
+            task: Some(task.abort_handle()),
+        });
+        Ok(list)
+    }
+
+    /// The descriptor that is readable while something waits, or the end has come.
+    pub fn watch(&self) -> Result<i32, Outcome> {
+        let local = self.local()?;
+        local.hand_over.watch();
+        Ok(local.number)
+    }
+
+    /// Up to `limit` instances, waiting until there is one, the list has ended, or `until` has
+    /// passed (`None`: for ever).
+    pub fn take(&self, limit: usize, until: Option<Instant>) -> Vec<Instance> {
+        match self.local() {
+            Ok(local) => local.hand_over.take(limit, until),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// How the list ended, once everything has been taken.
+    pub fn end(&self) -> Option<Outcome> {
+        match self.local() {
+            Ok(local) => local.hand_over.end(),
+            Err(outcome) => Some(outcome),
+        }
+    }
+
+    /// Stops reading, and gives the descriptor back.
+    pub fn close(&self) {
+        if let Ok(local) = self.local() {
+            local.hand_over.close();
+            if let Some(task) = local.task {
+                task.abort();
+            }
+        }
+    }
+
+    fn local(&self) -> Result<Local, Outcome> {
+        let mut slot = lock(self.local.get());
+        if let Some(local) = &*slot {
+            return Ok(local.clone());
+        }
+        // In a child of a fork: the list is read by the parent's thread, for the parent.
+        let notifier = Bell::replace(self.number).map_err(no_descriptor)?;
+        let local = Local {
+            number: notifier.number(),
+            hand_over: Arc::new(HandOver::new(
+                notifier,
+                Some(Outcome::new(
+                    Status::Cancelled,
+                    "The list belongs to the process that asked for it, and this is a child of that: ask for the list again here.",
+                )),
+            )),
+            task: None,
+        };
+        // The parent's event loop may have been watching it, and this one with it.
+        local.hand_over.watch();
+        *slot = Some(local.clone());
+        Ok(local)
+    }
+}
+
+fn no_descriptor(error: std::io::Error) -> Outcome {
+    Outcome::new(
+        Status::OutOfResources,
+        format!("No descriptor for the list ({error}): free some and call again."),
+    )
+}
+
+impl HandOver {
+    fn new(notifier: Bell, ended: Option<Outcome>) -> Self {
+        Self {
+            state: Mutex::new(Handed {
+                waiting: VecDeque::new(),
+                ended,
+                closed: false,
+                notifier: Some(notifier),
+                watched: false,
+            }),
+            came: Condvar::new(),
+            room: Notify::new(),
+        }
+    }
+
+    fn watch(&self) {
+        let mut state = lock(&self.state);
+        if !state.watched {
+            state.watched = true;
+            if state.has_news() {
+                state.ring();
+            }
+        }
+    }
+
+    fn take(&self, limit: usize, until: Option<Instant>) -> Vec<Instance> {
+        let mut state = lock(&self.state);
+        while limit > 0 && !state.has_news() && !state.closed {
+            state = match until {
+                None => unpoisoned(self.came.wait(state)),
+                Some(until) => match until.saturating_duration_since(Instant::now()) {
+                    Duration::ZERO => break,
+                    left => unpoisoned(self.came.wait_timeout(state, left)).0,
+                },
+            };
+        }
+        let count = limit.min(state.waiting.len());
+        let taken: Vec<Instance> = state.waiting.drain(..count).collect();
+        if count > 0 && !state.has_news() {
+            state.silence();
+        }
+        if state.waiting.is_empty() {
+            // What a slow taker once let pile up is not kept for the rest of the list.
+            state.waiting.shrink_to(WAITING / 16);
+        }
+        let wake = count > 0 && state.waiting.len() <= WAITING / 2;
+        drop(state);
+        if wake {
+            self.room.notify_one();
+        }
+        taken
+    }
+
+    fn end(&self) -> Option<Outcome> {
+        let state = lock(&self.state);
+        match state.waiting.is_empty() {
+            true => state.ended.clone(),
+            false => None,
+        }
+    }
+
+    fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.waiting = VecDeque::new();
+        state.notifier = None;
+        drop(state);
+        self.came.notify_all();
+    }
+
+    /// Hands an instance over, once there is room for it.
+    async fn push(&self, instance: Instance) {
+        loop {
+            {
+                let mut state = lock(&self.state);
+                if state.waiting.len() < WAITING {
+                    let first = !state.has_news();
+                    state.waiting.push_back(instance);
+                    if first {
+                        state.ring();
+                    }
+                    drop(state);
+                    self.came.notify_one();
+                    return;
+                }
+            }
+            // An earlier `take` may have left a permit here; then the room is looked at again.
+            self.room.notified().await;
+        }
+    }
+
+    /// Nothing more will come. The first word counts.
+    fn finish(&self, outcome: Outcome) {
+        let mut state = lock(&self.state);
+        if state.ended.is_some() {
+            return;
+        }
+        let first = !state.has_news();
+        state.ended = Some(outcome);
+        if first {
+            state.ring();
+        }
+        drop(state);
+        self.came.notify_all();
+    }
+}
+
+impl Handed {
+    /// Whether a taker would come away with something, or with the end.
+    fn has_news(&self) -> bool {
+        !self.waiting.is_empty() || self.ended.is_some()
+    }
+
+    fn ring(&self) {
+        if let (Some(notifier), true) = (&self.notifier, self.watched) {
+            notifier.ring();
+        }
+    }
+
+    fn silence(&self) {
+        if let (Some(notifier), true) = (&self.notifier, self.watched) {
+            notifier.silence();
+        }
+    }
+}
+
+/// Leaves an end, whatever becomes of the task.
+struct EndsAnyhow(Arc<HandOver>);
+
+impl Drop for EndsAnyhow {
+    fn drop(&mut self) {
+        self.0.finish(Outcome::plain(Status::Internal));
+    }
+}
+
+async fn run(
+    client: Arc<Client>,
+    transport: Arc<Transport>,
+    states: bool,
+    hand_over: Arc<HandOver>,
+) {
+    let end = EndsAnyhow(hand_over.clone());
+    let reading = Reading {
+        asker: client.asker(&transport),
+        states,
+        hand_over: &hand_over,
+    };
+    // A panic drops `end`, which then says `INTERNAL` by itself.
+    let reading = std::panic::AssertUnwindSafe(reading.run()).catch_unwind();
+    if let Ok(outcome) = reading.await {
+        hand_over.finish(outcome);
+    }
+    drop(end);
+}
+
+struct Reading<'a> {
+    asker: Asker<'a>,
+    states: bool,
+    hand_over: &'a HandOver,
+}
+
+/// What the task does next.
+#[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
+enum Event {
+    Read(Result<Option<Bytes>, Unanswered>),
+    /// The pace lets the next question start.
+    Start,
+    Asked(Instance),
+}
+
+impl Reading<'_> {
+    /// The whole list, from its first request to how it ended.
+    async fn run(&self) -> Outcome {
+        let mut tries = 0;
+        let mut handed_over = 0;
+        loop {
+            self.asker.pace.wait(None).await;
+            let mut until = self.asker.deadline();
+            let why = match self.read(&mut until, &mut handed_over).await {
+                Ok(http_status) => {
+                    let message = match handed_over {
+                        1 => "The whole list came: 1 instance.".to_owned(),
+                        count => format!("The whole list came: {count} instances."),
+                    };
+                    let mut outcome = Outcome::new(Status::Ok, message);
+                    outcome.code = i32::from(http_status);
+                    outcome.http_status = i32::from(http_status);
+                    return outcome.after(tries + 1);
+                }
+                Err(why) => why,
+            };
+            // What was handed over cannot be taken back, and would come twice.
+            let pause = match handed_over {
+                0 => self.asker.pause(tries, &why, until),
+                _ => None,
+            };
+            tries += 1;
+            match pause {
+                Some(pause) => sleep(pause).await,
+                None => {
+                    let secrets = [self.asker.token];
+                    return why.explain(WHAT, CUT_SHORT, &secrets).after(tries);
+                }
+            }
+        }
+    }
+
+    /// Reads the list once; the HTTP status of a whole one. `until`: the deadline, which moves
+    /// while the reading is held back.
+    async fn read(&self, until: &mut Instant, handed_over: &mut u64) -> Result<u16, Unanswered> {
+        let mut response = self.asker.list(*until).await?;
+        let http_status = response.http_status;
+        let at_once = self.asker.options.max_in_flight as usize;
+        let mut reader = ListReader::default();
+        let mut start = Vec::new();
+        let mut whole = false;
+        let mut ahead = VecDeque::new();
+        let mut asked = FuturesOrdered::new();
+        loop {
+            let may_read = !whole && ahead.len() < READ_AHEAD;
+            let may_start = !ahead.is_empty() && asked.len() < at_once;
+            if whole && ahead.is_empty() && asked.is_empty() {
+                return Ok(http_status);
+            }
+            let before = Instant::now();
+            let event = tokio::select! {
+                biased;
+                Some(instance) = asked.next(), if !asked.is_empty() => Event::Asked(instance),
+                _ = self.asker.pace.wait(None), if may_start => Event::Start,
+                chunk = self.asker.chunk(&mut response, *until), if may_read => Event::Read(chunk),
+            };
+            if !may_read {
+                *until += before.elapsed();
+            }
+            match event {
+                Event::Asked(instance) => {
+                    self.push(instance, until).await;
+                    *handed_over += 1;
+                }
+                Event::Start => asked.extend(ahead.pop_front().map(|item| self.ask(item))),
+                Event::Read(chunk) => match chunk? {
+                    None if reader.is_whole() => whole = true,
+                    None => return Err(Unanswered::no_list(http_status, &start)),
+                    Some(chunk) => {
+                        start.extend(chunk.iter().take(START.saturating_sub(start.len())));
+                        let mut rest = &chunk[..];
+                        while let Some(item) = reader
+                            .next(&mut rest)
+                            .map_err(|_| Unanswered::no_list(http_status, &start))?
+                        {
+                            if self.states {
+                                ahead.push_back(item);
+                            } else {
+                                self.push(item.instance, until).await;
+                                *handed_over += 1;
+                            }
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Hands an instance over; the time that takes is the taker's, not the server's.
+    async fn push(&self, instance: Instance, until: &mut Instant) {
+        let before = Instant::now();
+        self.hand_over.push(instance).await;
+        *until += before.elapsed();
+    }
+
+    /// The instance with its state.
+    async fn ask(&self, item: Item) -> Instance {
+        let Item {
+            mut instance,
+            token,
+        } = item;
+        if !instance.is_deleted {
+            let until = self.asker.deadline();
+            let reply = self.asker.state(instance.id, &token, until).await;
+            instance.state = reply.map_or(State::Unknown, |reply| reply.state());
+        }
+        instance
+    }
+}
