@@ -347,7 +347,7 @@ fn kill_until_through(name: &str, living: u32, never: i64, kills: u64) {
             _ => End::Requests(count, pause),
         };
         run.turn(end);
-        if run.kills % 100 == 0 {
+        if run.kills.is_multiple_of(100) {
             println!("{} kills after {:?}", run.kills, begun.elapsed());
         }
     }
