@@ -389,9 +389,10 @@ typedef struct greenapi_options {
   const char *ca_file;
   /**
    * URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
-   * looks names up), with user:password@ where it needs them. NULL = what HTTPS_PROXY,
-   * HTTP_PROXY, ALL_PROXY and NO_PROXY say inside greenapi_client_new; "" = none. Plain http://
-   * to loopback never takes a proxy from the environment.
+   * looks names up), with user:password@ where it needs them. NULL = what https_proxy (for
+   * plain http:// http_proxy, in lower case only), all_proxy and no_proxy say in either case,
+   * read by greenapi_client_new as libcurl reads them, and not at all in a set-user-ID program;
+   * "" = none. Plain http:// to loopback never takes a proxy from the environment.
    */
   const char *proxy;
   /**

@@ -58,7 +58,8 @@ struct Local {
 }
 
 impl Client {
-    pub fn new(url: &str, token: &str, options: Options) -> Result<Arc<Self>, Outcome> {
+    pub fn new(url: &str, token: &str, mut options: Options) -> Result<Arc<Self>, Outcome> {
+        options.settle();
         let endpoint = Endpoint::parse(url, options.allow_http)?;
         let token = parse_token(token)?;
         let path = format!(

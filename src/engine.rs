@@ -26,6 +26,9 @@ const BATCH: usize = 256;
 /// So few cancelled submissions may keep their memory until their turn comes.
 const FEW: usize = 4096;
 
+/// States of the environment whose connections are shared; most processes have one.
+const ENVIRONMENTS: usize = 4;
+
 /// Of this process.
 static ENGINE: PerProcess<Mutex<Option<Arc<Engine>>>> = PerProcess::new();
 
@@ -33,8 +36,9 @@ pub struct Engine {
     messages: mpsc::UnboundedSender<Message>,
     runtime: Handle,
     resolver: Resolver,
-    /// The connections of all clients whose options do not affect connections.
-    shared: Mutex<Option<Arc<Transport>>>,
+    /// The connections of all clients whose options do not affect connections, for each state in
+    /// which they found the environment.
+    shared: Mutex<Vec<Arc<Transport>>>,
     /// Submissions that wait for their turn.
     waiting: AtomicUsize,
     /// Those of them that were cancelled.
@@ -93,7 +97,7 @@ impl Engine {
             messages,
             runtime: runtime.handle().clone(),
             resolver: Resolver::default(),
-            shared: Mutex::new(None),
+            shared: Mutex::default(),
             waiting: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
             sweeping: AtomicBool::new(false),
@@ -153,20 +157,26 @@ impl Engine {
         &self.runtime
     }
 
-    /// The connections for a client with these options.
+    /// The connections for a client with these options: those of another client, if both leave
+    /// it to the environment how connections are made, and it says the same to both.
     pub fn transport(&self, options: &Options) -> Arc<Transport> {
-        let make = || {
-            Transport::new(
-                self.resolver.clone(),
-                options.trust(),
-                options.proxies(),
-                options.connect_timeout,
-            )
-        };
-        if !options.share_connections() {
-            return make();
+        let (trust, proxies) = (options.trust(), options.proxies());
+        let mut shared = lock(&self.shared);
+        if options.shares_connections {
+            let alike = shared.iter().find(|one| one.is_alike(&trust, &proxies));
+            if let Some(transport) = alike {
+                return transport.clone();
+            }
         }
-        lock(&self.shared).get_or_insert_with(make).clone()
+        let resolver = self.resolver.clone();
+        let transport = Transport::new(resolver, trust, proxies, options.connect_timeout);
+        if options.shares_connections {
+            if shared.len() == ENVIRONMENTS {
+                shared.remove(0);
+            }
+            shared.push(transport.clone());
+        }
+        transport
     }
 
     /// Hands an accepted submission over. It cannot fail: if the thread is gone, the submission

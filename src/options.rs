@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::outcome::Outcome;
+use crate::process;
 use crate::transport::{Proxies, Trust};
 
 /// How sessions on linked devices are treated.
@@ -28,6 +29,9 @@ pub struct Options {
     pub interval: Duration,
     pub session: Session,
     pub allow_http: bool,
+    /// Whether connections of clients with these options may serve one another: nothing in them
+    /// changes how a connection is made.
+    pub shares_connections: bool,
     /// `None`: the system's certificates.
     pub ca: Option<Trust>,
     /// `None`: what the environment says.
@@ -51,6 +55,7 @@ impl Default for Options {
             interval: Duration::ZERO,
             session: Session::Ignore,
             allow_http: false,
+            shares_connections: false,
             ca: None,
             proxy: None,
             user_agent: OWN_NAME.to_owned(),
@@ -60,20 +65,24 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether connections of clients with these options may serve one another: nothing in them
-    /// changes how a connection is made.
-    pub fn share_connections(&self) -> bool {
-        self.ca.is_none()
+    /// Takes from the environment what is not set. To be called on the caller's thread: the host
+    /// may change its environment on it.
+    pub fn settle(&mut self) {
+        self.shares_connections = self.ca.is_none()
             && self.proxy.is_none()
-            && self.connect_timeout == Self::default().connect_timeout
+            && self.connect_timeout == Self::default().connect_timeout;
+        self.proxy
+            .get_or_insert_with(|| Proxies::from_environment(process::variable));
+        self.ca
+            .get_or_insert_with(|| Trust::from_environment(process::variable));
     }
 
     pub fn proxies(&self) -> Proxies {
-        self.proxy.clone().unwrap_or_else(Proxies::from_environment)
+        self.proxy.clone().unwrap_or(Proxies::Never)
     }
 
     pub fn trust(&self) -> Trust {
-        self.ca.clone().unwrap_or(Trust::System)
+        self.ca.clone().unwrap_or_default()
     }
 }
 

@@ -158,6 +158,19 @@ impl Drop for Uncancellable {
     }
 }
 
+/// A variable of the environment; none in a program that runs with more rights than its caller
+/// (set-user-ID), who could lead it to a proxy of his own.
+pub fn variable(name: &str) -> Option<std::ffi::OsString> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let secure = unsafe { (libc::getuid(), libc::getgid()) != (libc::geteuid(), libc::getegid()) };
+    match secure {
+        true => None,
+        false => std::env::var_os(name),
+    }
+}
+
 /// Whether an operating system error means that the process has run out of something.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory

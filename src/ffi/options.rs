@@ -41,9 +41,10 @@ pub struct greenapi_options {
     /// system's. Read once, by greenapi_client_new.
     pub ca_file: *const c_char,
     /// URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
-    /// looks names up), with user:password@ where it needs them. NULL = what HTTPS_PROXY,
-    /// HTTP_PROXY, ALL_PROXY and NO_PROXY say inside greenapi_client_new; "" = none. Plain http://
-    /// to loopback never takes a proxy from the environment.
+    /// looks names up), with user:password@ where it needs them. NULL = what https_proxy (for
+    /// plain http:// http_proxy, in lower case only), all_proxy and no_proxy say in either case,
+    /// read by greenapi_client_new as libcurl reads them, and not at all in a set-user-ID program;
+    /// "" = none. Plain http:// to loopback never takes a proxy from the environment.
     pub proxy: *const c_char,
     /// Put before the library's own name in `User-Agent`, at most 1024 bytes, no control
     /// characters; NULL = none.
@@ -244,6 +245,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         interval: options::interval(given.requests_per_second)?,
         session: options::session(given.session)?,
         allow_http: given.flags & GREENAPI_FLAG_ALLOW_HTTP != 0,
+        shares_connections: false,
         ca,
         proxy,
         user_agent: options::user_agent(optional("user_agent", given.user_agent)?.unwrap_or(""))?,

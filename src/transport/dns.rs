@@ -1,123 +1,95 @@
 //! Names to addresses, by the system's own resolver, so that hosts files and local services work
 //! as everywhere else on the machine.
 //!
-//! `getaddrinfo` blocks, so it runs on threads of its own: at most two, started when needed, gone
-//! when idle. Calls that want the same name at once share one look-up. (Tokio's blocking pool is
-//! not used: it aborts the task when the system refuses it a thread, and its size is not ours.)
+//! `getaddrinfo` blocks, for as long as it likes, so it runs on [`Workers`]. Calls that want the
+//! same name at once share one look-up; one that hangs does not stop a name that has resolved
+//! before: it has a thread kept for it, and after a second its last addresses do.
 
-use std::collections::hash_map::{Entry, HashMap};
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
+use super::workers::{SingleFlight, Workers};
 use crate::endpoint::is_localhost;
 use crate::failure::{Failure, Stage};
 use crate::process;
-use crate::sync::{lock, unpoisoned};
+use crate::sync::lock;
 
-const MAX_THREADS: usize = 2;
-const IDLE: Duration = Duration::from_secs(10);
+/// How long a look-up may take before the last addresses have to do.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Names whose last addresses are remembered.
+const NAMES: usize = 256;
 
 type Reply = Result<Vec<IpAddr>, Failure>;
 
 /// The shared resolver.
 #[derive(Clone, Default)]
-pub struct Resolver(Arc<Shared>);
+pub struct Resolver {
+    workers: Workers,
+    shared: Arc<Shared>,
+}
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
-    work: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    names: VecDeque<String>,
-    waiting: HashMap<String, Vec<oneshot::Sender<Reply>>>,
-    threads: usize,
-    idle: usize,
+    under_way: SingleFlight<String, Reply>,
+    last: Mutex<HashMap<String, Vec<IpAddr>>>,
 }
 
 impl Resolver {
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     pub async fn look_up(&self, name: &str) -> Reply {
+        self.look_up_by(name, resolve).await
+    }
+
+    async fn look_up_by(&self, name: &str, resolve: fn(&str) -> Reply) -> Reply {
         if is_localhost(name) {
             return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
         }
-        let (reply, answer) = oneshot::channel();
-        self.ask(name, reply)?;
-        answer.await.unwrap_or_else(|_| {
-            Err(Failure::new(
-                Stage::Connect,
-                format!("the look-up of {name} was abandoned"),
-            ))
-        })
-    }
-
-    fn ask(&self, name: &str, reply: oneshot::Sender<Reply>) -> Result<(), Failure> {
-        let mut state = self.0.lock();
-        match state.waiting.entry(name.to_owned()) {
-            Entry::Occupied(mut others) => {
-                others.get_mut().push(reply);
-                return Ok(());
-            }
-            Entry::Vacant(first) => first.insert(vec![reply]),
-        };
-        state.names.push_back(name.to_owned());
-        if state.idle < state.names.len() && state.threads < MAX_THREADS {
-            let shared = self.0.clone();
-            match process::spawn("greenapi-dns", move || {
-                crate::panics::keep_quiet();
-                shared.work();
-            }) {
-                Ok(_) => state.threads += 1,
-                Err(error) if state.threads == 0 => {
-                    state.names.pop_back();
-                    state.waiting.remove(name);
-                    return Err(Failure::new(
-                        Stage::Resources,
-                        format!("no thread for looking up {name} ({error})"),
-                    ));
-                }
-                // The thread that there is will come to it.
-                Err(_) => {}
+        let last = lock(&self.shared.last).get(name).cloned();
+        let (reply, began, first) = self.shared.under_way.join(name.to_owned());
+        if first {
+            let (shared, owned) = (self.shared.clone(), name.to_owned());
+            let job = move || shared.land(owned.clone(), resolve(&owned));
+            if let Err(error) = self.workers.run(last.is_some(), job) {
+                let why = super::reasons::describe(&error);
+                let reason = format!("no thread for looking up {name} ({why})");
+                let failure = Failure::new(Stage::Resources, reason);
+                let under_way = &self.shared.under_way;
+                under_way.land(&name.to_owned(), &Err(failure.clone()));
+                return Err(failure);
             }
         }
-        self.0.work.notify_one();
-        Ok(())
+        let abandoned = |_| {
+            let reason = format!("the look-up of {name} was abandoned");
+            Err(Failure::new(Stage::Connect, reason))
+        };
+        match last {
+            None => reply.await.unwrap_or_else(abandoned),
+            Some(addresses) => {
+                match tokio::time::timeout_at((began + PATIENCE).into(), reply).await {
+                    Ok(reply) => reply.unwrap_or_else(abandoned),
+                    Err(_) => Ok(addresses),
+                }
+            }
+        }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    fn work(&self) {
-        let mut state = self.lock();
-        loop {
-            let Some(name) = state.names.pop_front() else {
-                state.idle += 1;
-                let (woken, timeout) = unpoisoned(self.work.wait_timeout(state, IDLE));
-                state = woken;
-                state.idle -= 1;
-                if timeout.timed_out() && state.names.is_empty() {
-                    state.threads -= 1;
-                    return;
-                }
-                continue;
-            };
-            drop(state);
-            let reply = resolve(&name);
-            state = self.lock();
-            for waiting in state.waiting.remove(&name).unwrap_or_default() {
-                // One that was cancelled does not want it any more.
-                let _ = waiting.send(reply.clone());
+    fn land(&self, name: String, reply: Reply) {
+        if let Ok(addresses) = &reply {
+            let mut last = lock(&self.last);
+            if last.len() >= NAMES && !last.contains_key(&name) {
+                last.clear();
             }
+            last.insert(name.clone(), addresses.clone());
         }
+        self.under_way.land(&name, &reply);
     }
 }
 
@@ -138,4 +110,59 @@ fn resolve(name: &str) -> Reply {
         .map(|address| address.ip())
         .collect();
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Condvar, MutexGuard};
+    use std::time::Instant;
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    /// Names that hang while they are in here.
+    static HANGING: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    static RELEASED: Condvar = Condvar::new();
+
+    fn hanging() -> MutexGuard<'static, Vec<&'static str>> {
+        lock(&HANGING)
+    }
+
+    /// The system's resolver, as one whose servers do not answer for some names.
+    fn stubborn(name: &str) -> Reply {
+        let mut hanging = hanging();
+        while hanging.iter().any(|one| *one == name) {
+            hanging = crate::sync::unpoisoned(RELEASED.wait(hanging));
+        }
+        Ok(vec![ADDRESS])
+    }
+
+    #[test]
+    fn names_that_hang_do_not_stop_those_that_resolved_before() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let resolver = Resolver::default();
+            let look_up = |name| resolver.look_up_by(name, stubborn);
+            for name in ["good", "turns"] {
+                assert_eq!(look_up(name).await.unwrap(), [ADDRESS]);
+            }
+            hanging().extend(["hangs", "hangs too", "turns"]);
+            let stuck = async { tokio::join!(look_up("hangs"), look_up("hangs too")) };
+            let others = async {
+                let began = Instant::now();
+                assert_eq!(look_up("good").await.unwrap(), [ADDRESS]);
+                // Not even a name that has turned bad: its last addresses do.
+                assert_eq!(look_up("turns").await.unwrap(), [ADDRESS]);
+                assert!(began.elapsed() >= PATIENCE);
+                assert_eq!(look_up("turns").await.unwrap(), [ADDRESS]);
+                hanging().clear();
+                RELEASED.notify_all();
+            };
+            let (stuck, ()) = tokio::join!(stuck, others);
+            assert!(stuck.0.is_ok() && stuck.1.is_ok());
+        });
+    }
 }

@@ -35,8 +35,8 @@ impl Transport {
     ) -> Arc<Self> {
         Arc::new(Self {
             connector: Connector {
+                tls: Tls::new(trust, resolver.workers().clone()),
                 resolver,
-                tls: Tls::new(trust),
             },
             secrets: proxies.secrets(),
             proxies,
@@ -44,6 +44,11 @@ impl Transport {
             pool: Arc::default(),
             reader: Reader::default(),
         })
+    }
+
+    /// Whether it makes connections as one with these would.
+    pub fn is_alike(&self, trust: &Trust, proxies: &Proxies) -> bool {
+        self.connector.tls.trust() == trust && self.proxies == *proxies
     }
 
     /// What no message may show, beside what the request holds.
@@ -61,7 +66,7 @@ impl Transport {
     ) -> Result<Response, Failure> {
         let endpoint = request.endpoint();
         let origin = self.pool.origin(endpoint);
-        let route = self.route(endpoint)?;
+        let route = self.proxies.route(endpoint)?;
         let mut repeated = false;
         loop {
             let lease = tokio::time::timeout(
@@ -140,13 +145,13 @@ impl Transport {
         path: &str,
         user_agent: &str,
     ) -> Result<StreamedResponse, Failure> {
-        let way = || Ok((self.route(endpoint)?, &self.connector, self.connect_timeout));
+        let way = || {
+            Ok((
+                self.proxies.route(endpoint)?,
+                &self.connector,
+                self.connect_timeout,
+            ))
+        };
         self.reader.read(endpoint, path, user_agent, way).await
-    }
-
-    fn route(&self, endpoint: &Endpoint) -> Result<Route, Failure> {
-        self.proxies
-            .route(endpoint)
-            .map_err(|problem| Failure::new(Stage::Proxy, problem))
     }
 }

@@ -21,6 +21,7 @@ mod reasons;
 mod request;
 mod stream;
 mod tls;
+mod workers;
 
 use std::time::Duration;
 

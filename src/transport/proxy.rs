@@ -1,13 +1,15 @@
 //! Which way a connection takes: straight, or through a proxy that the caller or the
 //! environment names.
 
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use base64::Engine;
-use hyper_util::client::proxy::matcher::Matcher;
 use url::{Host, Url};
 
 use crate::endpoint::Endpoint;
+use crate::failure::{Failure, Stage};
 use crate::outcome::Outcome;
 use crate::secret::Secret;
 
@@ -66,19 +68,45 @@ pub enum Kind {
 }
 
 /// How a transport finds its routes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxies {
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case, as they were when
-    /// the transport was made.
-    Environment(Arc<Matcher>),
+    Environment(Arc<Environment>),
     /// One for everything.
     Always(Proxy),
     Never,
 }
 
+/// What the environment says about proxies, as libcurl reads it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    https: Option<Named>,
+    http: Option<Named>,
+    exceptions: String,
+}
+
+/// A proxy, or the variable whose value cannot be used as one.
+type Named = Result<Proxy, &'static str>;
+
 impl Proxies {
-    pub fn from_environment() -> Self {
-        Self::Environment(Arc::new(Matcher::from_env()))
+    /// Reads the environment by `variable`, here and nowhere else.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let read = |name: &'static str| {
+            let value = variable(name).filter(|value| !value.is_empty())?;
+            Some((name, value))
+        };
+        let proxy = |names: &[&'static str]| {
+            let (name, value) = names.iter().find_map(|name| read(name))?;
+            Some(value.to_str().and_then(|url| parse(url).ok()).ok_or(name))
+        };
+        let exceptions = read("no_proxy").or_else(|| read("NO_PROXY"));
+        Self::Environment(Arc::new(Environment {
+            https: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+            // Not HTTP_PROXY: a CGI program has there what a client sent as its header Proxy.
+            http: proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+            exceptions: exceptions.map_or_else(String::new, |(_, value)| {
+                value.to_string_lossy().into_owned()
+            }),
+        }))
     }
 
     /// The `proxy` option: an empty text means none.
@@ -98,48 +126,95 @@ impl Proxies {
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::Always(proxy) => proxy.secrets(),
-            Self::Environment(_) | Self::Never => Vec::new(),
+            Self::Environment(environment) => {
+                let named = [&environment.https, &environment.http];
+                let usable = named.into_iter().flatten().flatten();
+                usable.flat_map(Proxy::secrets).collect()
+            }
+            Self::Never => Vec::new(),
         }
     }
 
     /// The way to `endpoint`.
-    pub fn route(&self, endpoint: &Endpoint) -> Result<Route, &'static str> {
-        match self {
-            Self::Never => Ok(Route::Direct),
-            Self::Always(proxy) => Ok(Route::Proxy(proxy.clone())),
+    pub fn route(&self, endpoint: &Endpoint) -> Result<Route, Failure> {
+        let environment = match self {
+            Self::Never => return Ok(Route::Direct),
+            Self::Always(proxy) => return Ok(Route::Proxy(proxy.clone())),
             // Through a proxy the secret would travel in clear, to a loopback that is not ours.
-            Self::Environment(_) if !endpoint.tls && endpoint.is_loopback() => Ok(Route::Direct),
-            Self::Environment(matcher) => {
-                let target = format!("{}://{}/", endpoint.scheme(), endpoint.authority());
-                let Ok(target) = target.parse() else {
-                    return Ok(Route::Direct);
-                };
-                let Some(found) = matcher.intercept(&target) else {
-                    return Ok(Route::Direct);
-                };
-                let mut proxy = parse(&found.uri().to_string())
-                    .map_err(|_| "the environment names a proxy that cannot be used: correct HTTPS_PROXY, or set the proxy option")?;
-                // The matcher keeps the login apart, as a header for HTTP proxies and raw for SOCKS.
-                proxy.login = match proxy.kind {
-                    Kind::Socks5 { .. } => found
-                        .raw_auth()
-                        .map(|(user, password)| (Secret::new(user), Secret::new(password))),
-                    Kind::Http | Kind::Https => found.basic_auth().and_then(decode_basic),
-                };
-                Ok(Route::Proxy(proxy))
+            Self::Environment(_) if !endpoint.tls && endpoint.is_loopback() => {
+                return Ok(Route::Direct)
+            }
+            Self::Environment(environment) => environment,
+        };
+        let named = match endpoint.tls {
+            true => &environment.https,
+            false => &environment.http,
+        };
+        match named {
+            None => Ok(Route::Direct),
+            Some(_) if is_excepted(&endpoint.host, &environment.exceptions) => Ok(Route::Direct),
+            Some(Ok(proxy)) => Ok(Route::Proxy(proxy.clone())),
+            Some(Err(name)) => {
+                let reason = format!("the environment's {name} is no proxy that can be used");
+                let advice =
+                    "Give it an http, https, socks5 or socks5h URL, or set the proxy option";
+                Err(Failure::new(Stage::Proxy, reason).advise(advice))
             }
         }
     }
 }
 
-fn decode_basic(header: &http::HeaderValue) -> Option<(Secret, Secret)> {
-    let encoded = header.to_str().ok()?.strip_prefix("Basic ")?;
-    let decoded = base64::engine::general_purpose::STANDARD
-        .decode(encoded)
-        .ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((Secret::new(user), Secret::new(password)))
+/// Whether `host` is among the exceptions of `NO_PROXY`.
+fn is_excepted(host: &Host, exceptions: &str) -> bool {
+    if exceptions == "*" {
+        return true;
+    }
+    let patterns = exceptions.split([' ', '\t', ',']);
+    let mut patterns = patterns.filter(|pattern| !pattern.is_empty());
+    match host {
+        Host::Domain(name) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            patterns.any(|pattern| is_tail(name, pattern))
+        }
+        Host::Ipv4(address) => patterns.any(|pattern| is_in_network(*address, pattern)),
+        // libcurl 7.88 compares the text, without brackets.
+        Host::Ipv6(address) => {
+            let text = address.to_string();
+            patterns.any(|pattern| is_tail(&text, pattern))
+        }
+    }
+}
+
+/// Whether a name is the domain `pattern`, or in it; a dot at either end does not matter.
+fn is_tail(name: &str, pattern: &str) -> bool {
+    let pattern = pattern.strip_suffix('.').unwrap_or(pattern);
+    let pattern = pattern.strip_prefix('.').unwrap_or(pattern);
+    let Some(start) = name.len().checked_sub(pattern.len()) else {
+        return false;
+    };
+    if pattern.is_empty() {
+        return false;
+    }
+    let (before, tail) = name.as_bytes().split_at(start);
+    tail.eq_ignore_ascii_case(pattern.as_bytes()) && before.last().is_none_or(|byte| *byte == b'.')
+}
+
+/// Whether an address is in a network like `10.0.0.0/8`, or is the one address.
+fn is_in_network(address: Ipv4Addr, pattern: &str) -> bool {
+    let (network, length) = pattern.split_once('/').unwrap_or((pattern, ""));
+    let Ok(network) = network.parse::<Ipv4Addr>() else {
+        return false;
+    };
+    // As C's atoi reads it.
+    let end = length.find(|c: char| !c.is_ascii_digit());
+    let (digits, rest) = length.split_at(end.unwrap_or(length.len()));
+    let bits = match digits.parse::<u32>() {
+        Ok(0) => 32,
+        Ok(bits @ 1..=32) => bits,
+        Err(_) if digits.is_empty() && !rest.starts_with('-') => 32,
+        _ => return false,
+    };
+    (u32::from(address) ^ u32::from(network)) >> (32 - bits) == 0
 }
 
 fn parse(url: &str) -> Result<Proxy, &'static str> {
@@ -238,15 +313,103 @@ mod tests {
         assert!(!debug.contains("pass"), "{debug}");
     }
 
+    fn environment(variables: &[(&str, &str)]) -> Proxies {
+        Proxies::from_environment(|name| {
+            let found = variables.iter().find(|(its, _)| *its == name)?;
+            Some(found.1.into())
+        })
+    }
+
+    fn show(proxies: &Proxies, url: &str) -> String {
+        match proxies.route(&Endpoint::parse(url, true).unwrap()) {
+            Ok(Route::Direct) => "direct".into(),
+            Ok(Route::Proxy(proxy)) => proxy.host.to_string(),
+            Err(failure) => failure.reason,
+        }
+    }
+
     #[test]
     fn plain_http_to_loopback_never_takes_a_proxy_of_the_environment() {
-        let matcher = Matcher::builder().all("http://proxy:1").build();
-        let proxies = Proxies::Environment(Arc::new(matcher));
-        let route = |url: &str| proxies.route(&Endpoint::parse(url, true).unwrap()).unwrap();
+        let proxies = environment(&[("all_proxy", "http://proxy:1")]);
         for url in ["http://localhost", "http://127.0.0.1:99", "http://[::1]"] {
-            assert_eq!(route(url), Route::Direct, "{url}");
+            assert_eq!(show(&proxies, url), "direct", "{url}");
         }
-        assert_ne!(route("https://localhost"), Route::Direct);
-        assert_ne!(route("http://elsewhere"), Route::Direct);
+        assert_eq!(show(&proxies, "https://localhost"), "proxy");
+        assert_eq!(show(&proxies, "http://elsewhere"), "proxy");
+    }
+
+    /// As curl 7.88.1 does it, which was asked for each row.
+    #[test]
+    fn the_environment_is_read_as_libcurl_reads_it() {
+        const UPPER: (&str, &str) = ("HTTPS_PROXY", "http://upper:1");
+        const LOWER: (&str, &str) = ("https_proxy", "http://lower:1");
+        const HTTPS: &str = "https://api.example.com";
+        #[rustfmt::skip]
+        let rows: &[(&[(&str, &str)], &str, &str)] = &[
+            (&[], HTTPS, "direct"),
+            (&[UPPER], HTTPS, "upper"),
+            (&[UPPER, LOWER], HTTPS, "lower"),
+            (&[("https_proxy", ""), UPPER], HTTPS, "upper"),
+            (&[("all_proxy", "http://all:1")], HTTPS, "all"),
+            (&[("ALL_PROXY", "http://all:1")], "http://elsewhere", "all"),
+            (&[UPPER, ("all_proxy", "http://all:1")], HTTPS, "upper"),
+            (&[("http_proxy", "http://http:1")], "http://elsewhere", "http"),
+            (&[("http_proxy", "http://http:1")], HTTPS, "direct"),
+            (&[("HTTP_PROXY", "http://http:1")], "http://elsewhere", "direct"),
+            (&[UPPER, ("REQUEST_METHOD", "GET")], HTTPS, "upper"),
+            (&[("HTTPS_PROXY", "upper:1")], HTTPS, "upper"),
+            (&[("HTTPS_PROXY", "ftp://upper:1")], HTTPS, "the environment's HTTPS_PROXY is no proxy that can be used"),
+            (&[("https_proxy", "gopher://x"), UPPER], HTTPS, "the environment's https_proxy is no proxy that can be used"),
+            (&[("HTTPS_PROXY", "ftp://upper:1"), ("NO_PROXY", "*")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "*")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "*")], "https://10.1.2.3", "direct"),
+            (&[UPPER, ("NO_PROXY", "*")], "https://[::1]", "direct"),
+            (&[UPPER, ("NO_PROXY", "other,*")], HTTPS, "upper"),
+            (&[UPPER, ("no_proxy", "other"), ("NO_PROXY", "*")], HTTPS, "upper"),
+            (&[UPPER, ("no_proxy", ""), ("NO_PROXY", "*")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "example.com")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", ".example.com")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "example.com.")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "EXAMPLE.com")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "example.com")], "https://api.example.com.", "direct"),
+            (&[UPPER, ("NO_PROXY", "ample.com")], HTTPS, "upper"),
+            (&[UPPER, ("NO_PROXY", "one two\texample.com")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "one, ,, example.com")], HTTPS, "direct"),
+            (&[UPPER, ("NO_PROXY", "*.example.com")], HTTPS, "upper"),
+            (&[UPPER, ("NO_PROXY", "example.com:443")], HTTPS, "upper"),
+            (&[UPPER, ("NO_PROXY", "10.1.2.3")], "https://10.1.2.3", "direct"),
+            (&[UPPER, ("NO_PROXY", "10.0.0.0/8")], "https://10.1.2.3", "direct"),
+            (&[UPPER, ("NO_PROXY", "10.0.0.0/16")], "https://10.1.2.3", "upper"),
+            (&[UPPER, ("NO_PROXY", "10.0.0.0/33")], "https://10.1.2.3", "upper"),
+            (&[UPPER, ("NO_PROXY", "0.0.0.0/0")], "https://10.1.2.3", "upper"),
+            (&[UPPER, ("NO_PROXY", "2.3")], "https://10.1.2.3", "upper"),
+            (&[UPPER, ("NO_PROXY", "10.1.2.3/32x")], "https://10.1.2.3", "direct"),
+            (&[UPPER, ("NO_PROXY", "10.1.2.3/")], "https://10.1.2.3", "direct"),
+            (&[UPPER, ("NO_PROXY", "10.1.2.3/-1")], "https://10.1.2.3", "upper"),
+            (&[UPPER, ("NO_PROXY", "10.1.2.3.")], "https://10.1.2.3", "upper"),
+            (&[UPPER, ("NO_PROXY", "::1")], "https://[::1]", "direct"),
+            (&[UPPER, ("NO_PROXY", "[::1]")], "https://[::1]", "upper"),
+            (&[UPPER, ("NO_PROXY", "::/8")], "https://[::1]", "upper"),
+            (&[UPPER, ("NO_PROXY", "..example.com")], HTTPS, "upper"),
+            (&[UPPER, ("NO_PROXY", "example.com..")], HTTPS, "upper"),
+            (&[UPPER, ("NO_PROXY", ".")], HTTPS, "upper"),
+            (&[UPPER, ("NO_PROXY", " * ")], HTTPS, "upper"),
+            (&[UPPER, ("NO_PROXY", "a\nexample.com")], HTTPS, "upper"),
+        ];
+        for (variables, url, expected) in rows {
+            assert_eq!(
+                show(&environment(variables), url),
+                *expected,
+                "{url} {variables:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_login_of_the_environment_is_a_secret_too() {
+        let proxies = environment(&[("ALL_PROXY", "http://me:p%40ss@proxy:1")]);
+        let secrets = proxies.secrets();
+        assert!(secrets.contains(&Secret::new("p@ss")), "{secrets:?}");
+        assert!(secrets.contains(&Secret::new("me:p@ss")), "{secrets:?}");
     }
 }

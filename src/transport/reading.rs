@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use reqwest::dns::{Name, Resolve, Resolving};
+use url::Host;
 
 use super::connect::Connector;
 use super::dns::Resolver;
@@ -43,9 +44,25 @@ impl StreamedResponse {
     }
 }
 
+/// Servers whose clients are kept: each takes 16 KB and its connections.
+const SERVERS: usize = 16;
+
 /// The reqwest clients of a transport, one for each server: they differ in the way that they take.
 #[derive(Default)]
-pub struct Reader(Mutex<Vec<(Endpoint, reqwest::Client)>>);
+pub struct Reader(Mutex<Vec<(Origin, reqwest::Client)>>);
+
+/// What a connection depends on; the prefix does not matter to it.
+type Origin = (bool, Host, u16);
+
+fn origin(endpoint: &Endpoint) -> Origin {
+    (endpoint.tls, endpoint.host.clone(), endpoint.port)
+}
+
+fn find(clients: &[(Origin, reqwest::Client)], endpoint: &Endpoint) -> Option<reqwest::Client> {
+    let origin = origin(endpoint);
+    let (_, client) = clients.iter().find(|(its, _)| *its == origin)?;
+    Some(client.clone())
+}
 
 impl Reader {
     /// Sends a GET for `path` (which holds a secret) to `endpoint`. `way`: how connections to it
@@ -59,7 +76,8 @@ impl Reader {
     ) -> Result<StreamedResponse, Failure> {
         let url = format!("{}://{}{path}", endpoint.scheme(), endpoint.authority());
         let response = self
-            .client(endpoint, way)?
+            .client(endpoint, way)
+            .await?
             .get(url)
             .header("accept", "application/json")
             .header("user-agent", user_agent)
@@ -77,23 +95,30 @@ impl Reader {
         })
     }
 
-    fn client<'a>(
+    async fn client<'a>(
         &self,
         endpoint: &Endpoint,
         way: impl FnOnce() -> Result<(Route, &'a Connector, Duration), Failure>,
     ) -> Result<reqwest::Client, Failure> {
-        let mut clients = lock(&self.0);
-        if let Some((_, client)) = clients.iter().find(|(known, _)| known == endpoint) {
-            return Ok(client.clone());
+        if let Some(client) = find(&lock(&self.0), endpoint) {
+            return Ok(client);
         }
         let (route, connector, connect_timeout) = way()?;
-        let client = make_client(endpoint, route, connector, connect_timeout)?;
-        clients.push((endpoint.clone(), client.clone()));
+        let client = make_client(endpoint, route, connector, connect_timeout).await?;
+        let mut clients = lock(&self.0);
+        // Another call may have been faster.
+        if let Some(client) = find(&clients, endpoint) {
+            return Ok(client);
+        }
+        if clients.len() == SERVERS {
+            clients.remove(0);
+        }
+        clients.push((origin(endpoint), client.clone()));
         Ok(client)
     }
 }
 
-fn make_client(
+async fn make_client(
     endpoint: &Endpoint,
     route: Route,
     connector: &Connector,
@@ -102,7 +127,7 @@ fn make_client(
     let unusable = |_| Failure::new(Stage::Connect, "the request cannot be prepared");
     let tls =
         match endpoint.tls || matches!(&route, Route::Proxy(proxy) if proxy.kind == Kind::Https) {
-            true => connector.tls.config()?,
+            true => connector.tls.config().await?,
             false => Tls::trusting_nobody()?,
         };
     let mut tls = rustls::ClientConfig::clone(&tls);

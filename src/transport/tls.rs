@@ -6,18 +6,26 @@
 //! within the size limit. The choice stands in this file and in Cargo.toml only.
 
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::future::{poll_fn, Future};
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_name, ResolvesClientCert, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use rustls_native_certs::load_certs_from_paths;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
@@ -25,6 +33,7 @@ use url::Host;
 
 use super::reasons::{alert_name, can_pass, describe, is_about_client_certificate, shorten};
 use super::stream::{Io, Stream, Waiting};
+use super::workers::{SingleFlight, Workers};
 use crate::failure::{Failure, Stage};
 use crate::outcome::{sanitize, Outcome};
 use crate::process::{is_exhaustion, PerProcess};
@@ -35,21 +44,71 @@ use crate::sync::lock;
 #[derive(Clone, Debug)]
 pub enum Trust {
     /// The system's, read at the first connection that needs them.
-    System,
+    System(Locations),
     /// Those of a PEM bundle.
-    Only(Arc<RootCertStore>),
+    Only(Arc<Bundle>),
+}
+
+/// Where the system's certificates are, as the environment says; nothing in it: where they always
+/// are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locations {
+    file: Option<PathBuf>,
+    directories: Vec<PathBuf>,
+}
+
+/// Certificates that are trusted.
+#[derive(Debug)]
+pub struct Bundle {
+    roots: Arc<RootCertStore>,
+    /// The same as they are, where somebody chose them: a server may show one of them as its own.
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self::System(Locations::default())
+    }
+}
+
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::System(a), Self::System(b)) => a == b,
+            (Self::Only(a), Self::Only(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
 }
 
 impl Trust {
+    /// The system's; `variable` reads the environment, here and nowhere else.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let read = |name| variable(name).filter(|value| !value.is_empty());
+        let directories = read("SSL_CERT_DIR").unwrap_or_default();
+        Self::System(Locations {
+            file: read("SSL_CERT_FILE").map(PathBuf::from),
+            directories: std::env::split_paths(&directories)
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect(),
+        })
+    }
+
     /// Reads a PEM bundle: `ca_file` of the options.
     pub fn from_file(path: &str) -> Result<Self, Outcome> {
         let shown = sanitize(path, &[]);
         let pem = fs::read(path).map_err(|error| match is_exhaustion(&error) {
             true => Outcome::new(
                 Status::OutOfResources,
-                format!("ca_file {shown} could not be opened ({error}): free descriptors and call again."),
+                format!(
+                    "ca_file {shown} could not be opened ({}): free descriptors and call again.",
+                    describe(&error)
+                ),
             ),
-            false => Outcome::invalid(format!("ca_file {shown}: cannot be read ({error}).")),
+            false => Outcome::invalid(format!(
+                "ca_file {shown}: cannot be read ({}).",
+                describe(&error)
+            )),
         })?;
         Self::parse(&pem, |what| {
             Outcome::invalid(format!("ca_file {shown}: {what}"))
@@ -70,56 +129,69 @@ impl Trust {
             ));
         }
         let mut roots = RootCertStore::empty();
+        let mut certificates = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|_| {
                 invalid("is not well-formed PEM: give a PEM bundle of certificates.".into())
             })?;
             roots
-                .add(certificate)
+                .add(certificate.clone())
                 .map_err(|_| invalid("has a certificate in it that cannot be read.".into()))?;
+            certificates.push(certificate);
         }
         if roots.is_empty() {
             return Err(invalid(
                 "has no certificate in it: give a PEM bundle of certificates.".into(),
             ));
         }
-        Ok(Self::Only(Arc::new(roots)))
+        Ok(Self::Only(Arc::new(Bundle {
+            roots: Arc::new(roots),
+            certificates,
+        })))
     }
 }
 
 /// The TLS side of a transport.
 pub struct Tls {
     trust: Trust,
+    workers: Workers,
     config: Mutex<Option<Arc<ClientConfig>>>,
 }
 
 impl Tls {
-    pub fn new(trust: Trust) -> Self {
+    pub fn new(trust: Trust, workers: Workers) -> Self {
         Self {
             trust,
+            workers,
             config: Mutex::new(None),
         }
     }
 
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// Made at the first use, because plain HTTP needs none; a failure is not kept, so the next
     /// call works once its cause is gone.
-    pub fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        let mut slot = lock(&self.config);
-        if let Some(config) = &*slot {
+    pub async fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
+        if let Some(config) = &*lock(&self.config) {
             return Ok(config.clone());
         }
-        let roots = match &self.trust {
-            Trust::Only(roots) => roots.clone(),
-            Trust::System => system_roots()?,
+        let bundle = match &self.trust {
+            Trust::Only(bundle) => bundle.clone(),
+            Trust::System(locations) => system_bundle(locations, &self.workers).await?,
         };
-        let config = trusting(roots)?;
-        *slot = Some(config.clone());
+        let config = trusting(bundle)?;
+        *lock(&self.config) = Some(config.clone());
         Ok(config)
     }
 
     /// For a reader that never speaks TLS and has to have a configuration all the same.
     pub fn trusting_nobody() -> Result<Arc<ClientConfig>, Failure> {
-        trusting(Arc::new(RootCertStore::empty()))
+        trusting(Arc::new(Bundle {
+            roots: Arc::new(RootCertStore::empty()),
+            certificates: Vec::new(),
+        }))
     }
 
     /// The handshake. `http2`: whether HTTP/2 may be offered (not to a proxy).
@@ -129,7 +201,7 @@ impl Tls {
         io: Io,
         http2: bool,
     ) -> Result<TlsConnection, Failure> {
-        let mut config = self.config()?;
+        let mut config = self.config().await?;
         if !http2 {
             let mut plain = ClientConfig::clone(&config);
             plain.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -163,15 +235,150 @@ impl Tls {
     }
 }
 
-fn trusting(roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, Failure> {
+fn trusting(bundle: Arc<Bundle>) -> Result<Arc<ClientConfig>, Failure> {
+    let unusable = |_| Failure::new(Stage::Certificate, "TLS cannot be set up");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|_| Failure::new(Stage::Certificate, "TLS cannot be set up"))?
-        .with_root_certificates(roots)
-        .with_client_cert_resolver(Arc::new(NoClientCertificate));
+        .map_err(unusable)?;
+    let builder = match bundle.certificates.is_empty() {
+        true => builder.with_root_certificates(bundle.roots.clone()),
+        false => {
+            let chains =
+                WebPkiServerVerifier::builder_with_provider(bundle.roots.clone(), provider)
+                    .build()
+                    .map_err(|_| Failure::new(Stage::Certificate, "TLS cannot be set up"))?;
+            let verifier = Arc::new(BundleVerifier { chains, bundle });
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_client_cert_resolver(Arc::new(NoClientCertificate));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Trusts what leads to a certificate of the bundle, and a server that shows one of the bundle
+/// itself, as OpenSSL does: that is how people trust the one that `openssl req -x509` makes.
+#[derive(Debug)]
+struct BundleVerifier {
+    chains: Arc<WebPkiServerVerifier>,
+    bundle: Arc<Bundle>,
+}
+
+impl BundleVerifier {
+    /// What is left of `error` where a server shows a certificate of the bundle.
+    fn reconsider(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        server_name: &ServerName<'_>,
+        error: rustls::Error,
+    ) -> Result<(), rustls::Error> {
+        use rustls::CertificateError as C;
+        use rustls::Error::InvalidCertificate;
+        if !self.bundle.certificates.contains(end_entity) {
+            return Err(error);
+        }
+        let is_ca = |other: &rustls::OtherError| {
+            let inner = other.0.downcast_ref();
+            matches!(inner, Some(webpki::Error::CaUsedAsEndEntity))
+        };
+        let error = match error {
+            // Its dates are good: they are looked at before either of these is found.
+            InvalidCertificate(C::UnknownIssuer) => check_name(end_entity, server_name),
+            InvalidCertificate(C::Other(other)) if is_ca(&other) => {
+                check_name(end_entity, server_name)
+            }
+            error => Err(error),
+        };
+        match error {
+            // Without any alternative name the common name is the name.
+            Err(InvalidCertificate(C::NotValidForNameContext { ref presented, .. }))
+                if presented.is_empty() && common_name_is(end_entity, &server_name.to_str()) =>
+            {
+                Ok(())
+            }
+            error => error,
+        }
+    }
+}
+
+fn check_name(
+    end_entity: &CertificateDer<'_>,
+    server_name: &ServerName<'_>,
+) -> Result<(), rustls::Error> {
+    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
+}
+
+/// Whether the subject of a certificate, which is trusted, has this common name.
+fn common_name_is(certificate: &CertificateDer<'_>, name: &str) -> bool {
+    // The object identifier 2.5.4.3, as it stands before the value.
+    const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
+    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else {
+        return false;
+    };
+    let subject = parsed.subject();
+    subject
+        .windows(COMMON_NAME.len())
+        .enumerate()
+        .any(|(at, window)| {
+            let value = subject.get(at + COMMON_NAME.len()..).unwrap_or_default();
+            let [_kind, length, value @ ..] = value else {
+                return false;
+            };
+            window == COMMON_NAME
+                && value
+                    .get(..usize::from(*length))
+                    .is_some_and(|value| value.eq_ignore_ascii_case(name.as_bytes()))
+        })
+}
+
+impl ServerCertVerifier for BundleVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.chains.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        verified.or_else(|error| {
+            self.reconsider(end_entity, server_name, error)?;
+            Ok(ServerCertVerified::assertion())
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
 }
 
 thread_local! {
@@ -277,23 +484,120 @@ impl Stream for TlsConnection {
 }
 
 /// Read once for all clients; a failure is not kept.
-static SYSTEM_ROOTS: PerProcess<Mutex<Option<Arc<RootCertStore>>>> = PerProcess::new();
+#[derive(Default)]
+struct SystemBundles {
+    read: Mutex<HashMap<Locations, Arc<Bundle>>>,
+    under_way: SingleFlight<Locations, Result<Arc<Bundle>, Failure>>,
+}
 
-fn system_roots() -> Result<Arc<RootCertStore>, Failure> {
-    let mut slot = lock(SYSTEM_ROOTS.get());
-    if let Some(roots) = &*slot {
-        return Ok(roots.clone());
+static SYSTEM: PerProcess<SystemBundles> = PerProcess::new();
+
+/// The system's certificates, read where nobody waits but those who need them: a file may be on a
+/// disk that does not answer.
+async fn system_bundle(locations: &Locations, workers: &Workers) -> Result<Arc<Bundle>, Failure> {
+    let system = SYSTEM.get();
+    if let Some(bundle) = lock(&system.read).get(locations) {
+        return Ok(bundle.clone());
     }
-    let found = rustls_native_certs::load_native_certs();
+    let (reply, _, first) = system.under_way.join(locations.clone());
+    if first {
+        let locations = locations.clone();
+        let job = {
+            let locations = locations.clone();
+            move || {
+                let bundle = read_system(&locations);
+                if let Ok(bundle) = &bundle {
+                    lock(&system.read).insert(locations.clone(), bundle.clone());
+                }
+                system.under_way.land(&locations, &bundle);
+            }
+        };
+        if let Err(error) = workers.run(false, job) {
+            let why = describe(&error);
+            let reason = format!("no thread for reading the certificates ({why})");
+            let failure = Failure::new(Stage::Resources, reason);
+            system.under_way.land(&locations, &Err(failure.clone()));
+            return Err(failure);
+        }
+    }
+    reply.await.unwrap_or_else(|_| {
+        let reason = "reading the certificates was abandoned";
+        Err(Failure::new(Stage::Certificate, reason))
+    })
+}
+
+fn read_system(locations: &Locations) -> Result<Arc<Bundle>, Failure> {
+    let chosen = *locations != Locations::default();
+    let certificates = match chosen {
+        true => read_locations(locations),
+        false => read_defaults(),
+    };
     let mut roots = RootCertStore::empty();
     // Systems carry odd certificates that rustls cannot use; the others do.
-    roots.add_parsable_certificates(found.certs);
+    roots.add_parsable_certificates(certificates.iter().cloned());
     if roots.is_empty() {
-        return Err(Failure::new(Stage::Certificate, "this system has no certificates to trust").advise("Install the system's CA certificates (ca-certificates), or set ca_file or SSL_CERT_FILE"));
+        let failure = Failure::new(
+            Stage::Certificate,
+            "this system has no certificates to trust",
+        );
+        return Err(failure.advise(
+            "Install the system's CA certificates (ca-certificates), or set ca_file or SSL_CERT_FILE",
+        ));
     }
-    let roots = Arc::new(roots);
-    *slot = Some(roots.clone());
-    Ok(roots)
+    Ok(Arc::new(Bundle {
+        roots: Arc::new(roots),
+        certificates: match chosen {
+            true => certificates,
+            false => Vec::new(),
+        },
+    }))
+}
+
+fn read_locations(locations: &Locations) -> Vec<CertificateDer<'static>> {
+    let file = load_certs_from_paths(locations.file.as_deref(), None);
+    let directories = locations.directories.iter();
+    let directories = directories.map(|path| load_certs_from_paths(None, Some(path)).certs);
+    file.certs
+        .into_iter()
+        .chain(directories.flatten())
+        .collect()
+}
+
+#[cfg(any(windows, target_vendor = "apple"))]
+fn read_defaults() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
+}
+
+/// Where the systems have them. (rustls-native-certs knows it as well, and reads the environment
+/// at this moment, which is somebody else's.)
+#[cfg(not(any(windows, target_vendor = "apple")))]
+fn read_defaults() -> Vec<CertificateDer<'static>> {
+    const FILES: [&str; 8] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/pki/tls/cacert.pem",
+        "/etc/ssl/cert.pem",
+        "/usr/local/etc/ssl/cert.pem",
+        "/etc/openssl/certs/ca-certificates.crt",
+    ];
+    const DIRECTORIES: [&str; 4] = [
+        "/etc/ssl/certs",
+        "/etc/pki/tls/certs",
+        "/usr/local/share/certs",
+        "/etc/openssl/certs",
+    ];
+    let there = |path: &&str| std::path::Path::new(path).exists();
+    read_locations(&Locations {
+        file: FILES.iter().copied().find(there).map(PathBuf::from),
+        directories: DIRECTORIES
+            .iter()
+            .copied()
+            .filter(there)
+            .map(PathBuf::from)
+            .collect(),
+    })
 }
 
 /// Why a handshake failed, for a person who has to mend it.
@@ -420,5 +724,218 @@ fn handshake_problem(error: &rustls::Error) -> &'static str {
         E::FailedToGetRandomBytes => "this machine gives no random numbers",
         E::NoApplicationProtocol => "the server offers neither HTTP/2 nor HTTP/1.1",
         _ => "it could not be completed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::http2;
+    use super::super::tests::NeverCancelled;
+    use super::super::{http1, stream, Ended, RequestTemplate};
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::ServerConfig;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsAcceptor;
+
+    struct Identity {
+        pem: String,
+        der: CertificateDer<'static>,
+        key: KeyPair,
+        parameters: CertificateParams,
+    }
+
+    /// A certificate like the one of `openssl req -x509`, where nobody signs it.
+    fn identity(
+        common_name: &str,
+        names: &[&str],
+        until: (i32, u8, u8),
+        authority: Option<&Identity>,
+    ) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
+        let mut parameters = CertificateParams::new(names).unwrap();
+        let name = &mut parameters.distinguished_name;
+        name.push(DnType::CommonName, common_name);
+        parameters.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+        let key = KeyPair::generate().unwrap();
+        let certificate = match authority {
+            None => {
+                parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                parameters.self_signed(&key).unwrap()
+            }
+            Some(authority) => {
+                let issuer = Issuer::new(authority.parameters.clone(), &authority.key);
+                parameters.signed_by(&key, &issuer).unwrap()
+            }
+        };
+        Identity {
+            pem: certificate.pem(),
+            der: certificate.into(),
+            key,
+            parameters,
+        }
+    }
+
+    fn server(identity: &Identity, wants_client: bool, alpn: &str) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match wants_client {
+            false => builder.with_no_client_auth(),
+            true => {
+                let mut roots = RootCertStore::empty();
+                roots.add(identity.der.clone()).unwrap();
+                let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                builder.with_client_cert_verifier(clients.build().unwrap())
+            }
+        };
+        let key = PrivatePkcs8KeyDer::from(identity.key.serialize_der());
+        let mut config = builder
+            .with_single_cert(vec![identity.der.clone()], key.into())
+            .unwrap();
+        config.alpn_protocols = vec![alpn.into()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// Runs a client that trusts `pem` after its handshake.
+    fn run<T, C: Future<Output = T>>(
+        acceptor: TlsAcceptor,
+        pem: &str,
+        client: impl FnOnce(Result<TlsConnection, Failure>) -> C,
+    ) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = async {
+                let (tcp, _) = listener.accept().await.unwrap();
+                // Both ends of it are for the client to judge.
+                if let Ok(mut stream) = acceptor.accept(tcp).await {
+                    let _ = stream.read(&mut [0; 1024]).await;
+                    let _ = stream.shutdown().await;
+                }
+            };
+            let client = async {
+                let trust = Trust::from_pem(pem).unwrap();
+                let tls = Tls::new(trust, Workers::default());
+                let tcp = TcpStream::connect(address).await.unwrap();
+                let host = Host::Domain("localhost".into());
+                client(tls.handshake(&host, stream::socket(tcp), true).await).await
+            };
+            tokio::join!(client, server).0
+        })
+    }
+
+    const LATER: (i32, u8, u8) = (2999, 1, 1);
+
+    #[test]
+    fn a_certificate_of_the_bundle_is_trusted_as_a_servers_own() {
+        const NAME: &[&str] = &["localhost"];
+        let made = identity("localhost", NAME, LATER, None);
+        let other = identity("localhost", NAME, LATER, None);
+        let bare = identity("localhost", &[], LATER, None);
+        let bare_elsewhere = identity("elsewhere", &[], LATER, None);
+        let elsewhere = identity("localhost", &["elsewhere"], LATER, None);
+        let expired = identity("localhost", NAME, (2020, 1, 1), None);
+        let signed = identity("leaf", NAME, LATER, Some(&other));
+        let signed_expired = identity("leaf", NAME, (2020, 1, 1), Some(&other));
+        for (name, server_has, trusted, expected) in [
+            ("itself", &made, &made, "trusted"),
+            ("its common name", &bare, &bare, "trusted"),
+            ("its authority", &signed, &other, "trusted"),
+            ("a leaf", &signed, &signed, "trusted"),
+            (
+                "another",
+                &made,
+                &other,
+                "the certificate of localhost is self-signed",
+            ),
+            (
+                "no name",
+                &bare_elsewhere,
+                &bare_elsewhere,
+                "the certificate is for another host name than localhost",
+            ),
+            (
+                "another name",
+                &elsewhere,
+                &elsewhere,
+                "the certificate is for another host name than localhost",
+            ),
+            (
+                "expired",
+                &expired,
+                &expired,
+                "the certificate of localhost has expired",
+            ),
+            (
+                "an expired leaf",
+                &signed_expired,
+                &signed_expired,
+                "the certificate of localhost has expired",
+            ),
+        ] {
+            let acceptor = server(server_has, false, "http/1.1");
+            let got = run(acceptor, &trusted.pem, |connection| async move {
+                connection
+                    .err()
+                    .map_or("trusted".into(), |failure| failure.reason)
+            });
+            assert_eq!(got, expected, "{name}");
+        }
+    }
+
+    /// In TLS 1.3 the client is done before the server has seen that there is no certificate.
+    #[test]
+    fn a_server_that_wants_a_client_certificate_carries_out_nothing() {
+        let made = identity("localhost", &["localhost"], LATER, None);
+        let endpoint = Endpoint::parse("https://localhost", false).unwrap();
+        let template = RequestTemplate::new(&endpoint, "/x".into(), "me");
+        for (wants, expected) in [(true, "refused"), (false, "lost")] {
+            for alpn in ["http/1.1", "h2"] {
+                let template = &template;
+                let ended = run(
+                    server(&made, wants, alpn),
+                    &made.pem,
+                    |connection| async move {
+                        let Ok(connection) = connection else {
+                            panic!("the handshake ends on this side")
+                        };
+                        let (request, io) = (template.request(b"{}"), Box::new(connection));
+                        match alpn {
+                            "h2" => match http2::Connection::new(io).await {
+                                Ok(shared) => shared.exchange(&request, &NeverCancelled).await,
+                                Err(failure) => panic!("{failure:?}"),
+                            },
+                            _ => {
+                                let mut connection = http1::Connection::new(io);
+                                connection.exchange(&request.http1(), &NeverCancelled).await
+                            }
+                        }
+                    },
+                );
+                let got = match ended {
+                    Ended::ClientRefused(reason) => {
+                        assert_eq!(
+                            reason.contains("certificate_required"),
+                            alpn != "h2",
+                            "{reason}"
+                        );
+                        "refused"
+                    }
+                    Ended::Lost { .. } => "lost",
+                    _ => "something else",
+                };
+                assert_eq!(got, expected, "{alpn}");
+            }
+        }
     }
 }
