@@ -131,7 +131,7 @@ mod tests {
     /// The system's resolver, as one whose servers do not answer for some names.
     fn stubborn(name: &str) -> Reply {
         let mut hanging = hanging();
-        while hanging.iter().any(|one| *one == name) {
+        while hanging.contains(&name) {
             hanging = crate::sync::unpoisoned(RELEASED.wait(hanging));
         }
         Ok(vec![ADDRESS])

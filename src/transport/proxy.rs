@@ -313,7 +313,9 @@ mod tests {
         assert!(!debug.contains("pass"), "{debug}");
     }
 
-    fn environment(variables: &[(&str, &str)]) -> Proxies {
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+
+    fn environment(variables: Variables) -> Proxies {
         Proxies::from_environment(|name| {
             let found = variables.iter().find(|(its, _)| *its == name)?;
             Some(found.1.into())
@@ -345,7 +347,7 @@ mod tests {
         const LOWER: (&str, &str) = ("https_proxy", "http://lower:1");
         const HTTPS: &str = "https://api.example.com";
         #[rustfmt::skip]
-        let rows: &[(&[(&str, &str)], &str, &str)] = &[
+        let rows: &[(Variables, &str, &str)] = &[
             (&[], HTTPS, "direct"),
             (&[UPPER], HTTPS, "upper"),
             (&[UPPER, LOWER], HTTPS, "lower"),
