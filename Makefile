@@ -4,6 +4,8 @@
 #   make install PREFIX=/usr/local        install; builds only what is out of date, so
 #                                         "make && sudo make install" compiles nothing as root
 #   make uninstall PREFIX=/usr/local      remove what install put there
+#   make test                             every test in every language; sets up what they need
+#                                         (tests/setup.sh: with the system's package manager)
 #   make docs                             the reference of the headers, as HTML and as man pages
 #                                         (needs Doxygen)
 #
@@ -134,7 +136,7 @@ endif
 WITH_MAN ?= $(shell command -v $(DOXYGEN))
 MAN_PAGE := target/doxygen/man/man3/greenapi.h.3
 
-.PHONY: all install uninstall docs clean
+.PHONY: all install uninstall test docs clean
 all: $(SHARED) $(STATIC) $(if $(WITH_MAN),$(MAN_PAGE))
 
 ifdef BUILD_DIR
@@ -192,6 +194,11 @@ endif
 uninstall:
 	rm -f $(INSTALLED:%='$(DESTDIR)%') '$(DESTDIR)$(MANDIR)'/man3/greenapi*.3
 	rmdir '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(DATADIR)' 2>/dev/null || true
+
+# What make was told is not for the makes that the tests start.
+test:
+	@tests/setup.sh install
+	env -u MAKEFLAGS -u MAKELEVEL $(CARGO) test
 
 docs:
 	mkdir -p target/doxygen

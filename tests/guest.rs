@@ -4,7 +4,7 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-use support::{compile, is_left_out, require, root, run, StandinProcess};
+use support::{compile, is_left_out, root, run, tool, StandinProcess};
 
 /// Exit status of a program whose story this system cannot tell (no privileges, mostly).
 const CANNOT_TELL: i32 = 77;
@@ -80,7 +80,7 @@ fn memcheck_under_valgrind() {
     if is_left_out("c") {
         return;
     }
-    let valgrind = require("valgrind", "valgrind", "c");
+    let valgrind = tool("valgrind");
     let program = compile(&root().join("tests/guest/memcheck.c"), &[]);
     let standin = StandinProcess::start(&[]);
     run(Command::new(valgrind)

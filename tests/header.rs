@@ -3,9 +3,10 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use support::{compile, is_left_out, library, require, root, run, scratch};
+use support::{compile, is_left_out, library, root, run, scratch, tool};
 
 /// Without one warning, in every dialect that is promised.
 #[test]
@@ -18,7 +19,7 @@ fn it_compiles_everywhere() {
     .unwrap();
     let cpp = source.with_extension("cpp");
     fs::copy(&source, &cpp).unwrap();
-    let check = |compiler: &str, standard: &str, source: &std::path::Path| {
+    let check = |compiler: &Path, standard: &str, source: &Path| {
         run(Command::new(compiler)
             .args([
                 standard,
@@ -33,7 +34,7 @@ fn it_compiles_everywhere() {
             .arg(source));
     };
     if !is_left_out("c") {
-        for compiler in [require("cc", "gcc", "c"), require("clang", "clang", "c")] {
+        for compiler in [tool("cc"), tool("clang")] {
             for standard in ["-std=c99", "-std=c11"] {
                 check(&compiler, standard, &source);
             }
@@ -42,10 +43,7 @@ fn it_compiles_everywhere() {
         check("cc", "-std=c89", &source);
     }
     if !is_left_out("c++") {
-        for compiler in [
-            require("c++", "g++", "c++"),
-            require("clang++", "clang", "c++"),
-        ] {
+        for compiler in [tool("c++"), tool("clang++")] {
             check(&compiler, "-std=c++17", &cpp);
         }
     }
@@ -89,7 +87,7 @@ fn it_has_not_drifted() {
     }
     // Named, because git looks for a repository only where the user owns it (not with sudo, nor in
     // a container's mount).
-    let said = run(Command::new(require("git", "git", "c"))
+    let said = run(Command::new(tool("git"))
         .current_dir(root())
         .env("GIT_DIR", root().join(".git"))
         .env("GIT_WORK_TREE", root())
@@ -120,7 +118,7 @@ fn its_numbers_are_written_down() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_shared_object_exports_its_functions_and_nothing_else() {
-    let nm = require("nm", "binutils", "c");
+    let nm = tool("nm");
     let said = run(Command::new(nm)
         .args(["-D", "--defined-only"])
         .arg(library()))
@@ -150,13 +148,13 @@ fn the_shared_object_exports_its_functions_and_nothing_else() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_shared_object_has_a_name_stays_loaded_and_is_small() {
-    let readelf = require("readelf", "binutils", "c");
+    let readelf = tool("readelf");
     let said = run(Command::new(readelf).arg("-d").arg(library())).stdout;
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("[libgreenapi.so.0]"), "{said}");
     assert!(said.contains("NODELETE"), "{said}");
     let stripped = scratch("header").join("stripped.so");
-    run(Command::new(require("strip", "binutils", "c"))
+    run(Command::new(tool("strip"))
         .arg("-o")
         .arg(&stripped)
         .arg(library()));

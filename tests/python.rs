@@ -12,24 +12,50 @@ use support::{
     standin_program, target,
 };
 
-#[test]
-fn pytest() {
-    if is_left_out("python") {
-        return;
+fn pytest_by(python: &Path) {
+    let mut command = Command::new(python);
+    for (name, value) in python_command().get_envs() {
+        command.env(name, value.unwrap_or_default());
     }
-    let said = run(python_command()
+    let said = run(command
         .current_dir(root().join("bindings/python"))
         .env("GREENAPI_STANDIN", standin_program())
-        .args([
-            "-m",
-            "pytest",
-            "-q",
-            "--no-header",
-            "-p",
-            "no:cacheprovider",
-            "tests",
-        ]));
+        .args(["-m", "pytest", "-q", "--no-header"])
+        .args(["-p", "no:cacheprovider", "tests"]));
     println!("{}", String::from_utf8_lossy(&said.stdout));
+}
+
+#[test]
+fn pytest() {
+    if !is_left_out("python") {
+        pytest_by(&python());
+    }
+}
+
+/// The one of the distribution, where another one is in use.
+#[test]
+fn pytest_with_the_systems_own_python() {
+    let system = Path::new("/usr/bin/python3");
+    if is_left_out("python") || !system.exists() {
+        return;
+    }
+    let version = |python: &Path| {
+        let asked = ["-c", "import sys; print(sys.version)"];
+        run(Command::new(python).args(asked)).stdout
+    };
+    let in_use = support::tool("python3");
+    if version(system) == version(&in_use) {
+        return;
+    }
+    let has_venv = Command::new(system)
+        .args(["-m", "ensurepip", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !has_venv {
+        support::leave_out("the system's own Python: /usr/bin/python3 has no venv module");
+        return;
+    }
+    pytest_by(&support::python_environment(system, "venv-system"));
 }
 
 /// As for what a script starts in the background. (The others see it as this was started.)

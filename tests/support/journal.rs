@@ -118,7 +118,7 @@ fn shim() -> PathBuf {
         .get_or_init(|| {
             let object = super::scratch("programs").join("journal-shim.so");
             super::run(
-                Command::new(super::require("cc", "a C compiler (gcc)", "c"))
+                Command::new(super::tool("cc"))
                     .args([
                         "-std=c11",
                         "-D_GNU_SOURCE",

@@ -2,8 +2,8 @@
 //!
 //! Everything is made by the tests themselves: the release library (the artifact that users
 //! load), the stand-in's program, and what Python and Go need. A language can be left out on
-//! purpose with `GREENAPI_TEST_WITHOUT=go,python`; a missing tool is a failure that says what to
-//! install.
+//! purpose with `GREENAPI_TEST_WITHOUT=go,python`; where tools are missing the tests end at once with
+//! the list of all of them.
 #![allow(dead_code)]
 
 pub mod abi;
@@ -70,22 +70,37 @@ pub fn is_left_out(language: &str) -> bool {
         .is_ok_and(|list| list.split(',').any(|name| name.trim() == language))
 }
 
-/// Fails with what to install where a tool is missing.
-pub fn require(tool: &str, package: &str, language: &str) -> String {
-    let found = Command::new(tool)
-        .arg(if tool == "go" { "version" } else { "--version" })
-        .output();
-    assert!(
-        found.is_ok_and(|output| output.status.success()),
-        "{tool} is missing: install {package}, or leave it out with GREENAPI_TEST_WITHOUT={language}"
-    );
-    tool.to_owned()
+/// A program that the tests need (`tests/tools.txt` lists them all): of this system, or as
+/// `make test` put it beside the builds. Where any of them is missing, this test program ends with
+/// the whole list, and is not one failure after the other.
+pub fn tool(name: &str) -> PathBuf {
+    static LOOKED: OnceLock<()> = OnceLock::new();
+    LOOKED.get_or_init(|| {
+        let looked = Command::new("sh")
+            .arg(root().join("tests/setup.sh"))
+            .arg("check")
+            .env("CARGO_TARGET_DIR", target())
+            .output()
+            .expect("every system has sh");
+        if !looked.status.success() {
+            // Past the test's captured output.
+            let _ = std::io::stderr().write_all(&[b"\n", &looked.stderr[..]].concat());
+            std::process::exit(1);
+        }
+    });
+    let beside = target().join("tools/bin").join(name);
+    match beside.exists() {
+        true => beside,
+        false => name.into(),
+    }
 }
 
 /// The directory of the release library, built if need be.
 pub fn library_dir() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        // Before anything that takes its time.
+        tool("cargo");
         let target = target();
         run(cargo()
             .args(["build", "--release", "--lib", "--target-dir"])
@@ -240,8 +255,8 @@ pub fn feed(command: &mut Command, input: &str) -> String {
 pub fn compile(source: &Path, extra: &[&str]) -> PathBuf {
     let cpp = source.extension() == Some(OsStr::new("cpp"));
     let compiler = match cpp {
-        true => require("c++", "a C++ compiler (g++)", "c++"),
-        false => require("cc", "a C compiler (gcc)", "c"),
+        true => tool("c++"),
+        false => tool("cc"),
     };
     let name = source.file_stem().expect("a source has a name");
     let kind = source
@@ -282,28 +297,26 @@ pub fn compile(source: &Path, extra: &[&str]) -> PathBuf {
 /// Python with what its tests need, in an environment of its own.
 pub fn python() -> PathBuf {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let system = require(
-            "python3",
-            "Python 3.9 or later with its venv module",
-            "python",
-        );
-        let place = target().join("test-scratch/venv");
-        let python = place.join("bin/python");
-        let wanted = root().join("bindings/python/requirements-test.txt");
-        let stamp = place.join("requirements");
-        let text = fs::read_to_string(&wanted).expect("the requirements are there");
-        if fs::read_to_string(&stamp).is_ok_and(|done| done == text) {
-            return python;
-        }
-        run(Command::new(system).args(["-m", "venv"]).arg(&place));
-        run(Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "-r"])
-            .arg(&wanted));
-        fs::write(&stamp, text).expect("the environment can be written to");
-        python
-    })
-    .clone()
+    MADE.get_or_init(|| python_environment(&tool("python3"), "venv"))
+        .clone()
+}
+
+/// An environment of this Python with what the tests need, made if need be.
+pub fn python_environment(system: &Path, name: &str) -> PathBuf {
+    let place = target().join("test-scratch").join(name);
+    let python = place.join("bin/python");
+    let wanted = root().join("bindings/python/requirements-test.txt");
+    let stamp = place.join("requirements");
+    let text = fs::read_to_string(&wanted).expect("the requirements are there");
+    if fs::read_to_string(&stamp).is_ok_and(|done| done == text) {
+        return python;
+    }
+    run(Command::new(system).args(["-m", "venv"]).arg(&place));
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "-r"])
+        .arg(&wanted));
+    fs::write(&stamp, text).expect("the environment can be written to");
+    python
 }
 
 /// A Python command with the package and the library.
@@ -317,13 +330,11 @@ pub fn python_command() -> Command {
 
 /// A Go command with the library, found as an installed one would be.
 pub fn go_command(folder: &Path) -> Command {
-    let go = require("go", "Go 1.23 or later", "go");
-    require("pkg-config", "pkg-config", "go");
     let prefix = installed();
     let built = fs::metadata(library()).and_then(|library| library.modified());
     let header = fs::read_to_string(prefix.join("include/greenapi.h")).expect("it is installed");
     let installed = format!("{} {built:?} {header}", prefix.display());
-    let mut command = Command::new(go);
+    let mut command = Command::new(tool("go"));
     command
         .current_dir(folder)
         // Go's build cache knows these flags, but not what pkg-config says nor what is in the files
@@ -344,11 +355,12 @@ pub fn go_command(folder: &Path) -> Command {
 pub fn installed() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        require("make", "make", "go");
         library_dir();
         let prefix = scratch("prefix");
         run(Command::new("make")
             .current_dir(root())
+            // What `make test` was told is not for this one.
+            .env_remove("MAKEFLAGS")
             .arg("install")
             .arg(format!("LIBRARY_DIR={}", library_dir().display()))
             .arg(format!("PREFIX={}", prefix.display())));
