@@ -40,7 +40,7 @@ fn it_compiles_everywhere() {
             }
         }
         // Clang's own stdbool.h is no C89.
-        check("cc", "-std=c89", &source);
+        check(&tool("cc"), "-std=c89", &source);
     }
     if !is_left_out("c++") {
         for compiler in [tool("c++"), tool("clang++")] {
