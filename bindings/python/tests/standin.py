@@ -53,6 +53,10 @@ class Standin:
         self._post("/instances", {"first": FIRST_ID, "count": count, "state": state})
         return list(range(FIRST_ID, FIRST_ID + count))
 
+    def add(self, instances: list[dict[str, Any]]) -> None:
+        """Adds instances, in the stand-in's own words."""
+        self._post("/instances", instances)
+
     def fault(self, **fault: Any) -> None:
         """Applies a fault to every deletion from now on."""
         self.rule({"fault": fault})

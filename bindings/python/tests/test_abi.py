@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from ctypes import POINTER, c_void_p
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import pytest
 from pycparser import c_ast, c_parser
@@ -46,9 +46,10 @@ SCALARS: dict[str, Any] = {
     "greenapi_effect": ctypes.c_int32,
     "greenapi_result": _abi.ResultStruct,
     "greenapi_options": _abi.OptionsStruct,
+    "greenapi_instance": _abi.InstanceStruct,
     "greenapi_progress_fn": "a callback, which Python has no use for",
 }
-OPAQUE = {"greenapi_client", "greenapi_queue"}
+OPAQUE = {"greenapi_client", "greenapi_list", "greenapi_queue"}
 # What Python does by a queue, so that signal handlers run while it waits.
 UNUSED = {
     "greenapi_client_delete_instance",
@@ -61,7 +62,11 @@ PROTOTYPES = {
     for name, function in vars(_abi._library).items()
     if name.startswith("greenapi_") and name not in UNUSED
 }
-STRUCTS = {"greenapi_result": _abi.ResultStruct, "greenapi_options": _abi.OptionsStruct}
+STRUCTS = {
+    "greenapi_instance": _abi.InstanceStruct,
+    "greenapi_options": _abi.OptionsStruct,
+    "greenapi_result": _abi.ResultStruct,
+}
 
 
 class Header:
@@ -187,12 +192,19 @@ def test_struct_has_the_headers_layout(header: Header, compiled: dict[str, int],
 
 
 def mirrored() -> Iterator[tuple[str, int]]:
-    enums: list[tuple[str, Union[type[_abi.Status], type[_abi.Effect], type[_abi.Session]]]]
-    enums = [("STATUS", _abi.Status), ("EFFECT", _abi.Effect), ("SESSION", _abi.Session)]
+    enums: list[tuple[str, type[_abi.Named]]] = [
+        ("STATUS", _abi.Status),
+        ("EFFECT", _abi.Effect),
+        ("SESSION", _abi.Session),
+        ("STATE", _abi.State),
+    ]
     for prefix, enum in enums:
         for member in enum:
             yield f"GREENAPI_{prefix}_{member.name}", int(member)
-    yield "GREENAPI_FLAG_ALLOW_HTTP", _abi.FLAG_ALLOW_HTTP
+    for name in ("FLAG", "LIST", "INSTANCE"):
+        for constant, value in vars(_abi).items():
+            if constant.startswith(f"{name}_"):
+                yield f"GREENAPI_{constant}", value
     for part, number in zip(("MAJOR", "MINOR", "PATCH"), greenapi.__version__.split(".")):
         yield f"GREENAPI_VERSION_{part}", int(number)
 
@@ -210,6 +222,15 @@ def test_a_row_is_read_as_the_struct_lies() -> None:
     read = [getattr(struct, field[0]) for field in _abi.ResultStruct._fields_]
     assert read == [*row[:-1], b"text"]
     assert ctypes.sizeof(_abi.ResultStruct) == _abi._ROW.size
+
+
+def test_an_instance_is_read_as_the_struct_lies() -> None:
+    texts = b"v3".ljust(16, b"\0"), b"tariff".ljust(32, b"\0"), b"name".ljust(168, b"\0")
+    fields = (1, 2, 3, 4, 5, 6, *texts)
+    struct = _abi.InstanceStruct.from_buffer_copy(_abi._INSTANCE.pack(*fields))
+    read = [getattr(struct, field[0]) for field in _abi.InstanceStruct._fields_]
+    assert read == [*fields[:-3], b"v3", b"tariff", b"name"]
+    assert ctypes.sizeof(_abi.InstanceStruct) == _abi._INSTANCE.size
 
 
 def test_names_and_effects_are_the_librarys() -> None:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -180,10 +181,13 @@ def test_bad_lines_are_reported_before_anything_is_sent(standin: Standin, tmp_pa
         (["--ids-file", "/nowhere/ids"], "cannot read /nowhere/ids"),
         (["--ids-file", sys.executable], "is not a text file"),
         (["1", "--url", "nonsense"], "url"),
-        (["1", "--timeout", "0"], "timeout"),
-        (["1", "--max-in-flight", "0"], "max_in_flight"),
-        (["1", "--rate", "nan"], "requests_per_second"),
-        (["1", "--ca-file", "/nowhere"], "/nowhere"),
+        (["1", "--timeout", "0"], "--timeout is 0.0 seconds"),
+        (["1", "--connect-timeout", "-1"], "--connect-timeout is -1.0 seconds"),
+        (["1", "--max-retries", "-1"], "--max-retries is -1"),
+        (["1", "--url", "http://example.com"], "--allow-http"),
+        (["1", "--max-in-flight", "0"], "--max-in-flight is 0"),
+        (["1", "--rate", "nan"], "--rate is"),
+        (["1", "--ca-file", "/nowhere"], "--ca-file /nowhere"),
         (["1", "--session", "maybe"], "--session"),
         (["1", "--token", "x"], "--token"),
     ],
@@ -252,14 +256,47 @@ class Terminal:
 
 
 def test_terminal_asks(standin: Standin) -> None:
-    ids = standin.instances(2)
+    [id_instance] = standin.instances(1)
     for answer, expected in (("n\n", 2), ("\n", 2), ("y\n", 0)):
-        terminal = Terminal(standin, *map(str, ids))
+        terminal = Terminal(standin, str(id_instance))
         terminal.read_until("[y/N] ")
-        assert f"Delete 2 instances at {standin.url}?" in terminal.text
+        assert f"Delete 1 instance at {standin.url}?" in terminal.text
         assert standin.deleted() == set()
         terminal.type(answer)
         assert terminal.finish() == expected, terminal.text
+    assert standin.deleted() == {id_instance}
+
+
+def test_terminal_asks_for_the_number(standin: Standin) -> None:
+    ids = list(range(1101000001, 1101000008))
+    standin.add(
+        [{"id": one, "name": f"Shop\x1b[2J{one % 10}", "expired": one % 2 == 1} for one in ids]
+    )
+    # One that is not the account's.
+    given = [ids[0], 7, *ids[1:]]
+    for answer, expected in (("y\n", 2), ("yes\n", 2), ("7\n", 2), ("8\n", 1)):
+        terminal = Terminal(standin, *map(str, given))
+        terminal.read_until("Type the number of instances (8): ")
+        assert f"Delete 8 instances at {standin.url}? This cannot be undone." in terminal.text
+        assert re.search(rf"{ids[0]} +whatsapp +expired +Shop\ufffd\[2J1", terminal.text)
+        assert re.search(rf"{ids[1]} +whatsapp +Shop", terminal.text)
+        assert re.search(r"7 +not in the list of the account", terminal.text)
+        assert "and 3 more" in terminal.text
+        assert standin.deleted() == set()
+        terminal.type(answer)
+        assert terminal.finish() == expected, terminal.text
+    assert standin.deleted() == set(ids)
+
+
+def test_terminal_asks_where_the_list_cannot_be_read(standin: Standin) -> None:
+    ids = standin.instances(2)
+    standin.rule({"method": "list", "fault": {"status": 403}})
+    terminal = Terminal(standin, *map(str, ids))
+    terminal.read_until("(2): ")
+    assert f"  {ids[1]}\r\n" in terminal.text
+    assert "could not be learned" in terminal.text
+    terminal.type("2\n")
+    assert terminal.finish() == 0, terminal.text
     assert standin.deleted() == set(ids)
 
 
@@ -313,7 +350,8 @@ def test_no_bar_without_tqdm(standin: Standin, tmp_path: Path) -> None:
 # --- leaving early ---
 
 
-def test_ctrl_c(standin: Standin) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end(standin: Standin, number: signal.Signals) -> None:
     ids = standin.instances(50)
     standin.rule({"skip": 2, "fault": {"hold": True}})
     arguments = ["delete", "--yes", "--json", "--max-in-flight", "4", *map(str, ids)]
@@ -321,20 +359,142 @@ def test_ctrl_c(standin: Standin) -> None:
         assert process.stdout is not None
         begun = process.stdout.readline() + process.stdout.readline()
         standin.wait(held=4)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         code, out, err = finish(process)
-    assert code == 130
+    assert code == 128 + number
     assert "Traceback" not in err
     *lines, summary = [json.loads(line) for line in (begun + out).splitlines()]
     standin.release()
-    assert len(lines) == summary["gone"] == 2
+    # Every id's fate is there, and true.
+    assert {line["id_instance"] for line in lines} == set(ids)
+    received = {row["id"] for row in standin.arrivals()}
+    for line in lines:
+        sent = "OK" if line["status"] == "OK" else "CANCELLED_IN_FLIGHT"
+        assert line["status"] == (sent if line["id_instance"] in received else "CANCELLED")
+    assert len(received) == 6
+    assert summary["gone"] == 2
+    assert len(summary["unknown"]) == 4
+    assert summary["not_started"] == 44
     assert summary["interrupted"]
-    # What may have been sent is named; what was not even begun is counted.
-    assert {row["id"] for row in standin.arrivals()} <= set(
-        summary["unknown"] + [line["id_instance"] for line in lines]
+    again = shlex.join(["greenapi", *arguments, "--ignore-not-found"])
+    assert summary["go_on_with"] == again
+    assert "interrupted: 2 gone, 0 not deleted, 4 unknown, 44 not started, of 50" in err
+    assert f"go on with: {again}\n" in err
+
+
+def test_an_ignored_signal_stays_ignored(standin: Standin) -> None:
+    ids = standin.instances(2)
+    standin.rule({"skip": 1, "fault": {"hold": True}})
+    command = ["nohup", *COMMAND, "delete", "--yes", *map(str, ids)]
+    with start(command, standin.environment()) as process:
+        standin.wait(held=1)
+        process.send_signal(signal.SIGHUP)
+        standin.release()
+        assert finish(process)[0] == 0
+    assert standin.deleted() == set(ids)
+
+
+def test_a_run_with_a_journal_goes_on(standin: Standin, tmp_path: Path) -> None:
+    ids = standin.instances(20)
+    standin.rule({"skip": 5, "fault": {"hold": True}})
+    journal = tmp_path / "run.journal"
+    arguments = ["--yes", "--max-in-flight", "3", "--journal", str(journal), *map(str, ids)]
+    with start([*COMMAND, "delete", *arguments], standin.environment()) as process:
+        standin.wait(held=3)
+        process.send_signal(signal.SIGTERM)
+        code, _, err = finish(process)
+    assert code == 143
+    again = err.partition("go on with: greenapi ")[2].strip()
+    assert shlex.split(again) == ["delete", *arguments]
+    standin.clear_faults()
+    standin.release()
+    shown = greenapi_command(standin, "journal", str(journal))
+    assert shown.returncode == 0, shown.stderr
+    assert "8 instances: 5 gone, 0 not deleted, 3 unknown" in shown.stdout
+    assert shown.stdout.startswith(f"{standin.url}, 20")
+    found = json.loads(greenapi_command(standin, "journal", "--json", str(journal)).stdout)
+    assert (found["gone"], found["not_deleted"], len(found["unknown"])) == (5, [], 3)
+    assert found["address"] == standin.url
+    done = greenapi_command(standin, *shlex.split(again))
+    assert done.returncode == 0, done.stderr
+    assert "20 gone" in done.stderr
+    assert standin.deleted() == set(ids)
+    assert len(standin.arrivals()) == 5 + 3 + 15
+
+
+def test_a_journal_that_cannot_be_read(standin: Standin, tmp_path: Path) -> None:
+    [id_instance] = standin.instances(1)
+    journal = tmp_path / "run.journal"
+    assert delete(standin, "--yes", "--journal", str(journal), str(id_instance)).returncode == 0
+    whole = journal.read_bytes()
+
+    def says(data: bytes) -> tuple[int, str]:
+        journal.write_bytes(data)
+        done = greenapi_command(standin, "journal", str(journal))
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    assert says(whole[:-5]) == (0, says(whole[:-5])[1])
+    assert "The last line is torn" in says(whole[:-5])[1]
+    assert f"{journal}:2 is damaged" in says(whole.replace(b"begin", b"begun"))[1]
+    assert says(b"")[0] == says(b"hello\n")[0] == says(whole[1:])[0] == 2
+    journal.unlink()
+    assert "No such file" in greenapi_command(standin, "journal", str(journal)).stderr
+
+
+def test_a_wrong_token_stops_the_run(standin: Standin) -> None:
+    ids = [str(one) for one in standin.instances(500)]
+    done = delete(standin, "--yes", "--max-in-flight", "4", *ids, GREENAPI_TOKEN="gac.wrong")
+    assert done.returncode == 1
+    assert "stopped, as the API does not accept the token" in done.stderr
+    assert standin.stats()["received"] <= 10
+    assert "--keep-going" not in done.stderr.partition("go on with")[2]
+    # At most ten ids in a line.
+    listed = [line for line in done.stderr.splitlines() if line.startswith("not deleted: ")]
+    assert len(listed[0].split()) <= 15
+    before = standin.stats()["received"]
+    done = delete(standin, "--yes", "--keep-going", *ids[:50], GREENAPI_TOKEN="gac.wrong")
+    assert done.returncode == 1
+    assert standin.stats()["received"] == before + 50
+    assert re.search(r"not deleted: (\d+ ){10}and 40 more", done.stderr)
+
+
+def test_a_dash_reads_standard_input(standin: Standin) -> None:
+    ids = standin.instances(3)
+    text = "".join(f"{one}\n" for one in ids)
+    assert delete(standin, "--yes", "-", stdin=text).returncode == 0
+    assert standin.deleted() == set(ids)
+
+
+def test_dry_run(standin: Standin) -> None:
+    standin.add(
+        [
+            {"id": 1101000001, "name": "Shop", "state": "authorized"},
+            {"id": 1101000002, "name": "Old", "expired": True},
+            {"id": 1101000003, "deleted": True},
+        ]
     )
-    assert len(summary["unknown"]) + summary["not_started"] == 48
-    assert "interrupted: 2 gone" in err
+    ids = ["1101000001", "1101000002", "1101000003", "7"]
+    done = delete(standin, "--dry-run", *ids)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"1101000001  whatsapp  authorized +Shop", lines[0])
+    assert re.fullmatch(r"1101000002  whatsapp  expired +expired  Old", lines[1])
+    assert re.fullmatch(r"1101000003  whatsapp  deleted", lines[2])
+    assert re.fullmatch(r"7 +not in the list of the account", lines[3])
+    assert "2 of 4 would be deleted; nothing was deleted" in done.stderr
+    assert standin.stats()["received"] == 0
+    done = delete(standin, "--dry-run", "--json", *ids[:2])
+    assert done.returncode == 0
+    first, second = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (first["state"], first["in_list"], first["is_expired"]) == ("AUTHORIZED", True, False)
+    assert (second["state"], second["is_expired"]) == ("EXPIRED", True)
+    assert standin.deleted() == set()
+
+
+def test_console_script_is_declared() -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    assert 'greenapi = "greenapi._cli:main"' in text
 
 
 def test_reader_that_goes_away(standin: Standin) -> None:

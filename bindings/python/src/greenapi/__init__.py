@@ -11,7 +11,7 @@ with asyncio or trio, and the command ``greenapi`` from a shell.
 
 from __future__ import annotations
 
-from ._abi import Effect, Status, library_version
+from ._abi import Effect, State, Status, library_version
 from ._client import Client, Deletions, delete_instance
 from ._errors import (
     BadResponse,
@@ -43,12 +43,14 @@ from ._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._async import AsyncClient, AsyncDeletions
+    from ._async import AsyncClient, AsyncDeletions, AsyncInstances
+    from ._instances import Instance, Instances
     from ._types import SessionPolicy
 
 __all__ = [
     "AsyncClient",
     "AsyncDeletions",
+    "AsyncInstances",
     "BadResponse",
     "Cancelled",
     "CancelledInFlight",
@@ -59,6 +61,8 @@ __all__ = [
     "Effect",
     "Error",
     "Forbidden",
+    "Instance",
+    "Instances",
     "InternalError",
     "InvalidArgument",
     "NotFound",
@@ -72,6 +76,7 @@ __all__ = [
     "SessionActive",
     "SessionPolicy",
     "SessionUnknown",
+    "State",
     "Status",
     "TLSFailed",
     "Timeout",
@@ -84,7 +89,14 @@ __all__ = [
 ]
 
 # What most programs never use, and what it costs to import; loaded at its first use.
-_LATER = {"AsyncClient": "_async", "AsyncDeletions": "_async", "SessionPolicy": "_types"}
+_LATER = {
+    "AsyncClient": "_async",
+    "AsyncDeletions": "_async",
+    "AsyncInstances": "_async",
+    "Instance": "_instances",
+    "Instances": "_instances",
+    "SessionPolicy": "_types",
+}
 
 # Tracebacks, reprs and pickles show the names that a user writes.
 for _name in __all__:

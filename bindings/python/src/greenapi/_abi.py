@@ -15,6 +15,7 @@ import sys
 from ctypes import (
     POINTER,
     Structure,
+    c_bool,
     c_char,
     c_char_p,
     c_double,
@@ -116,7 +117,34 @@ class Session(Named):
     TRY_LOG_OUT = 3
 
 
+class State(Named):
+    """The state of an instance, as far as it was asked for. Most are the API's own."""
+
+    NOT_ASKED = 0
+    """The list was wanted without states, or the instance is deleted."""
+    NOT_AUTHORIZED = 1
+    AUTHORIZED = 2
+    BLOCKED = 3
+    SLEEP_MODE = 4
+    STARTING = 5
+    YELLOW_CARD = 6
+    SUSPENDED = 7
+    PENDING_PASSWORD = 8
+    EXPIRED = 9
+    """The API said instead of a state that the instance has expired."""
+    CREATING = 10
+    OTHER = 11
+    """A state that this version has no name for."""
+    UNKNOWN = 12
+    """It could not be learned."""
+
+
 FLAG_ALLOW_HTTP = 1
+LIST_STATES = 1
+INSTANCE_DELETED = 1
+INSTANCE_EXPIRED = 2
+INSTANCE_FREE = 4
+INSTANCE_PARTNER = 8
 
 # --- structs ---
 
@@ -153,6 +181,22 @@ class OptionsStruct(Structure):
         ("ca_pem", c_char_p),
         ("instance_url", c_char_p),
         ("journal", c_char_p),
+    ]
+
+
+class InstanceStruct(Structure):
+    """``greenapi_instance``."""
+
+    _fields_: ClassVar = [
+        ("id", c_int64),
+        ("created", c_int64),
+        ("deleted", c_int64),
+        ("expires", c_int64),
+        ("flags", c_uint32),
+        ("state", c_int32),
+        ("type", c_char * 16),
+        ("tariff", c_char * 32),
+        ("name", c_char * 168),
     ]
 
 
@@ -257,12 +301,30 @@ _queue_take: Callable[[int, Any, int, int], int] = _declare(
     "greenapi_queue_take", c_size_t, c_void_p, POINTER(ResultStruct), c_size_t, c_int
 )
 
+_list_instances: Callable[..., int] = _declare(
+    "greenapi_client_list_instances",
+    c_int32,
+    c_void_p,
+    c_uint32,
+    POINTER(c_void_p),
+    POINTER(ResultStruct),
+)
+_list_take: Callable[[int, Any, int, int], int] = _declare(
+    "greenapi_list_take", c_size_t, c_void_p, POINTER(InstanceStruct), c_size_t, c_int
+)
+list_fd: Callable[[int], int] = _declare("greenapi_list_fd", c_int, c_void_p)
+_list_ended: Callable[[int, Any], bool] = _declare(
+    "greenapi_list_ended", c_bool, c_void_p, POINTER(ResultStruct)
+)
+list_free: Callable[[int], None] = _declare("greenapi_list_free", None, c_void_p)
+
 # --- plain Python over the above ---
 
 Row = tuple[int, int, int, int, int, int, bytes]
 """A result: tag, id, status, code, HTTP status, attempts, and the message padded with NULs."""
 
 _ROW = struct.Struct("@QqiiiI224s")
+_INSTANCE = struct.Struct("@qqqqIi16s32s168s")
 
 
 def library_version() -> str:
@@ -307,21 +369,50 @@ def queue_new() -> tuple[int, int]:
     return pointer.value or 0, status
 
 
-class Results:
-    """Room for a batch of results, used again for every batch.
+def list_new(client: int, flags: int) -> tuple[int, Row]:
+    """Begins to list instances; returns what `client_new` does."""
+    pointer = c_void_p()
+    error = bytearray(_ROW.size)
+    outcome = ResultStruct.from_buffer(error)
+    outcome.status = _list_instances(client, flags, pointer, outcome)
+    return pointer.value or 0, _ROW.unpack(error)
+
+
+def list_ended(pointer: int) -> Row | None:
+    """How a list ended; ``None`` while more may come."""
+    result = bytearray(_ROW.size)
+    if not _list_ended(pointer, ResultStruct.from_buffer(result)):
+        return None
+    return _ROW.unpack(result)
+
+
+class _Batch:
+    """Room for a batch of structs, used again for every batch.
 
     Reading them with ``struct`` instead of field by field is what keeps a deletion cheap.
     """
 
-    __slots__ = ("_array", "_capacity", "_view")
+    __slots__ = ("_array", "_capacity", "_layout", "_take", "_view")
 
-    def __init__(self, capacity: int) -> None:
-        room = bytearray(_ROW.size * capacity)
+    def __init__(self, kind: Any, layout: struct.Struct, take: Any, capacity: int) -> None:
+        room = bytearray(layout.size * capacity)
         self._capacity = capacity
-        self._array = (ResultStruct * capacity).from_buffer(room)
+        self._layout = layout
+        self._take = take
+        self._array = (kind * capacity).from_buffer(room)
         self._view = memoryview(room)
 
-    def take(self, queue: int, wait_ms: int) -> Iterator[Row]:
-        """The results that wait in a queue, up to the capacity; valid until the next call."""
-        count = _queue_take(queue, self._array, self._capacity, wait_ms)
-        return _ROW.iter_unpack(self._view[: count * _ROW.size])
+    def take(self, pointer: int, wait_ms: int) -> Iterator[Any]:
+        """What waits in a queue or list, up to the capacity; valid until the next call."""
+        count = self._take(pointer, self._array, self._capacity, wait_ms)
+        return self._layout.iter_unpack(self._view[: count * self._layout.size])
+
+
+def results(capacity: int) -> _Batch:
+    """Room for results, which come as rows."""
+    return _Batch(ResultStruct, _ROW, _queue_take, capacity)
+
+
+def instances(capacity: int) -> _Batch:
+    """Room for instances, which come as their fields."""
+    return _Batch(InstanceStruct, _INSTANCE, _list_take, capacity)

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterable
 
-from ._client import BaseClient
+from ._client import BaseClient, bool_option
 from ._errors import Result, refused, remember
 from ._queue import (
     SETTLING_MS,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn, Protocol, SupportsIndex, TypeVar, Union
 
     from ._handle import Owned
+    from ._instances import Instance, Listing
+    from ._queue import Waitable
 
     _Self = TypeVar("_Self")
 
@@ -157,6 +159,59 @@ class AsyncClient(BaseClient):
             # What was drawn ahead is finite, and has its results after a cancellation too.
             return AsyncDeletions(self._bulk(feed, sized=True), feed)
         return AsyncDeletions(self._bulk(iter(ids), hasattr(ids, "__len__")), None)
+
+    def instances(self, states: bool = False) -> AsyncInstances:
+        """Lists the account's instances: as `Client.instances`, for ``async for``."""
+        from ._instances import Listing
+
+        return AsyncInstances(Listing(self._open(), bool_option("states", states)))
+
+
+class AsyncInstances:
+    """The instances of an account, from `AsyncClient.instances`.
+
+    An async iterator and context manager; as `Instances`, and cancelling the task that waits
+    ends it at once too.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def __aiter__(self: _Self) -> _Self:
+        return self
+
+    async def __anext__(self) -> Instance:
+        listing = self._listing
+        try:
+            while True:
+                found = listing.next()
+                if found is not None:
+                    return found
+                await _readable(listing)
+        except StopIteration:
+            raise StopAsyncIteration from None
+        except BaseException:
+            listing.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the list."""
+        self._listing.close()
+
+    async def aclose(self) -> None:
+        """The same as `close`, under the name that async code looks for."""
+        self.close()
+
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class AsyncDeletions:
@@ -389,6 +444,19 @@ def _current_loop() -> Loop:
         if _trio.is_running():
             return _trio.Trio()
     return _Asyncio()
+
+
+async def _readable(what: Waitable) -> None:
+    """Waits until there is something to take."""
+    loop = _current_loop()
+    event = loop.event()
+    stop = loop.watch(what.fd, event.set)
+    try:
+        await event.wait()
+    finally:
+        # After a fork the selector is still the parent's.
+        if loop.usable and not what.inherited:
+            stop()
 
 
 class _Channel:

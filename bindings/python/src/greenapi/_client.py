@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, SupportsIndex, TypeVar, Union
 
     from ._errors import Result
+    from ._instances import Instances
     from ._types import SessionPolicy
 
     _Self = TypeVar("_Self")
@@ -103,7 +104,7 @@ class BaseClient(Handle):
                     "max_in_flight": in_flight,
                     "requests_per_second": rate,
                     "session": _session(session),
-                    "flags": _abi.FLAG_ALLOW_HTTP if _flag("allow_http", allow_http) else 0,
+                    "flags": _abi.FLAG_ALLOW_HTTP if bool_option("allow_http", allow_http) else 0,
                     "ca_file": _path("ca_file", ca_file),
                     "proxy": _optional_text("proxy", proxy),
                     "user_agent": _optional_text("user_agent", user_agent),
@@ -202,6 +203,30 @@ class Client(BaseClient):
             RuntimeError: the client is closed.
         """
         return Deletions(self._bulk(iter(ids), hasattr(ids, "__len__")))
+
+    def instances(self, states: bool = False) -> Instances:
+        """Lists the account's instances, the deleted ones of the last three months included.
+
+        They come in the API's order while the list is still being read: memory does not grow
+        with it, and a slow loop holds back the reading.
+
+            expired = [one for one in client.instances() if one.is_expired and not one.is_deleted]
+
+        Args:
+            states: Whether to ask each living instance for its state, under the client's
+                ``max_in_flight`` and ``requests_per_second``.
+
+        Returns:
+            An iterator of `Instance`, which raises an `Error` when the list breaks off. The
+            client's ``timeout`` is for the list, and again for each state.
+
+        Raises:
+            OutOfResources: no descriptor or memory is left.
+            RuntimeError: the client is closed.
+        """
+        from ._instances import Instances, Listing
+
+        return Instances(Listing(self._open(), bool_option("states", states)))
 
 
 class Deletions:
@@ -332,7 +357,8 @@ def _path(name: str, value: str | os.PathLike[str] | None) -> bytes | None:
     return _optional_text(name, value)
 
 
-def _flag(name: str, value: bool) -> bool:
+def bool_option(name: str, value: bool) -> bool:
+    """A flag; a number or a text in its place is a mistake."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
     return value

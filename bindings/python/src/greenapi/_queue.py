@@ -24,7 +24,7 @@ from ._handle import Handle, Owned
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, SupportsIndex
+    from typing import Any, Callable, SupportsIndex
 
     from ._errors import Result
 
@@ -56,24 +56,15 @@ next_tag = count(1).__next__
 """A tag that no other submission of this process has; callable from any thread."""
 
 
-class Queue(Handle):
-    """A ``greenapi_queue`` with room for a batch of its results.
+class Waitable(Handle):
+    """A C object with a descriptor that tells when there is something to take."""
 
-    Raises:
-        OutOfResources: no descriptor or memory is left for it.
-    """
-
-    def __init__(self) -> None:
-        pointer, status = _abi.queue_new()
-        if not pointer:
-            result = refused(0, status)
-            raise error_class(result.status)(result)
-        self._owned = Owned(pointer, _abi.queue_free)
-        self._results = _abi.Results(_BATCH)
+    def __init__(self, pointer: int, free: Callable[[int], None], fd: int) -> None:
+        self._owned = Owned(pointer, free)
         self._born = _forks
         self._poll: Any = None
         self._poll_type: Any = None
-        self.fd = _abi.queue_fd(pointer)
+        self.fd = fd
 
     @property
     def inherited(self) -> bool:
@@ -83,22 +74,10 @@ class Queue(Handle):
     def refuse_if_inherited(self) -> None:
         """Raises RuntimeError in a child of the process that made it."""
         if self.inherited:
-            raise RuntimeError(
-                "these deletions belong to the parent process: start them again in this one"
-            )
-
-    def submit(self, client: Owned, id_instance: int, tag: int) -> int:
-        """Submits a deletion; returns a status, and a result follows exactly when it is 0."""
-        return _abi.queue_submit(self._open().pointer, client.pointer, id_instance, tag)
-
-    def cancel(self, tag: int) -> None:
-        """Cancels the submissions with this tag; their results come like all others."""
-        owned = self._owned
-        if owned is not None:
-            _abi.queue_cancel(owned.pointer, tag)
+            raise RuntimeError("this was begun in the parent process: begin it again in this one")
 
     def wait(self, seconds: float | None = None) -> None:
-        """Waits until there is a result to take. Signal handlers run, and may raise."""
+        """Waits until there is something to take. Signal handlers run, and may raise."""
         self.refuse_if_inherited()
         # Looked up each time: eventlet takes poll away and gives a select of its own.
         poll_type = getattr(select, "poll", None)
@@ -110,6 +89,32 @@ class Queue(Handle):
             self._poll = poll_type()
             self._poll.register(self.fd, select.POLLIN)
         self._poll.poll(None if seconds is None else ceil(seconds * 1000))
+
+
+class Queue(Waitable):
+    """A ``greenapi_queue`` with room for a batch of its results.
+
+    Raises:
+        OutOfResources: no descriptor or memory is left for it.
+    """
+
+    def __init__(self) -> None:
+        pointer, status = _abi.queue_new()
+        if not pointer:
+            result = refused(0, status)
+            raise error_class(result.status)(result)
+        super().__init__(pointer, _abi.queue_free, _abi.queue_fd(pointer))
+        self._results = _abi.results(_BATCH)
+
+    def submit(self, client: Owned, id_instance: int, tag: int) -> int:
+        """Submits a deletion; returns a status, and a result follows exactly when it is 0."""
+        return _abi.queue_submit(self._open().pointer, client.pointer, id_instance, tag)
+
+    def cancel(self, tag: int) -> None:
+        """Cancels the submissions with this tag; their results come like all others."""
+        owned = self._owned
+        if owned is not None:
+            _abi.queue_cancel(owned.pointer, tag)
 
     def take(self, wait_ms: int = 0) -> list[tuple[int, Result]]:
         """The results that are there, a batch at most, with their tags.

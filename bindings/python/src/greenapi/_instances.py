@@ -1,0 +1,182 @@
+"""The account's list: what there is to delete."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple, TypeVar
+
+from . import _abi
+from ._abi import State
+from ._errors import error_class, result_of
+from ._queue import Waitable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._handle import Owned
+
+_Self = TypeVar("_Self")
+
+_BATCH = 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Instance(NamedTuple):
+    """An instance as the account's list has it. Immutable; may be pickled, compared and kept.
+
+    It has no secrets: the instance's own token stays in the library.
+    """
+
+    id_instance: int
+    """The id."""
+    name: str
+    """The name, cut after some 167 bytes. It may have any character in it, line ends too."""
+    type: str
+    """The messenger: ``whatsapp``, ``telegram``, ``v3`` (MAX), or what else the API says."""
+    tariff: str
+    """The tariff."""
+    state: State
+    """`State.NOT_ASKED` unless the states were wanted."""
+    created: datetime | None
+    """When it was created; like all times aware, in UTC, and ``None`` where the API gives none."""
+    deleted: datetime | None
+    """When it was deleted. The list has deleted instances for three months."""
+    expires: datetime | None
+    """When it expires or expired."""
+    is_deleted: bool
+    """Whether it is deleted."""
+    is_expired: bool
+    """Whether it has expired. A new one may be shown as expired in its first hour."""
+    is_free: bool
+    """Whether it is free."""
+    is_partner: bool
+    """Whether it was made by the partner methods."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by their names; states by their names, times as ISO 8601.
+
+        Only what JSON has, so ``json.dumps`` takes it.
+        """
+        return {
+            name: (
+                value.isoformat()
+                if isinstance(value, datetime)
+                else value.name
+                if isinstance(value, State)
+                else value
+            )
+            for name, value in self._asdict().items()
+        }
+
+
+def _instance(fields: tuple[Any, ...]) -> Instance:
+    number, created, deleted, expires, flags, state, *texts = fields
+    kind, tariff, name = (text[: text.index(0)].decode() for text in texts)
+    return Instance(
+        number,
+        name,
+        kind,
+        tariff,
+        State(state) if state in _STATES else State.OTHER,
+        _time(created),
+        _time(deleted),
+        _time(expires),
+        bool(flags & _abi.INSTANCE_DELETED),
+        bool(flags & _abi.INSTANCE_EXPIRED),
+        bool(flags & _abi.INSTANCE_FREE),
+        bool(flags & _abi.INSTANCE_PARTNER),
+    )
+
+
+_STATES = frozenset(State)
+
+
+def _time(seconds: int) -> datetime | None:
+    return _EPOCH + timedelta(seconds=seconds) if seconds else None
+
+
+class Listing(Waitable):
+    """A ``greenapi_list`` under way."""
+
+    def __init__(self, client: Owned, states: bool) -> None:
+        pointer, row = _abi.list_new(client.pointer, _abi.LIST_STATES if states else 0)
+        if not pointer:
+            result = result_of(row)
+            raise error_class(result.status)(result)
+        super().__init__(pointer, _abi.list_free, _abi.list_fd(pointer))
+        self._batch = _abi.instances(_BATCH)
+        self._ready: deque[Instance] = deque()
+
+    def next(self) -> Instance | None:
+        """The next instance, if it is there.
+
+        Raises:
+            StopIteration: that was all.
+            Error: the list broke off.
+        """
+        if self._ready:
+            return self._ready.popleft()
+        owned = self._owned
+        if owned is None:
+            raise StopIteration
+        self.refuse_if_inherited()
+        self._ready.extend([_instance(one) for one in self._batch.take(owned.pointer, 0)])
+        if self._ready:
+            return self._ready.popleft()
+        row = _abi.list_ended(owned.pointer)
+        if row is None:
+            return None
+        self.close()
+        result = result_of(row)
+        if result.ok:
+            raise StopIteration
+        raise error_class(result.status)(result)
+
+    def close(self) -> None:
+        """Ends the list; what has not been taken is lost."""
+        super().close()
+        self._ready.clear()
+
+
+class Instances:
+    """The instances of an account, from `Client.instances`: an iterator and a context manager.
+
+    They come while the list is still being read. A list that breaks off raises an `Error` at its
+    end, so a part is never taken for the whole. Ctrl-C, ``close``, the end of the block and
+    dropping it end it at once.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def __iter__(self: _Self) -> _Self:
+        return self
+
+    def __next__(self) -> Instance:
+        listing = self._listing
+        try:
+            while True:
+                found = listing.next()
+                if found is not None:
+                    return found
+                listing.wait()
+        except BaseException:
+            listing.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the list."""
+        self._listing.close()
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
