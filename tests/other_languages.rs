@@ -160,7 +160,8 @@ fn check_interrupt(language: fn() -> Option<Command>) {
         },
         ..Rule::default()
     }]);
-    let child = with_standin(&mut command, &standin, &["1101000001", "1101000002"])
+    let child = support::with_ctrl_c(&mut command);
+    let child = with_standin(child, &standin, &["1101000001", "1101000002"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -210,6 +210,20 @@ impl Drop for StandinProcess {
     }
 }
 
+/// Ctrl-C as it is for what somebody starts by hand: what a script starts in the background ignores
+/// it, and so do the children, of which some (Java) then take no handler either.
+#[cfg(unix)]
+pub fn with_ctrl_c(command: &mut Command) -> &mut Command {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: signal() may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        })
+    }
+}
+
 /// Runs a command to its end; its output is shown when it fails.
 pub fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");

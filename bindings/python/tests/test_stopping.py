@@ -414,16 +414,17 @@ def test_one_task_at_a_time(standin: Standin) -> None:
 
 def test_waiting_for_a_turn_counts(standin: Standin) -> None:
     ids = held(standin, 0, 2)
-    with greenapi.Client(standin.url, standin.token, max_in_flight=1, timeout=1) as client:
+    with greenapi.Client(standin.url, standin.token, max_in_flight=1, timeout=3) as client:
         first = threading.Thread(target=lambda: list(client.delete_instances(ids[:1])))
         first.start()
         standin.wait(held=1)
-        time.sleep(0.5)
+        time.sleep(1)
         begun = time.monotonic()
         with pytest.raises(greenapi.Timeout) as caught:
             client.delete_instance(ids[1])
-        # Its turn came after half a second, so half a second was left of its time.
-        assert 1 <= time.monotonic() - begun < 1.4
+        # Its turn came after two seconds, so one was left of its time: with all of it, it would
+        # have taken five.
+        assert 3 <= time.monotonic() - begun < 4.5
         first.join()
     assert caught.value.attempts == 1
 
