@@ -93,14 +93,15 @@ enum class status : std::int32_t {
     internal = GREENAPI_STATUS_INTERNAL,
 };
 
-/// What a status says about the instance.
+/// What a status says about the instance. Its zero is unknown, unlike in C, so that a value that
+/// nobody has set never says that something was deleted.
 enum class effect {
-    /// It is gone.
-    deleted = GREENAPI_EFFECT_DELETED,
-    /// This call did not delete it.
-    not_deleted = GREENAPI_EFFECT_NOT_DELETED,
     /// It may or may not have been deleted; calling again with the same id is safe and tells.
-    unknown = GREENAPI_EFFECT_UNKNOWN,
+    unknown,
+    /// It is gone.
+    deleted,
+    /// This call did not delete it.
+    not_deleted,
 };
 
 /// What to do about a session that is still open on somebody's phone: deleting an instance does
@@ -112,6 +113,9 @@ enum class session : std::uint32_t {
     require_logged_out = GREENAPI_SESSION_REQUIRE_LOGGED_OUT,
     /// Log out first, and delete once that is confirmed.
     log_out = GREENAPI_SESSION_LOG_OUT,
+    /// Log out where that can be done, and delete in any case once the API has answered the
+    /// logout, or said that the instance cannot be asked (expired, being created, starting).
+    try_log_out = GREENAPI_SESSION_TRY_LOG_OUT,
 };
 
 /// The version of the library that is loaded, such as "0.2.0".
@@ -135,7 +139,14 @@ enum class session : std::uint32_t {
 /// What a status says about the instance. Any number is harmless.
 [[nodiscard]] inline effect status_effect(status value) noexcept
 {
-    return static_cast<effect>(greenapi_status_effect(static_cast<std::int32_t>(value)));
+    switch (greenapi_status_effect(static_cast<std::int32_t>(value))) {
+    case GREENAPI_EFFECT_DELETED:
+        return effect::deleted;
+    case GREENAPI_EFFECT_NOT_DELETED:
+        return effect::not_deleted;
+    default:
+        return effect::unknown;
+    }
 }
 
 /// What became of one id. A plain value: copy it, keep it, hand it to another thread.
@@ -154,8 +165,13 @@ public:
     {
         return static_cast<greenapi::status>(raw_.status);
     }
-    /// What that says about the instance.
-    [[nodiscard]] greenapi::effect effect() const noexcept { return status_effect(status()); }
+    /// What that says about the instance. A result without an id, such as one made from a zeroed
+    /// greenapi_result, never says that something was deleted.
+    [[nodiscard]] greenapi::effect effect() const noexcept
+    {
+        const auto said = status_effect(status());
+        return raw_.id == 0 && said == effect::deleted ? effect::unknown : said;
+    }
     /// Whether the instance is gone: the same as `effect() == effect::deleted`.
     [[nodiscard]] bool deleted() const noexcept { return effect() == greenapi::effect::deleted; }
     /// The API's own code when its answer had one, else the HTTP status, else 0.
@@ -230,6 +246,18 @@ inline result make_result(greenapi_status status, std::int64_t id = 0,
 {
     return make_result(status, greenapi_status_message(static_cast<std::int32_t>(status)), id,
                        code);
+}
+
+/// Why no client was made, with the names that members of `options` have here for those in C.
+inline result in_own_words(const greenapi_result &refusal)
+{
+    std::string message = refusal.message;
+    for (const auto &[in_c, own] : {std::pair("timeout_ms", "timeout"),
+                                    std::pair("GREENAPI_FLAG_ALLOW_HTTP", "allow_http")}) {
+        if (const auto place = message.find(in_c); place != std::string::npos)
+            message.replace(place, std::string_view(in_c).size(), own);
+    }
+    return make_result(refusal.status, message);
 }
 
 /// The text as C has it. C would cut it at a NUL byte in silence, so such a text is refused.
@@ -345,6 +373,14 @@ struct options {
     std::optional<std::string> proxy{};
     /// Put before the library's own user agent; default: nothing.
     std::optional<std::string> user_agent{};
+    /// Certificates to trust instead of the system's, as PEM text; not beside ca_file.
+    std::optional<std::string> ca_pem{};
+    /// Where an instance's own methods (its state, its logout) are asked; `{pool}` stands for the
+    /// first four digits of its id. Default: the client's URL.
+    std::optional<std::string> instance_url{};
+    /// The path of a journal, which notes each deletion durably before its request may leave, so
+    /// that a later process knows what this one did; default: none.
+    std::optional<std::string> journal{};
 };
 
 /// Deletes one instance, with every option at its default. Connections are kept and shared by all
@@ -390,13 +426,16 @@ public:
         raw.ca_file = detail::c_string(settings.ca_file, "ca_file");
         raw.proxy = detail::c_string(settings.proxy, "proxy");
         raw.user_agent = detail::c_string(settings.user_agent, "user_agent");
+        raw.ca_pem = detail::c_string(settings.ca_pem, "ca_pem");
+        raw.instance_url = detail::c_string(settings.instance_url, "instance_url");
+        raw.journal = detail::c_string(settings.journal, "journal");
 
         greenapi_result problem;
         const auto status =
             greenapi_client_new(detail::c_string(url, "url"), detail::c_string(token, "token"),
                                 &raw, &handle_, &problem);
         if (status != GREENAPI_STATUS_OK)
-            throw error(result(problem));
+            throw error(detail::in_own_words(problem));
     }
 
     client(const client &) = delete;
@@ -452,17 +491,29 @@ public:
     /// counts as `std::size_t` and the latest result as `const result&`. When it returns false,
     /// what is left is cancelled; one that returns nothing never cancels.
     /// \throws whatever `progress` throws, after what was left has been cancelled and has ended.
+    /// What became of the ids is then lost with the results: the next function keeps them.
     template <class Progress>
     std::vector<result> delete_instances(const std::vector<std::int64_t> &ids, Progress &&progress)
     {
+        std::vector<result> results;
+        delete_instances(ids, results, progress);
+        return results;
+    }
+
+    /// The same, with the results in `results`, in place of what was there: each id has its own
+    /// there, in the order of `ids`, also when `progress` throws.
+    /// \throws whatever `progress` throws, after what was left has been cancelled and has ended.
+    template <class Progress>
+    void delete_instances(const std::vector<std::int64_t> &ids, std::vector<result> &results,
+                          Progress &&progress)
+    {
         using call = detail::progress_call<std::remove_reference_t<Progress>>;
         call state{progress, nullptr};
-        auto results = detail::blank_results(ids.size());
+        results = detail::blank_results(ids.size());
         greenapi_client_delete_instances(handle_, ids.data(), ids.size(),
                                          detail::raw_results(results), &call::run, &state);
         if (state.thrown)
             std::rethrow_exception(state.thrown);
-        return results;
     }
 
     /// The handle for the C interface; it stays this object's.
@@ -475,7 +526,8 @@ private:
 /// Many deletions at once from any event loop: submit, wait for the descriptor, take the results.
 ///
 /// Its functions may be called by many threads at once; moving and destroying it may not run
-/// beside them. Destroying it never waits: it cancels everything that is left.
+/// beside them. Destroying it never waits: it cancels everything that is left, whose results are
+/// lost. To stop and know what became of every id, cancel each tag and take until nothing comes.
 class queue
 {
 public:
@@ -511,9 +563,11 @@ public:
     /// epoll, kqueue, Asio). It stays the queue's: never read or close it.
     [[nodiscard]] int fd() const noexcept { return greenapi_queue_fd(handle_); }
 
-    /// Hands in a deletion without blocking. It gives exactly one result, with this tag; its
-    /// time limit begins when its request is started, not while it waits for its turn.
-    /// \throws greenapi::error for arguments and resources, never for what the network does.
+    /// Hands in a deletion without blocking. It gives exactly one result, with this tag, also
+    /// when the id is out of range; its time limit begins when its request is started, not while
+    /// it waits for its turn.
+    /// \throws greenapi::error for a client that was moved from and for resources, never for what
+    /// the network does.
     void submit(const client &with, std::int64_t id, std::uint64_t tag = 0)
     {
         const auto status = greenapi_queue_submit(handle_, with.get(), id, tag);

@@ -51,6 +51,8 @@ greenapi::options options_from_environment()
 {
     greenapi::options options;
     options.ca_file = variable("GREENAPI_CA_FILE");
+    options.instance_url = variable("GREENAPI_INSTANCE_URL");
+    options.journal = variable("GREENAPI_JOURNAL");
     if (const auto retries = number("GREENAPI_MAX_RETRIES"))
         options.max_retries = *retries;
     if (const auto timeout = number("GREENAPI_TIMEOUT_MS"))
@@ -63,6 +65,8 @@ greenapi::options options_from_environment()
         options.session = greenapi::session::require_logged_out;
     } else if (session == "log_out") {
         options.session = greenapi::session::log_out;
+    } else if (session == "try_log_out") {
+        options.session = greenapi::session::try_log_out;
     } else if (const auto value = number("GREENAPI_SESSION")) {
         options.session = static_cast<greenapi::session>(*value);
     }
@@ -130,16 +134,9 @@ void blocking(greenapi::client &client, const std::vector<std::int64_t> &ids)
 void queued(const greenapi::client &client, const std::vector<std::int64_t> &ids)
 {
     greenapi::queue queue;
-    std::size_t under_way = 0;
-    for (std::size_t i = 0; i < ids.size(); i++) {
-        try {
-            queue.submit(client, ids[i], i);
-            under_way++;
-        } catch (const greenapi::error &refusal) {
-            print(ids[i], refusal.result());
-        }
-    }
-    while (under_way > 0) {
+    for (std::size_t i = 0; i < ids.size(); i++)
+        queue.submit(client, ids[i], i);
+    for (auto under_way = ids.size(); under_way > 0;) {
         const auto results = queue.take(32);
         if (results.empty())
             throw std::runtime_error("the queue ended with results missing");

@@ -89,6 +89,25 @@ void progress_throws()
     }
     check(calls == 3, "progress was called again after it had thrown");
 
+    // The same with the results kept: every id has its own.
+    std::vector<greenapi::result> kept;
+    try {
+        client.delete_instances(ids, kept, [&](std::size_t, std::size_t, const greenapi::result &) {
+            throw its_own{43};
+        });
+        throw failed("the exception did not arrive");
+    } catch (const its_own &) {
+        std::size_t never_sent = 0;
+        check(kept.size() == ids.size(), "results were lost to the exception");
+        for (const auto &result : kept) {
+            check(result.id() == nobodys_id && result.status() != greenapi::status::internal,
+                  "an id has no result of its own");
+            if (result.status() == greenapi::status::cancelled)
+                never_sent++;
+        }
+        check(never_sent > ids.size() / 2, "an exception did not cancel what was left");
+    }
+
     // The client is as good as before; false cancels, and every id has its result.
     const auto results = client.delete_instances(
         ids, [&](std::size_t done, std::size_t, const greenapi::result &) { return done < 3; });
@@ -142,8 +161,9 @@ void nul_bytes_are_refused()
              expect_error(refused, [&] { greenapi::client(url, token + "\0x"s); }),
          })
         check(std::string(problem.what()).find(token) == std::string::npos, "the token is shown");
-    for (const auto member :
-         {&greenapi::options::ca_file, &greenapi::options::proxy, &greenapi::options::user_agent}) {
+    for (const auto member : {&greenapi::options::ca_file, &greenapi::options::proxy,
+                              &greenapi::options::user_agent, &greenapi::options::ca_pem,
+                              &greenapi::options::instance_url, &greenapi::options::journal}) {
         greenapi::options options;
         options.*member = "a\0b"s;
         expect_error(refused, [&] { greenapi::client(url, token, options); });
@@ -175,10 +195,37 @@ void options_translate()
         } else {
             const auto problem = expect_error(greenapi::status::invalid_argument,
                                               [&] { greenapi::client(url, token, bounded); });
-            check(std::string(problem.what()).find("timeout_ms") != std::string::npos,
-                  "the message does not name the option");
+            check(std::string(problem.what()).find("timeout") == 0 &&
+                      std::string(problem.what()).find("timeout_ms") == std::string::npos,
+                  "the message does not name the option as C++ does");
         }
     }
+}
+
+void zero_values_are_unknown()
+{
+    check(greenapi::effect{} == greenapi::effect::unknown, "the zero effect says something");
+    const greenapi::result zero(greenapi_result{});
+    check(zero.effect() == greenapi::effect::unknown && !zero.deleted(),
+          "a result about no instance says that one was deleted");
+    for (std::int32_t number = -1; number < 60; number++) {
+        const auto of_c = greenapi_status_effect(number);
+        const auto own = greenapi::status_effect(static_cast<greenapi::status>(number));
+        check((own == greenapi::effect::deleted) == (of_c == GREENAPI_EFFECT_DELETED) &&
+                  (own == greenapi::effect::not_deleted) == (of_c == GREENAPI_EFFECT_NOT_DELETED),
+              "an effect is not the library's");
+    }
+}
+
+void plain_http_is_refused_in_own_words()
+{
+    const auto problem = expect_error(greenapi::status::invalid_argument, [] {
+        greenapi::client("http://example.com", environment("GREENAPI_TOKEN"));
+    });
+    const std::string message = problem.what();
+    check(message.find("allow_http") != std::string::npos &&
+              message.find("GREENAPI_") == std::string::npos,
+          "the message does not name the option as C++ does");
 }
 
 void handles_move()
@@ -242,6 +289,8 @@ int main()
         errors_carry_results();
         nul_bytes_are_refused();
         options_translate();
+        zero_values_are_unknown();
+        plain_http_is_refused_in_own_words();
         handles_move();
     } catch (const std::exception &problem) {
         std::cerr << "cpp_exceptions: FAILED: " << problem.what() << '\n';

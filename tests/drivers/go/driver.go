@@ -5,8 +5,8 @@
 //
 // Its argument is one_call, client or bulk. A successful one_call tells no more than that, so that
 // line has "-" for what is not known. The environment says the rest: GREENAPI_URL, GREENAPI_TOKEN
-// and, except for one_call, which has no options, GREENAPI_CA_FILE, GREENAPI_MAX_RETRIES,
-// GREENAPI_TIMEOUT_MS and GREENAPI_SESSION.
+// and, except for one_call, which has no options, GREENAPI_CA_FILE, GREENAPI_INSTANCE_URL,
+// GREENAPI_JOURNAL, GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION.
 package main
 
 import (
@@ -58,7 +58,7 @@ func run(arguments []string) (err error) {
 		}
 		return failure
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // Always nil.
 	switch arguments[0] {
 	case "client":
 		for id := range ids {
@@ -97,6 +97,12 @@ func options() (opts []greenapi.Option, err error) {
 	if path, ok := os.LookupEnv("GREENAPI_CA_FILE"); ok {
 		opts = append(opts, greenapi.WithCAFile(path))
 	}
+	if url, ok := os.LookupEnv("GREENAPI_INSTANCE_URL"); ok {
+		opts = append(opts, greenapi.WithInstanceURL(url))
+	}
+	if path, ok := os.LookupEnv("GREENAPI_JOURNAL"); ok {
+		opts = append(opts, greenapi.WithJournal(path))
+	}
 	if text, ok := os.LookupEnv("GREENAPI_MAX_RETRIES"); ok {
 		retries, err := strconv.Atoi(text)
 		if err != nil {
@@ -125,20 +131,21 @@ var sessions = map[string]greenapi.Session{
 	"0": greenapi.SessionIgnore, "ignore": greenapi.SessionIgnore,
 	"1": greenapi.SessionRequireLoggedOut, "require_logged_out": greenapi.SessionRequireLoggedOut,
 	"2": greenapi.SessionLogOut, "log_out": greenapi.SessionLogOut,
+	"3": greenapi.SessionTryLogOut, "try_log_out": greenapi.SessionTryLogOut,
 }
 
 func printResult(output *bufio.Writer, r greenapi.Result) {
-	fmt.Fprintf(output, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
+	_, _ = fmt.Fprintf(output, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
 		r.ID, int32(r.Status), r.Code, r.HTTPStatus, r.Attempts, sentinel(r.Err()), r.Message)
 }
 
 func printError(output *bufio.Writer, id int64, err error) {
 	var e *greenapi.Error
 	if !errors.As(err, &e) {
-		fmt.Fprintf(output, "%d\t-\t-\t-\t-\t%s\t-\n", id, sentinel(err))
+		_, _ = fmt.Fprintf(output, "%d\t-\t-\t-\t-\t%s\t-\n", id, sentinel(err))
 		return
 	}
-	fmt.Fprintf(output, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
+	_, _ = fmt.Fprintf(output, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n",
 		id, int32(e.Status), e.Code, e.HTTPStatus, e.Attempts, sentinel(err), e.Message)
 }
 
@@ -172,6 +179,8 @@ var sentinels = []struct {
 	{"ErrTLSFailed", greenapi.ErrTLSFailed},
 	{"ErrCancelled", greenapi.ErrCancelled},
 	{"ErrOutOfResources", greenapi.ErrOutOfResources},
+	{"ErrUnprocessed", greenapi.ErrUnprocessed},
+	{"ErrNotStarted", greenapi.ErrNotStarted},
 	{"ErrTimeout", greenapi.ErrTimeout},
 	{"ErrConnectionLost", greenapi.ErrConnectionLost},
 	{"ErrServerError", greenapi.ErrServerError},
