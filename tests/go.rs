@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use greenapi_standin::{Config, Standin};
-use support::{go_command, is_left_out, root, run, scratch, standin_program};
+use support::{go_command, installed, is_left_out, root, run, scratch, standin_program};
 
 fn go(arguments: &[&str], experiment: &str) {
     if is_left_out("go") {
@@ -37,14 +39,43 @@ fn test_with_every_pointer_checked() {
 /// the archive.
 #[test]
 fn linked_statically() {
+    if !is_left_out("go") {
+        link_statically("delete-go-static", &installed().join("lib/pkgconfig"));
+    }
+}
+
+/// All that the tag needs is greenapi-static.pc and what it names.
+#[test]
+fn linked_statically_by_greenapi_static_alone() {
     if is_left_out("go") {
         return;
     }
-    let program = scratch("programs").join("delete-go-static");
+    let prefix = scratch("static-only");
+    for file in [
+        "include/greenapi.h",
+        "lib/libgreenapi.a",
+        "lib/pkgconfig/greenapi-static.pc",
+    ] {
+        let copy = prefix.join(file);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(installed().join(file), copy).unwrap();
+    }
+    link_statically("delete-go-static-alone", &prefix.join("lib/pkgconfig"));
+}
+
+fn link_statically(name: &str, pkg_config_path: &Path) {
+    let program = scratch("programs").join(name);
     run(go_command(&root().join("bindings/go"))
         .args(["build", "-tags", "greenapi_static", "-o"])
         .arg(&program)
-        .arg("./examples/delete"));
+        .arg("./examples/delete")
+        .env("PKG_CONFIG_LIBDIR", pkg_config_path)
+        .env_remove("PKG_CONFIG_PATH")
+        // Or Go would take what it built with the other path.
+        .env(
+            "CGO_CFLAGS",
+            format!("-g -O2 -DGREENAPI_STATIC_{}", name.len()),
+        ));
     let standin = Standin::start(Config::default()).unwrap();
     let endpoints = standin.endpoints();
     run(Command::new(program)

@@ -97,6 +97,28 @@ func ExampleClient_DeleteInstances() {
 	// to call again: []
 }
 
+// What was under way when a loop was left has its results too.
+func ExampleClient_Deletions() {
+	client, err := greenapi.NewClient(os.Getenv("GREENAPI_URL"), os.Getenv("GREENAPI_TOKEN"),
+		greenapi.WithMaxInFlight(1))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close() //nolint:errcheck // Always nil.
+
+	run := client.Deletions(context.Background(), slices.Values([]int64{1101000001, 42}))
+	for result := range run.Results() {
+		fmt.Println(result.ID, result.Effect())
+		break
+	}
+	for _, result := range run.Stop() {
+		fmt.Println("and", result.ID, result.Effect())
+	}
+	// Output:
+	// 1101000001 deleted
+	// and 42 not deleted
+}
+
 func ExampleError() {
 	err := greenapi.DeleteInstance(os.Getenv("GREENAPI_URL"), "gac.wrong", 1101000011)
 	var e *greenapi.Error

@@ -20,7 +20,7 @@ func main() {
 	}
 	client, err := greenapi.NewClient(plan.URL, plan.Token, options...)
 	measure.Fail(err)
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // Always nil.
 
 	ctx := context.Background()
 	call := func(id int64) bool {
