@@ -112,11 +112,12 @@ func ExampleClient_Deletions() {
 		break
 	}
 	for _, result := range run.Stop() {
-		fmt.Println("and", result.ID, result.Effect())
+		log.Print(result.ID, " ", result.Effect()) // unknown, if its request had been sent
+		fmt.Println("and", result.ID)
 	}
 	// Output:
 	// 1101000001 deleted
-	// and 42 not deleted
+	// and 42
 }
 
 func ExampleError() {

@@ -41,9 +41,10 @@ func ownWords(message string) string {
 // refusal is a result that says why no client was made. Its message begins with C's name of what
 // was refused, be that a plain word or not.
 func refusal(r Result) Result {
-	name, rest, _ := strings.Cut(r.Message, " ")
+	name, _, _ := strings.Cut(r.Message, " ")
+	name = strings.TrimSuffix(name, ":")
 	if own, ok := ownNames[name]; ok {
-		r.Message = own + " " + rest
+		r.Message = own + r.Message[len(name):]
 	}
 	return r
 }

@@ -55,6 +55,7 @@ func TestOwnWords(t *testing.T) {
 	for message, want := range map[string]string{
 		"session is 9":           "WithSession is 9",
 		"proxy has no host":      "WithProxy has no host",
+		"journal: a directory":   "WithJournal: a directory",
 		"url has no host":        "url has no host",
 		"token is empty":         "token is empty",
 		"WithTimeout is 0":       "WithTimeout is 0",
