@@ -68,7 +68,7 @@ pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
         499..=599 => (Status::ServerError, None),
         300..=399 => (
             Status::Rejected,
-            Some("it answered with a redirect, which is never followed because it would carry the token elsewhere"),
+            Some("a redirect is never followed, because it would carry the token elsewhere"),
         ),
         400..=498 => match &parsed {
             Ok(Answer {
@@ -80,7 +80,7 @@ pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
             },
             _ if http_status == 404 => (
                 Status::Rejected,
-                Some("that page is not the API's own 404 and says nothing about the instance: check the URL"),
+                Some("that page is not the API's own 404, so it says nothing about the instance"),
             ),
             _ => (Status::Rejected, None),
         },
@@ -141,7 +141,7 @@ fn judge_code(code: i32) -> Status {
         404 => Status::NotFound,
         429 => Status::RateLimited,
         // The API's own failures leave the same doubt inside HTTP 200 as outside it.
-        499..=599 => Status::ServerError,
+        499.. => Status::ServerError,
         _ => Status::Rejected,
     }
 }
@@ -283,7 +283,9 @@ mod tests {
             (200, br#"{"code": 403}"#, Forbidden, 403),
             (200, br#"{"code": 429}"#, RateLimited, 429),
             (200, br#"{"code": 466}"#, Rejected, 466),
-            (200, br#"{"code": 999}"#, Rejected, 999),
+            (200, br#"{"code": 498}"#, Rejected, 498),
+            (200, br#"{"code": 600}"#, ServerError, 600),
+            (200, br#"{"code": 999}"#, ServerError, 999),
             (200, br#"{"code": -1}"#, Rejected, -1),
             (200, br#"{"code": 502}"#, ServerError, 502),
             (200, br#"{"code": 499}"#, ServerError, 499),

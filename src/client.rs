@@ -320,6 +320,7 @@ impl Client {
                         http_status: answer.http_status,
                         verdict: judge(answer.http_status, answer.body.body()),
                         retry_after: pause,
+                        kept: answer.kept,
                     }
                 }
                 Ok(Err(failure)) => Attempt::Failed(failure),
@@ -328,8 +329,7 @@ impl Client {
             #[cfg(feature = "inject-panics")]
             assert_ne!(id, PANIC_AFTER_SENDING);
             let now = Instant::now();
-            if matches!(&attempt, Attempt::Failed(failure) if matches!(failure.stage, Stage::Lost { .. }))
-            {
+            if attempt.blames_the_connection() {
                 // Its like may be dead as well.
                 not_before = Some(now);
             }

@@ -24,6 +24,8 @@ pub enum Attempt {
         http_status: u16,
         verdict: Verdict,
         retry_after: Option<Duration>,
+        /// Over a connection that had served a request before.
+        kept: bool,
     },
     /// No answer came.
     Failed(Failure),
@@ -36,6 +38,27 @@ impl Attempt {
             Self::Answered { verdict, .. } => verdict.status.effect() == Effect::NotDeleted,
             Self::Failed(_) => !self.is_in_doubt(),
         }
+    }
+
+    /// Whether the connection is at fault, and another should be made for the next attempt.
+    pub fn blames_the_connection(&self) -> bool {
+        match self {
+            Self::Answered { .. } => self.was_too_late(),
+            Self::Failed(failure) => matches!(failure.stage, Stage::Lost { .. }),
+        }
+    }
+
+    /// Whether the server gave up a kept connection (408) at the moment when the request left.
+    fn was_too_late(&self) -> bool {
+        matches!(
+            self,
+            Self::Answered {
+                http_status: 408,
+                kept: true,
+                verdict,
+                ..
+            } if verdict.status == Status::Rejected
+        )
     }
 
     /// Whether nobody knows if it was carried out.
@@ -150,6 +173,8 @@ enum Retry {
 
 fn retry_kind(attempt: &Attempt) -> Retry {
     match attempt {
+        // Once only, as the next connection is a new one.
+        Attempt::Answered { .. } if attempt.was_too_late() => Retry::AtOnce,
         Attempt::Answered {
             http_status,
             verdict,
@@ -204,37 +229,37 @@ fn report(attempt: &Attempt, secrets: &[&Secret]) -> Outcome {
 }
 
 fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
-    let mut text = String::new();
-    match verdict.status {
-        Status::BadResponse | Status::Rejected => {
-            text += "The server";
-            if !matches!(http_status, 0 | 200) {
-                text += &format!(" said HTTP {http_status}");
-            }
-            if let Some(reason) = verdict.reason {
-                text += if matches!(http_status, 0 | 200) {
-                    ":"
-                } else {
-                    ";"
-                };
-                text += &format!(" {reason}");
-            } else if http_status == 200 {
-                text += " refused the deletion";
-                if verdict.code != 200 {
-                    text += &format!(" with code {}", verdict.code);
-                }
-            }
-            text += if verdict.status == Status::Rejected {
-                ". Nothing was deleted."
-            } else {
-                ". The instance may or may not have been deleted: call again with the same id."
-            };
+    const DOUBT: &str = "so the instance may or may not have been deleted";
+    let said = match http_status {
+        0 | 200 => "the server answered".to_owned(),
+        number => format!("the server said HTTP {number}"),
+    };
+    let mut text = match (verdict.status, verdict.reason) {
+        (Status::BadResponse, reason) => {
+            let reason = reason.unwrap_or("its answer says nothing");
+            format!("Check the URL and call again with the same id: {said}, but {reason}, {DOUBT}.")
         }
-        Status::ServerError => {
-            text += &format!("The server failed with {}, so the instance may or may not have been deleted: call again with the same id.", verdict.code);
+        (Status::Rejected, Some(reason)) => {
+            format!("Check the URL: {said}, and {reason}. Nothing was deleted.")
         }
-        status => text += status.message(),
-    }
+        (Status::Rejected, None) if http_status != 200 => {
+            format!("Check the URL and the id: {said}. Nothing was deleted.")
+        }
+        (Status::Rejected, None) if verdict.code != 200 => {
+            let code = verdict.code;
+            format!(
+                "Check the id: the API refused the deletion with code {code}. Nothing was deleted."
+            )
+        }
+        (Status::Rejected, None) => {
+            "Check the id: the API refused the deletion. Nothing was deleted.".to_owned()
+        }
+        (Status::ServerError, _) => {
+            let code = verdict.code;
+            format!("Call again with the same id: the server failed with {code}, {DOUBT}.")
+        }
+        (status, _) => status.message().to_owned(),
+    };
     if let Some(description) = &verdict.description {
         let said = sanitize(description, secrets);
         if !said.is_empty() {
@@ -282,6 +307,16 @@ mod tests {
             http_status,
             verdict: judge(http_status, Body::Whole(body.as_bytes())),
             retry_after: None,
+            kept: false,
+        }
+    }
+
+    fn too_late(kept: bool) -> Attempt {
+        Attempt::Answered {
+            http_status: 408,
+            verdict: judge(408, Body::Whole(b"")),
+            retry_after: None,
+            kept,
         }
     }
 
@@ -406,6 +441,9 @@ mod tests {
                 ConnectionLost,
                 0,
             ),
+            // A kept connection that the server gave up just then.
+            (vec![too_late(true), answered(200, MISSING)], NotFound, 404),
+            (vec![too_late(false)], Rejected, 408),
             // Not retried.
             (vec![failed(Stage::Proxy)], ConnectFailed, 0),
             (vec![failed(Stage::ClientCertificate)], TlsFailed, 0),
@@ -470,6 +508,7 @@ mod tests {
             http_status: 429,
             verdict: judge(429, Body::Whole(b"")),
             retry_after: Some(Duration::from_secs(seconds)),
+            kept: false,
         };
         let limits = Limits {
             left: Duration::from_secs(2),

@@ -166,10 +166,13 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
     io.write_all(request.as_bytes()).await.map_err(broken)?;
     io.flush().await.map_err(broken)?;
     let mut head = Vec::new();
+    let mut interim = 0;
     loop {
         // Byte by byte: what follows the head belongs to the tunnel.
         head.push(io.read_u8().await.map_err(broken)?);
-        if !head.ends_with(b"\r\n\r\n") && head.len() < PROXY_HEAD_LIMIT {
+        let ends = [&b"\r\n\r\n"[..], b"\n\n", b"\n\r\n"];
+        let whole = ends.iter().any(|end| head.ends_with(end));
+        if !whole && interim + head.len() < PROXY_HEAD_LIMIT {
             continue;
         }
         let mut headers = [httparse::EMPTY_HEADER; 64];
@@ -180,6 +183,7 @@ async fn tunnel(endpoint: &Endpoint, proxy: &Proxy, mut io: Io) -> Result<Io, Fa
             Ok(httparse::Status::Complete(_)) => match answer.code {
                 Some(200..=299) => return Ok(io),
                 Some(100..=199) => {
+                    interim += head.len();
                     head.clear();
                     continue;
                 }

@@ -121,7 +121,7 @@ impl Transport {
                 }
             };
             return match ended {
-                Ended::Answered(response, _) => Ok(response),
+                Ended::Answered(response, _) => Ok(Response { kept, ..response }),
                 Ended::Unsent(_) if kept && !repeated && !call.is_cancelled() => {
                     repeated = true;
                     not_before = Some(Instant::now());

@@ -96,6 +96,7 @@ impl Connection {
                     http_status: 0,
                     retry_after: None,
                     body: ResponseBody::Unreadable(reason),
+                    kept: false,
                 },
                 false,
             ),
@@ -118,6 +119,8 @@ enum Framing {
     Chunked,
     /// It ends with the connection.
     Close,
+    /// A coding that was not asked for, and may be anything.
+    Unknown,
 }
 
 struct Head {
@@ -144,12 +147,16 @@ impl Reader<'_> {
             Framing::Length(length) => self.exactly(length as usize).await?,
             Framing::Close => self.until_close().await?,
             Framing::Chunked => self.chunked().await?,
+            Framing::Unknown => {
+                ResponseBody::Unreadable("its answer has a Transfer-Encoding that nobody asked for")
+            }
         };
         let reusable = head.reusable && matches!(body, ResponseBody::Whole(_));
         let answer = Response {
             http_status: head.http_status,
             retry_after: head.retry_after,
             body,
+            kept: false,
         };
         Ok((answer, reusable))
     }
@@ -175,7 +182,9 @@ impl Reader<'_> {
                 }
             }
             if self.buffer.len() > HEAD_LIMIT {
-                return Err(Problem::Grammar("the head of its answer has no end"));
+                return Err(Problem::Grammar(
+                    "the head of its answer is longer than 64 KiB",
+                ));
             }
             seen = self.buffer.len();
             self.more().await?;
@@ -286,9 +295,18 @@ fn trailers_length(bytes: &[u8]) -> Result<Option<usize>, httparse::Error> {
 fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
     let mut headers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
     let mut answer = httparse::Response::new(&mut headers);
-    let length = match answer.parse(bytes) {
+    // A folded line is one line (RFC 9112, 5.2).
+    let parsed = httparse::ParserConfig::default()
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .parse_response(&mut answer, bytes);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Problem::Grammar(
+                "its answer has more than 128 header lines",
+            ))
+        }
         Err(_) => return Err(Problem::Grammar("its answer is not HTTP")),
     };
     let http_status = answer.code.unwrap_or_default();
@@ -330,11 +348,11 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
             Ok(Ok(number)) if length.iter().all(u8::is_ascii_digit) => Framing::Length(number),
             _ => return Err(Problem::Grammar(NO_LENGTH)),
         },
-        // No length, or a coding that was not asked for and would not be understood anyway.
-        _ => Framing::Close,
+        (_, 0, None) => Framing::Close,
+        _ => Framing::Unknown,
     };
     let reusable = answer.version == Some(1)
-        && framing != Framing::Close
+        && !matches!(framing, Framing::Close | Framing::Unknown)
         && http_status != 101
         && (encodings == 0 || length_header.is_none())
         && !close;
@@ -420,6 +438,13 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\nh\r\n1\r\ni\r\n0\r\n\r\n", "200 hi keep"),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nTrailer: x\r\n\r\n", "200 hi keep"),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "200 hi close"),
+            // Folded lines.
+            ("HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\nX: a\r\n\tb\r\n\r\nhi", "200 hi keep"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "200 hi keep"),
+            // Codings that were not asked for.
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi", "200 (its answer has a Transfer-Encoding that nobody asked for) close"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "200 (its answer has a Transfer-Encoding that nobody asked for) close"),
+            ("HTTP/1.1 502 Bad\r\nTransfer-Encoding: x\r\n\r\nhi", "502 (its answer has a Transfer-Encoding that nobody asked for) close"),
             // Two answers to one request: the second could be taken for the next one's.
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "200 hi close"),
             // Cut off.
@@ -457,8 +482,12 @@ mod tests {
     fn floods_end() {
         let floods = [
             (
+                format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: x\r\n".repeat(129)),
+                "more than 128 header lines",
+            ),
+            (
                 "HTTP/1.1 200 OK\r\nX: ".to_owned() + &"x".repeat(1 << 20),
-                "has no end",
+                "longer than 64 KiB",
             ),
             (
                 "HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n".repeat(100_000),

@@ -288,6 +288,7 @@ async fn read(response: &mut ResponseFuture) -> Result<Response, h2::Error> {
             http_status: 0,
             retry_after: None,
             body: ResponseBody::Unreadable("it sends interim answers without end"),
+            kept: false,
         });
     }
     let (head, mut stream) = response.await?.into_parts();
@@ -312,6 +313,7 @@ async fn read(response: &mut ResponseFuture) -> Result<Response, h2::Error> {
             true => ResponseBody::TOO_LARGE,
             false => ResponseBody::Whole(body),
         },
+        kept: false,
     })
 }
 

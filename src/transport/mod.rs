@@ -54,6 +54,8 @@ pub struct Response {
     pub http_status: u16,
     pub retry_after: Option<String>,
     pub body: ResponseBody,
+    /// Whether the connection had served a request before.
+    pub kept: bool,
 }
 
 /// A body, as far as it could be read.

@@ -18,6 +18,12 @@ use crate::sync::lock;
 /// How soon a connection is closed that the server has closed.
 const SWEEP: Duration = Duration::from_secs(2);
 
+/// Connections to one server that are kept at rest: as many as calls are under way by default.
+const IDLE_LIMIT: usize = 64;
+
+/// How long a call waits for another's connection, which it may be able to share.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// The kept connections of a transport.
 #[derive(Default)]
 pub struct Pool {
@@ -63,8 +69,10 @@ pub enum Lease {
 }
 
 impl Pool {
-    pub fn origin(&self, endpoint: &Endpoint) -> Arc<Origin> {
+    pub fn origin(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Origin> {
         let key = (endpoint.tls, endpoint.host.clone(), endpoint.port);
+        // What is in there leaves by sweeping.
+        self.start_sweeping();
         lock(&self.origins).entry(key).or_default().clone()
     }
 
@@ -79,6 +87,7 @@ impl Pool {
         not_before: Option<Instant>,
     ) -> Result<Lease, Failure> {
         let mut connecting = None;
+        let mut patient = true;
         let offer_http2 = loop {
             let settled = origin.settled.notified();
             {
@@ -104,6 +113,9 @@ impl Pool {
                 if !endpoint.tls || state.http1 || !offer_http2 {
                     break offer_http2;
                 }
+                if !patient {
+                    break true;
+                }
                 if !state.connecting {
                     // It may turn out to be shared, so the others wait for it.
                     state.connecting = true;
@@ -111,14 +123,13 @@ impl Pool {
                     break true;
                 }
             }
-            settled.await;
+            patient = tokio::time::timeout(PATIENCE, settled).await.is_ok();
         };
         // In a box of its own: it is large, and a call that finds a kept connection needs none of it.
         let connected = Box::pin(connector.connect(endpoint, route, offer_http2)).await?;
         if connected.http2 {
             let shared = Arc::new(Box::pin(http2::Connection::new(connected.io)).await?);
             origin.lock().http2 = Some(shared.clone());
-            self.start_sweeping();
             drop(connecting);
             return Ok(Lease::Http2(shared));
         }
@@ -128,9 +139,32 @@ impl Pool {
     }
 
     /// Takes back a connection that can serve another request.
-    pub fn keep(self: &Arc<Self>, origin: &Origin, connection: http1::Connection) {
-        origin.lock().idle.push((connection, Instant::now()));
-        self.start_sweeping();
+    pub fn keep(&self, origin: &Origin, connection: http1::Connection) {
+        let mut state = origin.lock();
+        if state.idle.len() == IDLE_LIMIT {
+            state.idle.remove(0);
+        }
+        state.idle.push((connection, Instant::now()));
+    }
+
+    /// Closes what has not been used for long and forgets the servers of which nothing is left;
+    /// how many there are then.
+    fn clean(&self) -> usize {
+        let mut origins = lock(&self.origins);
+        origins.retain(|_, origin| {
+            let mut state = origin.lock();
+            state
+                .idle
+                .retain_mut(|(connection, since)| since.elapsed() < KEEP && connection.is_usable());
+            state.http2 = state.http2.take().filter(|shared| shared.is_usable());
+            let idle = state.idle.len();
+            state.idle.shrink_to(idle);
+            let unused = idle == 0 && state.http2.is_none() && !state.connecting;
+            !unused || Arc::strong_count(origin) > 1
+        });
+        let left = origins.len();
+        origins.shrink_to(left);
+        left
     }
 
     fn start_sweeping(self: &Arc<Self>) {
@@ -182,24 +216,137 @@ async fn sweep(pool: Weak<Pool>) {
         let Some(pool) = pool.upgrade() else {
             return;
         };
-        let mut origins = lock(&pool.origins);
-        let mut kept = 0;
-        for origin in origins.values() {
-            let mut state = origin.lock();
-            state
-                .idle
-                .retain_mut(|(connection, since)| since.elapsed() < KEEP && connection.is_usable());
-            state.http2 = state.http2.take().filter(|shared| shared.is_usable());
-            kept += state.idle.len() + usize::from(state.http2.is_some());
-        }
-        origins.retain(|_, origin| {
-            let state = origin.lock();
-            let unused = state.idle.is_empty() && state.http2.is_none() && !state.connecting;
-            !unused || Arc::strong_count(origin) > 1
-        });
-        if kept == 0 {
+        if pool.clean() == 0 {
             pool.sweeping.store(false, Ordering::Relaxed);
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dns::Resolver;
+    use super::super::tests::NeverCancelled;
+    use super::super::tls::tests::{identity, server, LATER};
+    use super::super::tls::{Tls, Trust};
+    use super::super::workers::Workers;
+    use super::super::{Ended, RequestTemplate};
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    fn run<T>(body: impl std::future::Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(body)
+    }
+
+    fn connector(trust: Trust) -> Connector {
+        Connector {
+            resolver: Resolver::default(),
+            tls: Tls::new(trust, Workers::default()),
+        }
+    }
+
+    async fn listen(scheme: &str) -> (TcpListener, Endpoint) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("{scheme}://localhost:{port}");
+        (listener, Endpoint::parse(&url, false).unwrap())
+    }
+
+    #[test]
+    fn a_handshake_that_hangs_holds_nobody_else_back() {
+        run(async {
+            let made = identity("localhost", &["localhost"], LATER, None);
+            let connector = connector(Trust::from_pem(&made.pem).unwrap());
+            let (listener, endpoint) = listen("https").await;
+            let acceptor = server(&made, false, "h2");
+            tokio::spawn(async move {
+                // The first gets no answer; the others do.
+                let _silent = listener.accept().await.unwrap();
+                while let Ok((tcp, _)) = listener.accept().await {
+                    let acceptor = acceptor.clone();
+                    tokio::spawn(async move {
+                        let mut stream = acceptor.accept(tcp).await.unwrap();
+                        while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+                    });
+                }
+            });
+            let pool = Arc::new(Pool::default());
+            let origin = pool.origin(&endpoint);
+            let lease = || pool.lease(&origin, &endpoint, &Route::Direct, &connector, None);
+            let first = async { tokio::time::timeout(Duration::from_secs(5), lease()).await };
+            let followers = futures_util::future::join_all((0..10).map(|_| lease()));
+            let followers = async {
+                let leases = followers.await;
+                assert!(leases
+                    .iter()
+                    .all(|lease| matches!(lease, Ok(Lease::Http2(_)))));
+            };
+            tokio::select! {
+                biased;
+                _ = first => panic!("the followers wait as long as the first"),
+                () = followers => {}
+            }
+        });
+    }
+
+    #[test]
+    fn no_more_connections_are_kept_than_the_limit() {
+        run(async {
+            let (listener, endpoint) = listen("http").await;
+            let open = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let counted = open.clone();
+            tokio::spawn(async move {
+                while let Ok((mut tcp, _)) = listener.accept().await {
+                    let open = counted.clone();
+                    open.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(async move {
+                        const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                        while tcp.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {
+                            tcp.write_all(ANSWER).await.unwrap();
+                        }
+                        open.fetch_sub(1, Ordering::Relaxed);
+                    });
+                }
+            });
+            let pool = Arc::new(Pool::default());
+            let connector = connector(Trust::default());
+            let template = RequestTemplate::new(&endpoint, "/".into(), "me");
+            let call = || async {
+                let origin = pool.origin(&endpoint);
+                let lease = pool.lease(&origin, &endpoint, &Route::Direct, &connector, None);
+                let Ok(Lease::Http1(connection)) = lease.await else {
+                    panic!("no connection")
+                };
+                (connection, origin, template.request(b"{}").http1())
+            };
+            let leases = futures_util::future::join_all((0..100).map(|_| call())).await;
+            for (mut connection, origin, message) in leases {
+                let ended = connection.exchange(&message, &NeverCancelled).await;
+                assert!(matches!(ended, Ended::Answered(_, true)));
+                pool.keep(&origin, connection);
+            }
+            let origin = pool.origin(&endpoint);
+            assert_eq!(origin.lock().idle.len(), IDLE_LIMIT);
+            drop(origin);
+            while open.load(Ordering::Relaxed) > IDLE_LIMIT {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    #[test]
+    fn a_server_that_was_never_reached_is_forgotten() {
+        run(async {
+            let (_listener, endpoint) = listen("http").await;
+            let pool = Arc::new(Pool::default());
+            let origin = pool.origin(&endpoint);
+            assert_eq!(pool.clean(), 1);
+            drop(origin);
+            assert_eq!(pool.clean(), 0);
+        });
     }
 }

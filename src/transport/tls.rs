@@ -728,7 +728,7 @@ fn handshake_problem(error: &rustls::Error) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::http2;
     use super::super::tests::NeverCancelled;
     use super::super::{http1, stream, Ended, RequestTemplate};
@@ -742,15 +742,15 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::TlsAcceptor;
 
-    struct Identity {
-        pem: String,
+    pub struct Identity {
+        pub pem: String,
         der: CertificateDer<'static>,
         key: KeyPair,
         parameters: CertificateParams,
     }
 
     /// A certificate like the one of `openssl req -x509`, where nobody signs it.
-    fn identity(
+    pub fn identity(
         common_name: &str,
         names: &[&str],
         until: (i32, u8, u8),
@@ -780,7 +780,7 @@ mod tests {
         }
     }
 
-    fn server(identity: &Identity, wants_client: bool, alpn: &str) -> TlsAcceptor {
+    pub fn server(identity: &Identity, wants_client: bool, alpn: &str) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -834,7 +834,7 @@ mod tests {
         })
     }
 
-    const LATER: (i32, u8, u8) = (2999, 1, 1);
+    pub const LATER: (i32, u8, u8) = (2999, 1, 1);
 
     #[test]
     fn a_certificate_of_the_bundle_is_trusted_as_a_servers_own() {
