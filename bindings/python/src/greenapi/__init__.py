@@ -99,10 +99,8 @@ _LATER = {
 }
 
 # Tracebacks, reprs and pickles show the names that a user writes.
-for _name in __all__:
-    if not _name.startswith("__") and _name not in _LATER:
-        globals()[_name].__module__ = __name__
-del _name
+for _name in {*__all__} - {*_LATER, "__version__"}:
+    globals()[_name].__module__ = __name__
 
 if not TYPE_CHECKING:
 

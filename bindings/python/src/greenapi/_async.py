@@ -38,42 +38,36 @@ if TYPE_CHECKING:
 
     _Self = TypeVar("_Self")
 
-    class Event(Protocol):
-        """What asyncio's and trio's events have in common."""
+    class _Event(Protocol):
+        # What asyncio's and trio's events have in common.
+        def set(self) -> object: ...
+        def wait(self) -> Awaitable[object]: ...
 
-        def set(self) -> object:
-            """Lets those who wait go on."""
+    class _Loop(Protocol):
+        # What is needed of an event loop.
 
-        def wait(self) -> Awaitable[object]:
-            """Waits."""
+        # What tells this loop from others.
+        @property
+        def running(self) -> object: ...
 
-    class Loop(Protocol):
-        """What is needed of an event loop."""
+        # Whether it may still be told something.
+        @property
+        def usable(self) -> bool: ...
 
-        def event(self) -> Event:
-            """Makes an event that is set once."""
+        # Makes an event that is set once.
+        def event(self) -> _Event: ...
 
-        def watch(self, fd: int, callback: Callable[[], object]) -> Callable[[], None]:
-            """Calls back while a descriptor is readable; returns what ends that."""
+        # Calls back while a descriptor is readable; returns what ends that.
+        def watch(self, fd: int, callback: Callable[[], object]) -> Callable[[], None]: ...
 
+        # Runs a function beside the others, and then `end` in any case; returns what cancels it,
+        # from any thread.
         def spawn(
             self, function: Callable[[], Awaitable[None]], end: Callable[[], object]
-        ) -> Callable[[], None]:
-            """Runs a function beside the others, and then ``end`` in any case.
+        ) -> Callable[[], None]: ...
 
-            Returns what cancels it, from any thread.
-            """
-
-        async def wait(self, event: Event, seconds: float | None) -> None:
-            """Waits for an event, so long at most."""
-
-        @property
-        def running(self) -> object:
-            """What tells this loop from others."""
-
-        @property
-        def usable(self) -> bool:
-            """Whether it may still be told something."""
+        # Waits for an event, so long at most.
+        async def wait(self, event: _Event, seconds: float | None) -> None: ...
 
     AnyIds = Union[Iterable[SupportsIndex], AsyncIterable[SupportsIndex]]
 
@@ -327,9 +321,9 @@ class _Feed:
         self._failure: Exception | None = None
         self._drawing = False
         self._over = False
-        self._tell: Event | None = None
-        self._room: Event | None = None
-        self._end: Event | None = None
+        self._tell: _Event | None = None
+        self._room: _Event | None = None
+        self._end: _Event | None = None
         self._cancel: Callable[[], None] | None = None
 
     def __next__(self) -> Any:
@@ -343,7 +337,7 @@ class _Feed:
     def __iter__(self) -> _Feed:
         return self
 
-    def tell(self, loop: Loop, event: Event) -> None:
+    def tell(self, loop: _Loop, event: _Event) -> None:
         """Sets the event at the next id and at the end; begins to draw."""
         self._tell = event
         if self._cancel is None and not self._over:
@@ -435,7 +429,7 @@ class _Asyncio:
                 timer.cancel()
 
 
-def _current_loop() -> Loop:
+def _current_loop() -> _Loop:
     """The event loop that runs the caller."""
     trio = sys.modules.get("trio")
     if trio is not None:
@@ -464,10 +458,10 @@ class _Channel:
 
     _of_thread = threading.local()
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: _Loop) -> None:
         self._loop = loop
         self._queue = borrow()
-        self._waiting: dict[int, Event] = {}
+        self._waiting: dict[int, _Event] = {}
         self._results: dict[int, Result] = {}
         self._owes = False
         self._stop = loop.watch(self._queue.fd, self._deliver)

@@ -80,7 +80,7 @@ class Error(Exception):
         # Celery's JSON backend rebuilds an error from its arguments after a tuple has become a
         # list and an enum a number.
         rebuilt = Result._make(result)
-        self.result = rebuilt._replace(status=Status(rebuilt.status))
+        self.result: Result = rebuilt._replace(status=Status(rebuilt.status))
         super().__init__(self.result)
 
     def __str__(self) -> str:

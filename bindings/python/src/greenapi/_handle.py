@@ -18,7 +18,7 @@ class Owned:
     __slots__ = ("_free", "pointer")
 
     def __init__(self, pointer: int, free: Callable[[int], None]) -> None:
-        self.pointer = pointer
+        self.pointer: int = pointer
         self._free = free
 
     def __del__(self) -> None:

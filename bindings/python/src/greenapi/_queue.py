@@ -64,7 +64,7 @@ class Waitable(Handle):
         self._born = _forks
         self._poll: Any = None
         self._poll_type: Any = None
-        self.fd = fd
+        self.fd: int = fd
 
     @property
     def inherited(self) -> bool:
@@ -241,7 +241,7 @@ class Bulk:
         self._cancelled = False
         self._queue: Queue | None = borrow()
         self.failure: Exception | None = None
-        self.fd = self._queue.fd
+        self.fd: int = self._queue.fd
 
     @property
     def ahead(self) -> int:
