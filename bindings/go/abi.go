@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -133,13 +134,27 @@ func newQueue() (queueHandle, *os.File, error) {
 	if status := Status(C.greenapi_queue_new(&handle)); status != StatusOK {
 		return nil, nil, refused(0, status, status.Message(), nil).Err()
 	}
-	fd, err := C.duplicate_descriptor(C.greenapi_queue_fd(handle))
-	if fd < 0 {
+	file, err := duplicate("queue", C.greenapi_queue_fd(handle))
+	if err != nil {
 		C.greenapi_queue_free(handle)
-		return nil, nil, refused(0, StatusOutOfResources,
-			fmt.Sprintf("The queue's descriptor cannot be duplicated (%v): close some, or raise the limit.", err), nil).Err()
+		return nil, nil, err
 	}
-	return handle, os.NewFile(uintptr(fd), "greenapi queue"), nil
+	return handle, file, nil
+}
+
+func duplicate(of string, fd C.int) (*os.File, error) {
+	own, err := C.duplicate_descriptor(fd)
+	if own < 0 {
+		return nil, refused(0, StatusOutOfResources,
+			fmt.Sprintf("The %s's descriptor cannot be duplicated (%v): close some, or raise the limit.", of, err), nil).Err()
+	}
+	return os.NewFile(uintptr(own), "greenapi "+of), nil
+}
+
+// unwatchable is the error for a descriptor that Go's network poller does not take.
+func unwatchable(of string, err error) error {
+	return refused(0, StatusOutOfResources,
+		fmt.Sprintf("The %s's descriptor cannot be watched by Go's network poller (%v).", of, err), nil).Err()
 }
 
 func freeQueue(handle queueHandle) { C.greenapi_queue_free(handle) }
@@ -177,4 +192,77 @@ func toResult(r *C.greenapi_result) Result {
 		Attempts:   int(r.attempts),
 		Message:    ownWords(C.GoString(&r.message[0])),
 	}
+}
+
+// list is a list of instances under way, with a descriptor of our own as newQueue has one.
+type list struct {
+	handle *C.greenapi_list
+	file   *os.File
+	batch  [64]C.greenapi_instance
+	page   []Instance
+}
+
+func newList(client clientHandle, states bool) (*list, error) {
+	var flags C.uint32_t
+	if states {
+		flags = C.GREENAPI_LIST_STATES
+	}
+	var l list
+	var failure C.greenapi_result
+	if C.greenapi_client_list_instances(client, flags, &l.handle, &failure) != C.GREENAPI_STATUS_OK {
+		return nil, toResult(&failure).Err()
+	}
+	file, err := duplicate("list", C.greenapi_list_fd(l.handle))
+	if err != nil {
+		C.greenapi_list_free(l.handle)
+		return nil, err
+	}
+	l.file = file
+	return &l, nil
+}
+
+func (l *list) close() {
+	_ = l.file.Close()
+	C.greenapi_list_free(l.handle)
+}
+
+// take returns what is there, without waiting; it is valid until the next call.
+func (l *list) take() []Instance {
+	count := C.greenapi_list_take(l.handle, &l.batch[0], C.size_t(len(l.batch)), 0)
+	l.page = l.page[:0]
+	for i := range l.batch[:count] {
+		one := &l.batch[i]
+		l.page = append(l.page, Instance{
+			ID:        int64(one.id),
+			Type:      C.GoString(&one._type[0]),
+			Name:      C.GoString(&one.name[0]),
+			Tariff:    C.GoString(&one.tariff[0]),
+			State:     State(one.state),
+			CreatedAt: toTime(one.created),
+			DeletedAt: toTime(one.deleted),
+			ExpiresAt: toTime(one.expires),
+			Deleted:   one.flags&C.GREENAPI_INSTANCE_DELETED != 0,
+			Expired:   one.flags&C.GREENAPI_INSTANCE_EXPIRED != 0,
+			Free:      one.flags&C.GREENAPI_INSTANCE_FREE != 0,
+			Partner:   one.flags&C.GREENAPI_INSTANCE_PARTNER != 0,
+		})
+	}
+	return l.page
+}
+
+// ended returns how the list ended, or nil while more may come.
+func (l *list) ended() *Result {
+	var result C.greenapi_result
+	if !C.greenapi_list_ended(l.handle, &result) {
+		return nil
+	}
+	end := toResult(&result)
+	return &end
+}
+
+func toTime(seconds C.int64_t) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
 }

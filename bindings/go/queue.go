@@ -56,8 +56,7 @@ func openQueue() (*queue, error) {
 	if err != nil {
 		_ = file.Close()
 		freeQueue(handle)
-		return nil, refused(0, StatusOutOfResources,
-			fmt.Sprintf("The queue's descriptor cannot be watched by Go's network poller (%v).", err), nil).Err()
+		return nil, unwatchable("queue", err)
 	}
 	q := &queue{handle: handle, waiters: make(map[uint64]*waiter)}
 	processQueue.queue = q

@@ -5,6 +5,8 @@ package greenapi
 import (
 	"os"
 	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -64,5 +66,30 @@ func TestOwnWords(t *testing.T) {
 		if got := refusal(Result{Message: message}).Message; got != want {
 			t.Errorf("%q becomes %q", message, got)
 		}
+	}
+}
+
+func TestStatesAreThoseOfTheHeader(t *testing.T) {
+	header, err := os.ReadFile("../../include/greenapi.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`GREENAPI_STATE_(\w+) = (\d+)`).FindAllSubmatch(header, -1)
+	if len(found) != len(stateNames) {
+		t.Errorf("greenapi.h has %d states, this package %d", len(found), len(stateNames))
+	}
+	letters := regexp.MustCompile(`[^A-Z]`)
+	for _, state := range found {
+		number, err := strconv.Atoi(string(state[2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := strings.ToUpper(State(number).String())
+		if letters.ReplaceAllString(own, "") != letters.ReplaceAllString(string(state[1]), "") {
+			t.Errorf("%s is %v here", state[0], State(number))
+		}
+	}
+	if State(len(stateNames)).String() != "other" || State(-1).String() != "other" {
+		t.Error("a state of a newer library is not harmless")
 	}
 }

@@ -1,0 +1,174 @@
+//go:build cgo && unix
+
+package greenapi
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// Instance is one instance of the account, as the API's list shows it.
+type Instance struct {
+	// ID is the instance.
+	ID int64
+	// Type is its messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says.
+	Type string
+	// Name is its name, of which the library keeps 167 bytes. It may have any character in it.
+	Name string
+	// Tariff is its tariff.
+	Tariff string
+	// State is its state: [StateNotAsked] without [WithStates] and for deleted instances.
+	State State
+	// CreatedAt, DeletedAt and ExpiresAt are in UTC, as which the API's times, which have no
+	// zone, are read. They are zero where the API gives none.
+	CreatedAt, DeletedAt, ExpiresAt time.Time
+	// Deleted, Expired, Free and Partner are what the API says.
+	Deleted, Expired, Free, Partner bool
+}
+
+// State is what is known of an instance's state. A newer library may know more of them.
+type State int32
+
+// The states that the library knows.
+const (
+	// StateNotAsked: the list was wanted without states, or the instance is deleted.
+	StateNotAsked State = 0
+	// StateNotAuthorized: nobody is logged in.
+	StateNotAuthorized State = 1
+	// StateAuthorized: a device is logged in.
+	StateAuthorized State = 2
+	// StateBlocked: the messenger has banned the account.
+	StateBlocked State = 3
+	// StateSleepMode: a device is logged in and switched off.
+	StateSleepMode State = 4
+	// StateStarting: it is starting, which takes up to five minutes.
+	StateStarting State = 5
+	// StateYellowCard: a device is logged in; sending is limited for suspicion of spam.
+	StateYellowCard State = 6
+	// StateSuspended: the messenger has suspended the account.
+	StateSuspended State = 7
+	// StatePendingPassword: a login waits for its password.
+	StatePendingPassword State = 8
+	// StateExpired: none of its own methods works until it is renewed.
+	StateExpired State = 9
+	// StateCreating: it is being created, which takes up to five minutes.
+	StateCreating State = 10
+	// StateOther: one that this version of the library does not know.
+	StateOther State = 11
+	// StateUnknown: it could not be learned.
+	StateUnknown State = 12
+)
+
+var stateNames = [...]string{"not asked", "notAuthorized", "authorized", "blocked", "sleepMode", "starting",
+	"yellowCard", "suspended", "pendingPassword", "expired", "creating", "other", "unknown"}
+
+// String returns the API's word for the state, such as "notAuthorized", or what there is no word
+// for: "not asked", "expired", "creating", "other" or "unknown".
+func (s State) String() string {
+	if s < 0 || int(s) >= len(stateNames) {
+		return "other"
+	}
+	return stateNames[s]
+}
+
+// MarshalText returns what String does.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// ListOption changes what [Client.Instances] asks for.
+type ListOption func(*listOptions)
+
+type listOptions struct{ states bool }
+
+// WithStates asks each instance that is not deleted for its state, under the client's pace and
+// limits and at most once a second for each: see [Instance.State].
+func WithStates() ListOption {
+	return func(o *listOptions) { o.states = true }
+}
+
+// Instances yields the account's instances in the API's order, the deleted ones of the last three
+// months included, while the list is still being read. A loop that takes its time holds back the
+// reading, so memory does not grow with the list.
+//
+// A list that breaks off ends with one error, an [*Error], and the zero Instance: what came before
+// is only a part. So a loop that meets no error has seen the whole list. The loop may be left at
+// any time, and ctx ends it at once, also with an error. Each loop asks anew.
+func (c *Client) Instances(ctx context.Context, opts ...ListOption) iter.Seq2[Instance, error] {
+	return func(yield func(Instance, error) bool) {
+		var o listOptions
+		for _, opt := range opts {
+			if opt != nil {
+				opt(&o)
+			}
+		}
+		whole := func(instance Instance) bool { return yield(instance, nil) }
+		if err := c.open().instances(ctx, o, whole); err != nil {
+			yield(Instance{}, err)
+		}
+	}
+}
+
+// instances returns nil at the end of the list, and when the loop was left.
+func (c *client) instances(ctx context.Context, o listOptions, yield func(Instance) bool) error {
+	if c == nil {
+		return closed(0).Err()
+	}
+	cut := func() error {
+		return refused(0, StatusCancelled, "The list of instances was not read to its end.", nil).interrupted(ctx).Err()
+	}
+	if ctx.Err() != nil {
+		return cut()
+	}
+	l, err := c.list(o)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	conn, err := l.file.SyscallConn()
+	if err != nil {
+		return unwatchable("list", err)
+	}
+	unwatch := context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })
+	defer unwatch()
+
+	for {
+		var page []Instance
+		var end *Result
+		// The poller tells of each change once only; see queue.dispatch.
+		err := conn.Read(func(uintptr) bool {
+			page = l.take()
+			if len(page) == 0 {
+				end = l.ended()
+			}
+			return len(page) > 0 || end != nil
+		})
+		for _, instance := range page {
+			if ctx.Err() != nil {
+				return cut()
+			}
+			if !yield(instance) {
+				return nil
+			}
+		}
+		switch {
+		case end != nil && end.Status == StatusOK:
+			return nil
+		case end != nil:
+			failure := Error(*end)
+			return &failure
+		case ctx.Err() != nil:
+			return cut()
+		case err != nil:
+			return unwatchable("list", err)
+		}
+	}
+}
+
+func (c *client) list(o listOptions) (*list, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.handle == nil {
+		return nil, closed(0).Err()
+	}
+	return newList(c.handle, o.states)
+}
