@@ -30,6 +30,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <stdexcept>
@@ -116,6 +117,45 @@ enum class session : std::uint32_t {
     /// Log out where that can be done, and delete in any case once the API has answered the
     /// logout, or said that the instance cannot be asked (expired, being created, starting).
     try_log_out = GREENAPI_SESSION_TRY_LOG_OUT,
+};
+
+/// What is known of an instance's state: `greenapi_state` as a scoped enumeration. A newer library
+/// may give a number that has no name here.
+enum class state : std::int32_t {
+    /// The list was wanted without states, or the instance is deleted.
+    not_asked = GREENAPI_STATE_NOT_ASKED,
+    /// Nobody is logged in.
+    not_authorized = GREENAPI_STATE_NOT_AUTHORIZED,
+    /// A device is logged in.
+    authorized = GREENAPI_STATE_AUTHORIZED,
+    /// The messenger has banned the account.
+    blocked = GREENAPI_STATE_BLOCKED,
+    /// A device is logged in and switched off.
+    sleep_mode = GREENAPI_STATE_SLEEP_MODE,
+    /// It is starting, which takes up to five minutes.
+    starting = GREENAPI_STATE_STARTING,
+    /// A device is logged in; sending is limited for suspicion of spam.
+    yellow_card = GREENAPI_STATE_YELLOW_CARD,
+    /// The messenger has suspended the account.
+    suspended = GREENAPI_STATE_SUSPENDED,
+    /// A login waits for its password.
+    pending_password = GREENAPI_STATE_PENDING_PASSWORD,
+    /// None of its own methods works until it is renewed.
+    expired = GREENAPI_STATE_EXPIRED,
+    /// It is being created, which takes up to five minutes.
+    creating = GREENAPI_STATE_CREATING,
+    /// One that this version of the library does not know.
+    other = GREENAPI_STATE_OTHER,
+    /// It could not be learned.
+    unknown = GREENAPI_STATE_UNKNOWN,
+};
+
+/// Whether client::instances asks each instance for its state.
+enum class states : std::uint32_t {
+    /// It does not: one request in all.
+    not_asked = 0,
+    /// It does, under the client's pace and limits, each instance at most once a second.
+    asked = GREENAPI_LIST_STATES,
 };
 
 /// The version of the library that is loaded, such as "0.2.0".
@@ -222,6 +262,64 @@ public:
 private:
     greenapi::result result_;
 };
+
+/// One instance of the account, as the API's list shows it. A plain value.
+class instance
+{
+public:
+    /// A moment, in UTC, as which the API's times, which have no zone, are read.
+    using time_point = std::chrono::system_clock::time_point;
+
+    /// Takes over what the C interface reported.
+    explicit instance(const greenapi_instance &raw) noexcept : raw_(raw) {}
+
+    /// The instance's id.
+    [[nodiscard]] std::int64_t id() const noexcept { return raw_.id; }
+    /// Its messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says, in UTF-8;
+    /// valid as long as this object, as are the next two.
+    [[nodiscard]] std::string_view type() const noexcept { return raw_.type; }
+    /// Its name, of which the library keeps 167 bytes. It may have any character in it.
+    [[nodiscard]] std::string_view name() const noexcept { return raw_.name; }
+    /// Its tariff.
+    [[nodiscard]] std::string_view tariff() const noexcept { return raw_.tariff; }
+    /// Its state; state::not_asked unless states::asked was given, and for deleted ones.
+    [[nodiscard]] greenapi::state state() const noexcept
+    {
+        return static_cast<greenapi::state>(raw_.state);
+    }
+    /// When it was created, if the API says so.
+    [[nodiscard]] std::optional<time_point> created_at() const { return moment(raw_.created); }
+    /// When it was deleted, if the API says so.
+    [[nodiscard]] std::optional<time_point> deleted_at() const { return moment(raw_.deleted); }
+    /// When it expires or expired, if the API says so.
+    [[nodiscard]] std::optional<time_point> expires_at() const { return moment(raw_.expires); }
+    /// Whether it is deleted.
+    [[nodiscard]] bool is_deleted() const noexcept { return has(GREENAPI_INSTANCE_DELETED); }
+    /// Whether it has expired. A fresh instance can show as expired for an hour.
+    [[nodiscard]] bool is_expired() const noexcept { return has(GREENAPI_INSTANCE_EXPIRED); }
+    /// Whether it is free of charge.
+    [[nodiscard]] bool is_free() const noexcept { return has(GREENAPI_INSTANCE_FREE); }
+    /// Whether it is a partner's.
+    [[nodiscard]] bool is_partner() const noexcept { return has(GREENAPI_INSTANCE_PARTNER); }
+    /// The same as the C interface has it.
+    [[nodiscard]] const greenapi_instance &raw() const noexcept { return raw_; }
+
+private:
+    [[nodiscard]] bool has(std::uint32_t flag) const noexcept { return (raw_.flags & flag) != 0; }
+
+    static std::optional<time_point> moment(std::int64_t seconds)
+    {
+        if (seconds == 0)
+            return std::nullopt;
+        return time_point(std::chrono::seconds(seconds));
+    }
+
+    greenapi_instance raw_;
+};
+
+// Lets a vector of instances be filled by the C interface; see `result`.
+static_assert(sizeof(instance) == sizeof(greenapi_instance) &&
+              std::is_standard_layout_v<instance> && std::is_trivially_copyable_v<instance>);
 
 /// Not for programs: what the header needs inside.
 namespace detail
@@ -400,6 +498,117 @@ inline result delete_instance(const std::string &url, const std::string &token, 
     return outcome;
 }
 
+/// The account's instances, read as they come: an input range for one loop and one thread.
+///
+/// Made by client::instances. The loop ends when the whole list has come; a list that breaks off
+/// throws, so a loop that ends without an exception has seen all of it. Destroying it ends the
+/// reading at once.
+class instance_list
+{
+public:
+    /// Goes through the list; std::input_iterator_tag says what it can do.
+    class iterator
+    {
+    public:
+        /// As std::iterator_traits wants them.
+        using iterator_category = std::input_iterator_tag;
+        /// See above.
+        using value_type = instance;
+        /// See above.
+        using difference_type = std::ptrdiff_t;
+        /// See above.
+        using pointer = const instance *;
+        /// See above.
+        using reference = const instance &;
+
+        /// The end.
+        iterator() noexcept = default;
+        /// The one that is there; valid until the iterator goes on.
+        reference operator*() const noexcept { return list_->page_[list_->next_]; }
+        /// See operator*.
+        pointer operator->() const noexcept { return &**this; }
+        /// Waits for the next one.
+        /// \throws greenapi::error when the list breaks off.
+        iterator &operator++()
+        {
+            list_->next_++;
+            return *this = list_->current();
+        }
+        /// See above.
+        void operator++(int) { ++*this; }
+        /// Equal are only ends.
+        friend bool operator==(const iterator &a, const iterator &b) noexcept
+        {
+            return a.list_ == b.list_;
+        }
+        /// See above.
+        friend bool operator!=(const iterator &a, const iterator &b) noexcept { return !(a == b); }
+
+    private:
+        friend class instance_list;
+        explicit iterator(instance_list *list) noexcept : list_(list) {}
+
+        instance_list *list_ = nullptr;
+    };
+
+    instance_list(const instance_list &) = delete;
+    instance_list &operator=(const instance_list &) = delete;
+    /// Takes the other's handle; iterators of the other are no longer valid.
+    instance_list(instance_list &&other) noexcept
+        : handle_(std::exchange(other.handle_, nullptr)), page_(std::move(other.page_)),
+          next_(other.next_)
+    {
+    }
+    /// Takes the other's handle; iterators of both are no longer valid.
+    instance_list &operator=(instance_list &&other) noexcept
+    {
+        if (this != &other) {
+            greenapi_list_free(handle_);
+            handle_ = std::exchange(other.handle_, nullptr);
+            page_ = std::move(other.page_);
+            next_ = other.next_;
+        }
+        return *this;
+    }
+    /// Ends the reading at once.
+    ~instance_list() { greenapi_list_free(handle_); }
+
+    /// Waits for the first instance that has not been passed by.
+    /// \throws greenapi::error when the list breaks off before it; then it is not whole.
+    iterator begin() { return current(); }
+    /// The end of the list.
+    [[nodiscard]] iterator end() const noexcept { return {}; }
+
+    /// The handle for the C interface; it stays this object's.
+    [[nodiscard]] greenapi_list *get() const noexcept { return handle_; }
+
+private:
+    friend class client;
+    explicit instance_list(greenapi_list *handle) noexcept : handle_(handle) {}
+
+    iterator current()
+    {
+        if (next_ < page_.size())
+            return iterator(this);
+        constexpr std::size_t capacity = 64;
+        page_.assign(capacity, instance(greenapi_instance{}));
+        next_ = 0;
+        const auto taken = greenapi_list_take(
+            handle_, reinterpret_cast<greenapi_instance *>(page_.data()), capacity, -1);
+        page_.erase(page_.begin() + static_cast<std::ptrdiff_t>(taken), page_.end());
+        if (taken > 0)
+            return iterator(this);
+        greenapi_result how{};
+        if (!greenapi_list_ended(handle_, &how) || how.status != GREENAPI_STATUS_OK)
+            throw error(result(how));
+        return {};
+    }
+
+    greenapi_list *handle_;
+    std::vector<instance> page_;
+    std::size_t next_ = 0;
+};
+
 /// An account at a URL, with its options, connections and limits.
 ///
 /// Its functions may be called by many threads at once; moving and destroying it may not run
@@ -514,6 +723,21 @@ public:
                                          detail::raw_results(results), &call::run, &state);
         if (state.thrown)
             std::rethrow_exception(state.thrown);
+    }
+
+    /// The account's instances, deleted ones of the last three months included, in the API's
+    /// order: `for (const auto &instance : client.instances())`. They are read while the loop
+    /// runs, and a loop that takes its time holds back the reading. The client may be destroyed.
+    /// \throws greenapi::error here for a client that was moved from and for resources, and in
+    /// the loop when the list breaks off.
+    [[nodiscard]] instance_list instances(states wanted = states::not_asked)
+    {
+        greenapi_list *list = nullptr;
+        greenapi_result problem;
+        if (greenapi_client_list_instances(handle_, static_cast<std::uint32_t>(wanted), &list,
+                                           &problem) != GREENAPI_STATUS_OK)
+            throw error(result(problem));
+        return instance_list(list);
     }
 
     /// The handle for the C interface; it stays this object's.

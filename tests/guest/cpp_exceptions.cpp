@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <greenapi.hpp>
 #include <iostream>
+#include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -228,6 +229,45 @@ void plain_http_is_refused_in_own_words()
           "the message does not name the option as C++ does");
 }
 
+void the_list_is_a_range()
+{
+    auto client = make_client();
+    // The stand-in begins with these, of which every other one is logged in.
+    std::int64_t next = 1101000001;
+    for (const auto &instance : client.instances(greenapi::states::asked)) {
+        check(instance.id() == next, "the list has another order");
+        const auto expected = next % 2 == 1 ? greenapi::state::authorized //
+                                            : greenapi::state::not_authorized;
+        check(instance.state() == expected, "a wrong state");
+        check(instance.type() == "whatsapp" && !instance.is_deleted() && !instance.is_expired() &&
+                  instance.created_at() && !instance.deleted_at(),
+              "a field was lost");
+        next++;
+    }
+    check(next > 1101000002, "the list is empty");
+
+    auto list = [] { return make_client().instances(); }(); // without its client
+    for (const auto &instance : list) {
+        check(instance.id() == 1101000001 && instance.state() == greenapi::state::not_asked,
+              "a wrong first instance");
+        break;
+    }
+    auto moved = std::move(list);
+    check(moved.begin()->id() == 1101000001, "what was not passed by did not move");
+    check(std::distance(moved.begin(), moved.end()) == next - 1101000001, "instances were lost");
+    check(moved.begin() == moved.end(), "a list has no end");
+    expect_error(greenapi::status::invalid_argument, [&] { list.begin(); });
+
+    // One that is not whole never ends like one that is.
+    greenapi::client stranger(environment("GREENAPI_URL"), "gac.wrong");
+    expect_error(greenapi::status::unauthorized, [&] {
+        for (const auto &instance : stranger.instances())
+            check(instance.id() == 0, "a stranger sees instances");
+    });
+    auto gone = std::move(stranger);
+    expect_error(greenapi::status::invalid_argument, [&] { (void)stranger.instances(); });
+}
+
 void handles_move()
 {
     static_assert(!std::is_copy_constructible_v<greenapi::client> &&
@@ -291,6 +331,7 @@ int main()
         options_translate();
         zero_values_are_unknown();
         plain_http_is_refused_in_own_words();
+        the_list_is_a_range();
         handles_move();
     } catch (const std::exception &problem) {
         std::cerr << "cpp_exceptions: FAILED: " << problem.what() << '\n';
