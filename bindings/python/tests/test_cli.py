@@ -218,13 +218,15 @@ def test_no_terminal_to_ask(standin: Standin) -> None:
 class Terminal:
     """The command on a terminal of its own."""
 
-    def __init__(self, standin: Standin, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self, standin: Standin, *arguments: str, command: str = "delete", **environment: str
+    ) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             # Programs draw nothing on a terminal that is no columns wide.
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
             full = standin.environment(TERM="xterm", **environment)
-            os.execve(sys.executable, [*COMMAND, "delete", *arguments], full)
+            os.execve(sys.executable, [*COMMAND, command, *arguments], full)
         self.text = ""
         self._end = time.monotonic() + PATIENCE
 

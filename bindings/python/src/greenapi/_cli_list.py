@@ -276,10 +276,11 @@ class _Table:
 
     def end(self) -> None:
         instances = "1 instance" if self._count == 1 else f"{self._count} instances"
-        totals = [f"{self._expired} expired"]
-        if self._states:
-            totals += [f"{count} {state}" for state, count in self._by_state.most_common()]
-        print(f"{instances}: {', '.join(totals)}")
+        states = ", ".join(f"{count} {state}" for state, count in self._by_state.most_common())
+        print(
+            f"{instances}, {self._expired} of them expired"
+            + (f"; states: {states}" if self._states and states else "")
+        )
 
 
 def _day(time_: datetime | None) -> str:
