@@ -6,20 +6,21 @@
 //! One direction:
 //!
 //! ```text
-//! ffi ──▶ client ──▶ engine        the C edge checks, the client schedules and retries
-//!            │
-//!            ├────▶ transport      one request out, one answer back, over kept connections
-//!            ├────▶ answer         a pure function: (HTTP status, body) → what the API said
-//!            ├────▶ retry          a pure function: what the attempts of a call amount to
-//!            └────▶ account ─▶ session   before a deletion under a session policy
+//! ffi ─▶ bulk, queue, list ─▶ client ─▶ engine      the C edge converts, the client starts calls
+//!                                │
+//!                                ├────▶ transport   one request out, one response back
+//!                                ├────▶ answer      pure: (HTTP status, body) → what the API said
+//!                                ├────▶ retry       pure: what the attempts of a call amount to
+//!                                ├────▶ account     before a deletion under a session policy
+//!                                └────▶ journal     what was done, for the processes after this one
 //! ```
 //!
 //! Everything is one path: a submission goes to the engine's one thread and leaves exactly one
-//! result in its `completions`. A blocking call is a submission that is waited for, bulk is many
-//! of them, a queue shows the results to an event loop.
+//! result. A blocking call is a submission that is waited for, bulk is many of them, a queue shows
+//! the results to an event loop.
 //!
-//! `unsafe` stands in two places: `ffi`, the edge to C, and `process`, the edge to the
-//! operating system. What a fork does to a library with a thread and connections is told there.
+//! docs/ARCHITECTURE.md lists every module from the top down; each uses only what stands below it.
+//! `unsafe` stands at the edges only: to C and to the operating system.
 #![deny(unsafe_code)]
 
 mod account;

@@ -208,3 +208,37 @@ fn one_direction() {
         }
     }
 }
+
+/// docs/ARCHITECTURE.md lists the modules from the top down.
+#[test]
+fn nothing_uses_what_stands_above_it() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
+    let page = fs::read_to_string(page).unwrap();
+    let order: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(module, _)| module)
+        .collect();
+    let place = |module: &str| {
+        let top = module.split("::").next().unwrap_or_default();
+        order
+            .iter()
+            .position(|listed| *listed == top)
+            .unwrap_or_else(|| panic!("docs/ARCHITECTURE.md does not list {top}"))
+    };
+    for (from, used) in graph() {
+        for to in used {
+            assert!(
+                place(&from) <= place(&to),
+                "{from} uses {to}, which docs/ARCHITECTURE.md lists above it"
+            );
+        }
+    }
+    for listed in order {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        assert!(
+            src.join(listed).is_dir() || src.join(listed).with_extension("rs").is_file(),
+            "docs/ARCHITECTURE.md lists {listed}, and there is no such module"
+        );
+    }
+}
