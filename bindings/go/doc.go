@@ -13,7 +13,8 @@
 //
 // Many deletions share a [Client], which may be used by any number of goroutines at once.
 // [Client.DeleteInstance] takes a context and [Client.DeleteInstances] a sequence of ids of any
-// length.
+// length; [Client.Deletions] is the same for a loop that may be left half-way. [Client.Instances]
+// lists what there is to delete.
 //
 // # Errors
 //

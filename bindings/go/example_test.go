@@ -120,6 +120,26 @@ func ExampleClient_Deletions() {
 	// and 42
 }
 
+// The list says what there is to delete.
+func ExampleClient_Instances() {
+	client, err := greenapi.NewClient(os.Getenv("GREENAPI_URL"), os.Getenv("GREENAPI_TOKEN"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close() //nolint:errcheck // Always nil.
+
+	for instance, err := range client.Instances(context.Background(), greenapi.WithStates()) {
+		if err != nil {
+			log.Fatal(err) // what came before is not the whole list
+		}
+		if instance.State == greenapi.StateNotAuthorized && !instance.Deleted {
+			fmt.Println(instance.ID, "is logged out")
+			break
+		}
+	}
+	// Output: 1101000002 is logged out
+}
+
 func ExampleError() {
 	err := greenapi.DeleteInstance(os.Getenv("GREENAPI_URL"), "gac.wrong", 1101000011)
 	var e *greenapi.Error

@@ -4,7 +4,9 @@ package greenapi
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -74,6 +76,16 @@ func (s State) String() string {
 
 // MarshalText returns what String does.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (s *State) UnmarshalText(text []byte) error {
+	number := slices.Index(stateNames[:], string(text))
+	if number < 0 {
+		return fmt.Errorf("greenapi: %q is no state", text)
+	}
+	*s = State(number)
+	return nil
+}
 
 // ListOption changes what [Client.Instances] asks for.
 type ListOption func(*listOptions)

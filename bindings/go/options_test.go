@@ -170,13 +170,50 @@ func TestCAFileAndProxy(t *testing.T) {
 	}
 }
 
+func TestCACertificates(t *testing.T) {
+	s := newStandin(t)
+	pem, err := os.ReadFile(s.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, s.HTTPS, s.Token, greenapi.WithCACertificates(pem))
+	if _, err := c.DeleteInstance(context.Background(), firstID); err != nil {
+		t.Error(err)
+	}
+	_, err = greenapi.NewClient(s.HTTPS, s.Token, greenapi.WithCACertificates(pem), greenapi.WithCAFile(s.CAFile))
+	if !errors.Is(err, greenapi.ErrInvalidArgument) || !strings.Contains(err.Error(), "WithCACertificates") ||
+		!strings.Contains(err.Error(), "WithCAFile") {
+		t.Errorf("both at once: %v", err)
+	}
+}
+
+// What a client with a journal did is known to the next one, and not sent again.
+func TestJournal(t *testing.T) {
+	s := newStandin(t)
+	journal := filepath.Join(t.TempDir(), "journal")
+	for attempts := 1; attempts >= 0; attempts-- {
+		c := s.client(t, greenapi.WithJournal(journal))
+		result, err := c.DeleteInstance(context.Background(), firstID)
+		if err != nil || result.Status != greenapi.StatusOK || result.Attempts != attempts {
+			t.Errorf("got %+v, %v, want %d attempts", result, err, attempts)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := s.stats(t).Received; got != 1 {
+		t.Errorf("%d requests were sent", got)
+	}
+}
+
 func TestSessions(t *testing.T) {
 	s := newStandin(t)
-	const authorized, refusing, loggedOut = 1, 2, 3
+	const authorized, refusing, loggedOut, stubborn = 1, 2, 3, 4
 	s.call(t, "POST", "/instances", []fields{
 		{"id": authorized, "state": "authorized"},
 		{"id": refusing, "state": "authorized", "refuse_logout": true},
 		{"id": loggedOut, "state": "notAuthorized"},
+		{"id": stubborn, "state": "authorized", "refuse_logout": true},
 	}, nil)
 	for _, test := range []struct {
 		session greenapi.Session
@@ -187,6 +224,7 @@ func TestSessions(t *testing.T) {
 		{greenapi.SessionRequireLoggedOut, loggedOut, greenapi.StatusOK},
 		{greenapi.SessionLogOut, refusing, greenapi.StatusSessionActive},
 		{greenapi.SessionLogOut, authorized, greenapi.StatusOK},
+		{greenapi.SessionTryLogOut, stubborn, greenapi.StatusOK},
 		{greenapi.SessionIgnore, refusing, greenapi.StatusOK},
 	} {
 		c := s.client(t, greenapi.WithSession(test.session), greenapi.WithTimeout(5*time.Second))
@@ -195,7 +233,7 @@ func TestSessions(t *testing.T) {
 			t.Errorf("session %d, instance %d: got %+v, %v", test.session, test.id, result, err)
 		}
 	}
-	if got := s.deleted(t); !slices.Equal(got, []int64{authorized, refusing, loggedOut}) {
+	if got := s.deleted(t); !slices.Equal(got, []int64{authorized, refusing, loggedOut, stubborn}) {
 		t.Errorf("really deleted: %v", got)
 	}
 }

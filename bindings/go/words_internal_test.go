@@ -84,6 +84,10 @@ func TestStatesAreThoseOfTheHeader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var back State
+		if text, err := State(number).MarshalText(); err != nil || back.UnmarshalText(text) != nil || back != State(number) {
+			t.Errorf("%v is read back as %v", State(number), back)
+		}
 		own := strings.ToUpper(State(number).String())
 		if letters.ReplaceAllString(own, "") != letters.ReplaceAllString(string(state[1]), "") {
 			t.Errorf("%s is %v here", state[0], State(number))
@@ -91,5 +95,8 @@ func TestStatesAreThoseOfTheHeader(t *testing.T) {
 	}
 	if State(len(stateNames)).String() != "other" || State(-1).String() != "other" {
 		t.Error("a state of a newer library is not harmless")
+	}
+	if err := new(State).UnmarshalText([]byte("asleep")); err == nil {
+		t.Error("a state that there is not is read")
 	}
 }
