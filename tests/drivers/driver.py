@@ -13,14 +13,14 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 # The package of this checkout, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python" / "src"))
 
 import greenapi
 
-SESSIONS = ["ignore", "require_logged_out", "log_out"]
+SESSIONS = get_args(greenapi.SessionPolicy)
 
 
 def options() -> dict[str, Any]:
