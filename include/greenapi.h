@@ -666,7 +666,9 @@ greenapi_status greenapi_client_list_instances(struct greenapi_client *client,
 /**
  * Takes instances, in the API's order.
  *
- * \param list NULL gives 0. `out_instances`: room for `capacity` instances; NULL takes none.
+ * \param list NULL gives 0.
+ * \param out_instances room for `capacity` instances; NULL takes none.
+ * \param capacity how many instances to take at most.
  * \param timeout_ms how long to wait for the first one: 0 = not at all, -1 = until there is one or the
  * list has ended.
  *

@@ -75,7 +75,9 @@ pub unsafe extern "C" fn greenapi_client_list_instances(
 
 /// Takes instances, in the API's order.
 ///
-/// `list`: NULL gives 0. `out_instances`: room for `capacity` instances; NULL takes none.
+/// `list`: NULL gives 0.
+/// `out_instances`: room for `capacity` instances; NULL takes none.
+/// `capacity`: how many instances to take at most.
 /// `timeout_ms`: how long to wait for the first one: 0 = not at all, -1 = until there is one or the
 /// list has ended.
 ///
