@@ -4,6 +4,7 @@
 //! Nothing here deletes anything, so whatever goes wrong here leaves "nothing was deleted".
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use tokio::time::{sleep, timeout_at};
 
 use crate::ask::{Asker, Turns, Unanswered, ASK_INTERVAL};
 use crate::instances::ListReader;
-use crate::outcome::{fit, Outcome};
+use crate::options::Session;
+use crate::outcome::{fit, Outcome, PERHAPS_LOGGED_OUT};
 use crate::secret::Secret;
 use crate::session::{next, Known, Logout, Next, Note, Reply};
 use crate::status::Status;
@@ -24,6 +26,12 @@ const RESERVE: Duration = Duration::from_secs(2);
 const START: usize = 1024;
 
 const NO_DELETION: &str = "so no deletion was sent";
+
+/// Those who have to know of a logout before it may be sent.
+pub trait BeforeLogout: Send {
+    /// Notes that a logout may be sent from here on; an error forbids it.
+    fn note(&mut self) -> impl Future<Output = Result<(), Outcome>> + Send;
+}
 
 /// What is known of the account in this process, shared by all calls of a client.
 #[derive(Default)]
@@ -60,11 +68,13 @@ impl Account {
 
     /// Sees to it that the session policy allows the deletion of `id`: what its result has to say
     /// of the session, or the outcome of the call if the instance is not to be deleted.
+    /// `before_logout` is done before a logout may be sent, and may forbid it.
     pub async fn check_session(
         &self,
         asker: Asker<'_>,
         id: i64,
         deadline: Instant,
+        mut before_logout: impl BeforeLogout,
     ) -> Result<Note, Outcome> {
         let options = asker.options;
         let reserve = RESERVE.min(options.timeout / 4);
@@ -77,7 +87,7 @@ impl Account {
             logout: Logout::Not,
         };
         let until = check.until;
-        let checked = match timeout_at(until.into(), check.run()).await {
+        let checked = match timeout_at(until.into(), check.run(&mut before_logout)).await {
             Ok(checked) => checked,
             Err(_) => check.out_of_time(),
         };
@@ -120,7 +130,7 @@ impl Account {
         match listed {
             Some(Listed::Living(token)) if token.expose().is_empty() => Err(Outcome::new(
                 Status::SessionUnknown,
-                "The list of instances has no token for this one, so its state cannot be asked and no deletion was sent: give it a token in the console.",
+                "Give the instance a token in the console: the list has none for it, so its state cannot be asked and no deletion was sent.",
             )),
             Some(Listed::Living(token)) => Ok(token),
             // The list's flag decides, not the state: a deleted instance answers as if it were
@@ -220,7 +230,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    async fn run(&mut self) -> Result<Note, Outcome> {
+    async fn run(&mut self, before_logout: &mut impl BeforeLogout) -> Result<Note, Outcome> {
         let policy = self.asker.options.session;
         let mut token = self.token(false).await?;
         let mut fresh = false;
@@ -233,14 +243,28 @@ impl Check<'_> {
             };
             match next(policy, &reply, known) {
                 Next::Delete(note) => return Ok(note),
-                Next::Refuse(status, why) => return Err(Outcome::new(status, why)),
-                Next::Ask => reply = self.ask(&token).await?,
-                Next::LogOut => {
-                    if let Some(obstacle) = self.log_out(&token).await? {
-                        reply = obstacle;
-                    } else {
-                        reply = self.ask(&token).await?;
+                Next::Refuse(status, why) => {
+                    let mut outcome = Outcome::new(status, why);
+                    if let Reply::CannotBeAsked(_, answer) = &reply {
+                        outcome.code = i32::from(answer.code);
+                        outcome.http_status = i32::from(answer.http_status);
                     }
+                    return Err(outcome);
+                }
+                Next::Ask => {
+                    reply = match self.ask(&token).await {
+                        Ok(reply) => reply,
+                        Err(outcome) => return self.unconfirmed(outcome),
+                    };
+                }
+                Next::LogOut => {
+                    before_logout.note().await?;
+                    self.log_out(&token).await?;
+                    // What is told next decides; where nothing is, an answered logout may do.
+                    reply = match self.ask(&token).await {
+                        Ok(reply) => reply,
+                        Err(outcome) => return self.unconfirmed(outcome),
+                    };
                 }
                 Next::Refresh => {
                     fresh = true;
@@ -270,8 +294,8 @@ impl Check<'_> {
         asked.map_err(|why| unknown("the session's state", &why, &secrets))
     }
 
-    /// Asks for the logout; what it was refused with, if the state need not be asked after it.
-    async fn log_out(&mut self, token: &Secret) -> Result<Option<Reply>, Outcome> {
+    /// Asks for the logout.
+    async fn log_out(&mut self, token: &Secret) -> Result<(), Outcome> {
         let asked = async {
             self.asker.start(Some(self.until)).await?;
             // From here on the instance may be logged out, whatever comes.
@@ -286,20 +310,31 @@ impl Check<'_> {
             }
             Err(_) => {}
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// Nobody can say what came of the logout. The policy that only tries goes on where the API has
+    /// answered it; else the call ends with `outcome`.
+    fn unconfirmed(&self, outcome: Outcome) -> Result<Note, Outcome> {
+        let tries = self.asker.options.session == Session::TryLogOut;
+        match self.logout {
+            Logout::Accepted if tries => Ok(Note::MaybeLoggedOut),
+            Logout::Refused if tries => Ok(Note::NotLoggedOut("it refuses".into())),
+            _ => Err(outcome),
+        }
     }
 
     /// The time is over, and what was learned is not enough, unless the policy only tries and the
     /// API has answered the logout.
     fn out_of_time(&self) -> Result<Note, Outcome> {
-        Err(match self.logout {
+        self.unconfirmed(match self.logout {
             Logout::Not => Outcome::new(
                 Status::SessionUnknown,
-                "The session's state could not be learned in time, so no deletion was sent: raise timeout_ms or call again.",
+                "Raise the timeout or call again: the session's state could not be learned in time, so no deletion was sent.",
             ),
             _ => Outcome::new(
                 Status::SessionActive,
-                "The logout could not be confirmed in time, so the instance was not deleted: call again.",
+                "Call again: the logout could not be confirmed in time, so the instance was not deleted.",
             ),
         })
     }
@@ -312,21 +347,17 @@ impl Note {
         outcome.message = match (self, deleted) {
             (Self::Nothing, _) => return outcome,
             (Self::LoggedOut, true) => "The instance was logged out, then deleted.".into(),
-            (Self::LoggedOut, false) => {
-                fit(format!("Logged out; then: {}", outcome.message).into())
-            }
+            (Self::LoggedOut, false) => return outcome.preceded_by("Logged out"),
             (Self::MaybeLoggedOut, true) => {
                 "The instance was deleted. Its logout was asked for, and could not be confirmed."
                     .into()
             }
-            (Self::MaybeLoggedOut, false) => {
-                fit(format!("Perhaps logged out; then: {}", outcome.message).into())
-            }
+            (Self::MaybeLoggedOut, false) => return outcome.preceded_by(PERHAPS_LOGGED_OUT),
             (Self::NotLoggedOut(why), true) => {
                 fit(format!("The instance was deleted. It could not be logged out: {why}.").into())
             }
             (Self::NotLoggedOut(why), false) => {
-                fit(format!("Not logged out ({why}); then: {}", outcome.message).into())
+                return outcome.preceded_by(&format!("Not logged out ({why})"))
             }
         };
         outcome

@@ -1,6 +1,7 @@
 //! Questions to the API: GETs that delete nothing, sent until they have an answer, under the
 //! client's pace, and to one instance at most once a second.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +16,9 @@ use crate::outcome::{sanitize, Outcome};
 use crate::pace::Pace;
 use crate::retry::{self, retry_after};
 use crate::secret::Secret;
-use crate::session::{read_code, read_description, read_logout, read_refusal, read_state, Reply};
+use crate::session::{
+    read_code, read_description, read_logout, read_refusal, read_state, Answer, Reply,
+};
 use crate::status::Status;
 use crate::sync::lock;
 use crate::transport::{StreamedResponse, Transport};
@@ -152,7 +155,7 @@ impl Asker<'_> {
         token: &Secret,
         until: Instant,
     ) -> Result<Vec<u8>, Unanswered> {
-        let endpoint = self.endpoint;
+        let endpoint = &self.instance_endpoint(id)?;
         let path = format!(
             "{}/waInstance{id}/{method}/{}",
             endpoint.prefix,
@@ -190,6 +193,23 @@ impl Asker<'_> {
             }
             self.start(Some(until)).await?;
             tries += 1;
+        }
+    }
+
+    /// Where an instance's own methods are asked. Its token is sent there and nowhere else.
+    fn instance_endpoint(&self, id: i64) -> Result<Cow<'_, Endpoint>, Unanswered> {
+        match &self.options.instance_url {
+            None => Ok(Cow::Borrowed(self.endpoint)),
+            Some(url) => url.endpoint(id).map(Cow::Owned).map_err(|_| {
+                // Only a port that the pool's digits make too large gets here.
+                Unanswered::Failed(
+                    Failure::new(
+                        Stage::Connect,
+                        format!("instance_url makes no address for instance {id}"),
+                    )
+                    .advise("Check instance_url"),
+                )
+            }),
         }
     }
 
@@ -307,7 +327,13 @@ fn read_reply(
         Err(Unanswered::Refused(refusal)) => {
             let obstacle = read_refusal(refusal.code, refusal.http_status, &refusal.body, secrets);
             match obstacle {
-                Some(obstacle) => Ok(Reply::CannotBeAsked(obstacle)),
+                Some(obstacle) => Ok(Reply::CannotBeAsked(
+                    obstacle,
+                    Answer {
+                        code: refusal.code,
+                        http_status: refusal.http_status,
+                    },
+                )),
                 None => Err(Unanswered::Refused(refusal)),
             }
         }

@@ -15,9 +15,12 @@ const IN_DOUBT: u32 = 1;
 /// Ended or cancelled: nothing may be sent any more.
 const OVER: u32 = 2;
 
-/// The state is in the lowest bits, the number of attempts in those above.
-const STATE: u32 = 3;
-const ATTEMPT: u32 = 4;
+/// A logout may have been sent.
+const LOGGED_OUT: u32 = 4;
+
+/// The state of the deletion is in the lowest bits, the number of attempts in the highest.
+const STATE: u32 = IN_DOUBT | OVER;
+const ATTEMPT: u32 = 8;
 
 /// A call, shared by the task that works on it and those who may cancel it. The one atomic makes
 /// "cancelled before the request was sent" a fact: to send and to cancel exclude each other.
@@ -43,6 +46,11 @@ impl Call {
     /// Whether a request may have been sent whose end is not known.
     pub fn is_in_doubt(&self) -> bool {
         self.word.load(Ordering::Relaxed) & IN_DOUBT != 0
+    }
+
+    /// A logout is about to be sent.
+    pub fn logs_out(&self) {
+        self.word.fetch_or(LOGGED_OUT, Ordering::Relaxed);
     }
 
     /// How to stop the task that works on it, told once it runs.
@@ -114,6 +122,10 @@ impl Running for Call {
             task.abort();
         }
         Some((before & STATE == IN_DOUBT, before / ATTEMPT))
+    }
+
+    fn may_have_logged_out(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & LOGGED_OUT != 0
     }
 }
 

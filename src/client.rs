@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 
-use crate::account::Account;
+use crate::account::{Account, BeforeLogout};
 use crate::answer::judge;
 use crate::ask::Asker;
 use crate::call::Call;
@@ -267,7 +267,13 @@ impl Client {
         let account = self.account();
         if self.options.session != Session::Ignore {
             let asker = self.asker(transport);
-            match Box::pin(account.check_session(asker, id, deadline)).await {
+            let before_logout = NotesLogout {
+                claim: claim.as_deref_mut(),
+                call,
+                deadline,
+            };
+            let check = account.check_session(asker, id, deadline, before_logout);
+            match Box::pin(check).await {
                 Ok(found) => note = found,
                 Err(outcome) => return outcome,
             }
@@ -427,6 +433,23 @@ impl Dispatcher for Client {
 
     fn has_waiting(&self) -> bool {
         !lock(&self.local.get().schedule).is_idle()
+    }
+}
+
+/// Tells the journal, and whoever cancels the call, that a logout may be sent.
+struct NotesLogout<'a> {
+    claim: Option<&'a mut Claim>,
+    call: &'a Call,
+    deadline: Instant,
+}
+
+impl BeforeLogout for NotesLogout<'_> {
+    async fn note(&mut self) -> Result<(), Outcome> {
+        if let Some(claim) = &mut self.claim {
+            claim.log_out(self.deadline).await?;
+        }
+        self.call.logs_out();
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
 use crate::status::Status;
 use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
@@ -64,6 +64,11 @@ pub trait Running {
     /// Stops it. Whether its request may have been sent, and how many were; nothing if it has
     /// ended by itself and its outcome is on the way.
     fn stop(&self) -> Option<(bool, u32)>;
+
+    /// Whether it may have logged the instance out, which every result has to say.
+    fn may_have_logged_out(&self) -> bool {
+        false
+    }
 }
 
 /// The place where the results of one queue, or of one blocking call, come together.
@@ -190,7 +195,14 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 let open = open.remove();
                 cancelled.all += 1;
                 cancelled.waiting += usize::from(open.running.is_none());
-                state.push(*key, open.id, Outcome::plain(status).after(attempts));
+                let mut outcome = Outcome::plain(status).after(attempts);
+                if open
+                    .running
+                    .is_some_and(|running| running.may_have_logged_out())
+                {
+                    outcome = outcome.preceded_by(PERHAPS_LOGGED_OUT);
+                }
+                state.push(*key, open.id, outcome);
             }
             self.announce(state, before);
             match keys.last() {

@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use crate::outcome::Outcome;
+use crate::outcome::{fit, Outcome};
 use crate::secret::Secret;
 
 /// Far more than any URL or token of this API needs, and less than what servers refuse.
@@ -127,6 +127,46 @@ impl Endpoint {
     }
 }
 
+/// Where an instance's own methods are asked: a URL in which `{pool}` stands for the first four
+/// digits of the instance's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceUrl {
+    template: String,
+    allow_http: bool,
+}
+
+impl InstanceUrl {
+    const POOL: &'static str = "{pool}";
+
+    /// Checks the option `instance_url` with a pool that may be one.
+    pub fn parse(template: &str, allow_http: bool) -> Result<Self, Outcome> {
+        let url = Self {
+            template: template.to_owned(),
+            allow_http,
+        };
+        match url.endpoint(1101) {
+            // Other braces than these are a slip, and would be sent to a host of that name.
+            Ok(_) if template.replace(Self::POOL, "").contains(['{', '}']) => {
+                Err(Outcome::invalid(
+                    "instance_url has a brace that is not part of {pool}: write it like https://{pool}.api.greenapi.com.",
+                ))
+            }
+            Ok(_) => Ok(url),
+            Err(outcome) => Err(Outcome {
+                message: fit(format!("instance_{}", outcome.message).into()),
+                ..outcome
+            }),
+        }
+    }
+
+    /// The address for one instance.
+    pub fn endpoint(&self, id: i64) -> Result<Endpoint, Outcome> {
+        let digits = id.to_string();
+        let pool = &digits[..digits.len().min(4)];
+        Endpoint::parse(&self.template.replace(Self::POOL, pool), self.allow_http)
+    }
+}
+
 /// RFC 6761 reserves this name for loopback; the resolver is not asked for it, so that plain
 /// HTTP to it cannot leave the machine.
 pub fn is_localhost(name: &str) -> bool {
@@ -218,6 +258,50 @@ mod tests {
         }
         assert!(Endpoint::parse("http://api.green-api.com", true).is_ok());
         assert!(Endpoint::parse(&format!("https://a/{}", "x".repeat(5000)), false).is_err());
+    }
+
+    #[test]
+    fn an_instance_has_the_address_of_its_pool() {
+        let rows = [
+            (
+                "https://{pool}.api.greenapi.com",
+                7_103_123_456,
+                Some(("7103.api.greenapi.com", "")),
+            ),
+            (
+                "https://h/pool/{pool}/{pool}",
+                1_101_000_001,
+                Some(("h", "/pool/1101/1101")),
+            ),
+            (
+                "http://127.0.0.1:{pool}",
+                7_103_123_456,
+                Some(("127.0.0.1:7103", "")),
+            ),
+            ("https://{pool}.h", 12, Some(("12.h", ""))),
+            ("https://h", 7_103_123_456, Some(("h", ""))),
+            ("https://{pol}.h", 1, None),
+            ("https://h/{pool}}", 1, None),
+            ("http://{pool}.h", 1, None),
+            ("{pool}", 1, None),
+            ("", 1, None),
+        ];
+        for (template, id, expected) in rows {
+            match (InstanceUrl::parse(template, false), expected) {
+                (Ok(url), Some((authority, prefix))) => {
+                    let endpoint = url.endpoint(id).unwrap();
+                    assert_eq!(
+                        (&*endpoint.authority(), &*endpoint.prefix),
+                        (authority, prefix)
+                    );
+                }
+                (Err(outcome), None) => {
+                    assert!(outcome.message.starts_with("instance_url "), "{outcome:?}");
+                }
+                (got, _) => panic!("{template}: {got:?}"),
+            }
+        }
+        assert!(InstanceUrl::parse("http://{pool}.h", true).is_ok());
     }
 
     #[test]

@@ -383,7 +383,8 @@ impl Reading<'_> {
         let mut asked = FuturesOrdered::new();
         loop {
             let may_read = !whole && ahead.len() < READ_AHEAD;
-            let may_start = !ahead.is_empty() && asked.len() < at_once;
+            // The list itself is one of the requests under way while it is read.
+            let may_start = !ahead.is_empty() && asked.len() + usize::from(may_read) < at_once;
             if whole && ahead.is_empty() && asked.is_empty() {
                 return Ok(http_status);
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::endpoint::InstanceUrl;
 use crate::outcome::Outcome;
 use crate::process;
 use crate::transport::{Proxies, Trust};
@@ -38,6 +39,8 @@ pub struct Options {
     pub proxy: Option<Proxies>,
     /// With the library's own name at its end.
     pub user_agent: String,
+    /// Where an instance's own methods are asked; `None`: where everything else is.
+    pub instance_url: Option<InstanceUrl>,
     /// The path of the journal.
     pub journal: Option<String>,
 }
@@ -59,6 +62,7 @@ impl Default for Options {
             ca: None,
             proxy: None,
             user_agent: OWN_NAME.to_owned(),
+            instance_url: None,
             journal: None,
         }
     }

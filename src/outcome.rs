@@ -11,6 +11,9 @@ pub const MESSAGE_SIZE: usize = 224;
 /// Foreign text is explanation only; this much of it is enough to recognise it by.
 const FOREIGN_TEXT_LIMIT: usize = 80;
 
+/// What every result of a call says that may have logged an instance out.
+pub const PERHAPS_LOGGED_OUT: &str = "Perhaps logged out";
+
 /// The whole of what is known about one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -45,6 +48,12 @@ impl Outcome {
     /// An argument that cannot be used: `message` names it and says what it has to be.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Status::InvalidArgument, message)
+    }
+
+    /// The same outcome, whose message says first what else the call did.
+    pub fn preceded_by(mut self, what: &str) -> Self {
+        self.message = fit(format!("{what}; then: {}", self.message).into());
+        self
     }
 
     /// The same outcome after `attempts` deletion requests.

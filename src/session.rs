@@ -35,8 +35,24 @@ pub enum Reply {
     State(State, String),
     /// Whether it takes the logout.
     LogOut(bool),
-    /// It cannot be asked.
-    CannotBeAsked(Obstacle),
+    /// It cannot be asked; by which answer.
+    CannotBeAsked(Obstacle, Answer),
+}
+
+/// The numbers of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The API's own `code`, else the HTTP status.
+    pub code: u16,
+    pub http_status: u16,
+}
+
+impl Answer {
+    /// One without an error.
+    const OK: Self = Self {
+        code: 200,
+        http_status: 200,
+    };
 }
 
 /// Why an instance cannot be asked.
@@ -59,10 +75,10 @@ impl Reply {
     pub fn state(&self) -> State {
         match self {
             Self::State(state, _) => *state,
-            Self::CannotBeAsked(Obstacle::Expired) => State::Expired,
-            Self::CannotBeAsked(Obstacle::Creating) => State::Creating,
-            Self::CannotBeAsked(Obstacle::Starting) => State::Starting,
-            Self::CannotBeAsked(_) | Self::LogOut(_) => State::Unknown,
+            Self::CannotBeAsked(Obstacle::Expired, _) => State::Expired,
+            Self::CannotBeAsked(Obstacle::Creating, _) => State::Creating,
+            Self::CannotBeAsked(Obstacle::Starting, _) => State::Starting,
+            Self::CannotBeAsked(..) | Self::LogOut(_) => State::Unknown,
         }
     }
 }
@@ -137,7 +153,7 @@ pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
         _ if policy == Session::Ignore => deleted,
         Reply::State(State::NotAuthorized, _) => deleted,
         Reply::State(state, shown) => next_by_state(policy, *state, shown, known),
-        Reply::CannotBeAsked(obstacle) => match obstacle {
+        Reply::CannotBeAsked(obstacle, _) => match obstacle {
             _ if !known.fresh => Next::Refresh,
             // The list shows it all the same; the deletion itself will say.
             Obstacle::Deleted => deleted,
@@ -151,7 +167,7 @@ pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
             _ if known.logout == Logout::Accepted => Next::Refuse(
                 Status::SessionActive,
                 format!(
-                    "The logout was accepted but is not confirmed in time ({}), so the instance was not deleted: call again.",
+                    "Call again: the logout was accepted but is not confirmed in time ({}), so the instance was not deleted.",
                     obstacle.describe()
                 ),
             ),
@@ -171,7 +187,7 @@ fn next_by_state(policy: Session, state: State, shown: &str, known: Known) -> Ne
         _ if state == State::Starting && !known.fresh => Next::Refresh,
         (Session::RequireLoggedOut, _) if state == State::Starting && known.time => Next::Ask,
         (Session::RequireLoggedOut, _) => refuse(format!(
-            "The instance is not logged out (its state is {shown}), so it was not deleted: log it out first, or use the session policy LOG_OUT."
+            "Log it out first, or use the session policy LOG_OUT: the instance is not logged out (its state is {shown}), so it was not deleted."
         )),
         (_, Logout::Not) => Next::LogOut,
         (_, Logout::Accepted) if known.time => Next::Ask,
@@ -180,13 +196,13 @@ fn next_by_state(policy: Session, state: State, shown: &str, known: Known) -> Ne
             "it refuses (its state is {shown})"
         ))),
         (_, Logout::Accepted) => refuse(format!(
-            "The logout was accepted but is not confirmed in time (the state is {shown}), so the instance was not deleted: call again."
+            "Call again: the logout was accepted but is not confirmed in time (the state is {shown}), so the instance was not deleted."
         )),
         (_, Logout::Refused) => refuse(format!(
-            "The instance refuses to log out (its state is {shown}), so it was not deleted: log it out on the device, or use the session policy TRY_LOG_OUT."
+            "Log it out on the device, or use the session policy TRY_LOG_OUT: the instance refuses to log out (its state is {shown}), so it was not deleted."
         )),
         (_, Logout::Unclear) => refuse(format!(
-            "The logout could not be confirmed (the state is {shown}), so the instance was not deleted: call again."
+            "Call again: the logout could not be confirmed (the state is {shown}), so the instance was not deleted."
         )),
     }
 }
@@ -209,23 +225,23 @@ impl Obstacle {
     /// No policy but the one that only tries can go on from here.
     fn refuse(&self) -> Next {
         let (status, advice) = match self {
-            Self::Expired => (Status::SessionUnknown, "renew it"),
+            Self::Expired => (Status::SessionUnknown, "Renew it"),
             Self::Creating | Self::Starting => (
                 Status::SessionUnknown,
-                "call again when that is over, within 5 minutes",
+                "Call again when that is over, within 5 minutes",
             ),
             Self::Denied(401) => (
                 Status::Unauthorized,
-                "check the instance's token in the console",
+                "Check the instance's token in the console",
             ),
-            Self::Denied(_) => (Status::Forbidden, "check the instance in the console"),
-            Self::NotFound => (Status::SessionUnknown, "check url and instance_url"),
-            Self::Deleted | Self::Other(_) => (Status::SessionUnknown, "call again"),
+            Self::Denied(_) => (Status::Forbidden, "Check the instance in the console"),
+            Self::NotFound => (Status::SessionUnknown, "Check the URL and instance_url"),
+            Self::Deleted | Self::Other(_) => (Status::SessionUnknown, "Call again"),
         };
         Next::Refuse(
             status,
             format!(
-                "The instance cannot be asked for its session: {}. No deletion was sent: {advice}, or use the session policy TRY_LOG_OUT.",
+                "{advice}, or use the session policy TRY_LOG_OUT: the instance cannot be asked for its session ({}), so no deletion was sent.",
                 self.describe()
             ),
         )
@@ -274,15 +290,15 @@ pub fn read_description(body: &[u8]) -> String {
 /// The answer of GetStateInstance.
 pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Body {
         #[serde(rename = "stateInstance")]
         state: String,
     }
     if body.trim_ascii() == b"null" {
-        return Some(Reply::CannotBeAsked(Obstacle::Creating));
+        return Some(Reply::CannotBeAsked(Obstacle::Creating, Answer::OK));
     }
-    match serde_json::from_slice::<Answer>(body) {
-        Ok(Answer { state }) if !state.is_empty() => {
+    match serde_json::from_slice::<Body>(body) {
+        Ok(Body { state }) if !state.is_empty() => {
             Some(Reply::State(State::of(&state), sanitize(&state, secrets)))
         }
         _ => read_false(body, secrets),
@@ -292,12 +308,12 @@ pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
 /// The answer of Logout.
 pub fn read_logout(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Body {
         #[serde(rename = "isLogout")]
         done: bool,
     }
-    match serde_json::from_slice::<Answer>(body) {
-        Ok(Answer { done }) => Some(Reply::LogOut(done)),
+    match serde_json::from_slice::<Body>(body) {
+        Ok(Body { done }) => Some(Reply::LogOut(done)),
         Err(_) => read_false(body, secrets),
     }
 }
@@ -305,12 +321,13 @@ pub fn read_logout(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
 /// A refusal inside HTTP 200: `{"status": false, "reason": "…"}`.
 fn read_false(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Body {
         status: bool,
     }
-    match serde_json::from_slice::<Answer>(body) {
-        Ok(Answer { status: false }) => Some(Reply::CannotBeAsked(
+    match serde_json::from_slice::<Body>(body) {
+        Ok(Body { status: false }) => Some(Reply::CannotBeAsked(
             read_refusal(400, 200, body, secrets).unwrap_or_else(|| Obstacle::Other(String::new())),
+            Answer::OK,
         )),
         _ => None,
     }
@@ -432,7 +449,7 @@ mod tests {
                         assert!(!matches!(next, Next::Refuse(..)), "{text}: {next:?}");
                     }
                     for obstacle in every_obstacle() {
-                        let reply = Reply::CannotBeAsked(obstacle);
+                        let reply = Reply::CannotBeAsked(obstacle, Answer::OK);
                         assert_eq!(next(policy, &reply, old), Next::Refresh);
                     }
                     // What a deleted instance answers is told no logout.
@@ -458,7 +475,7 @@ mod tests {
     #[test]
     fn instances_that_cannot_be_asked() {
         for obstacle in every_obstacle() {
-            let reply = Reply::CannotBeAsked(obstacle.clone());
+            let reply = Reply::CannotBeAsked(obstacle.clone(), Answer::OK);
             for policy in [RequireLoggedOut, LogOut] {
                 let of = |time| next(policy, &reply, known(Logout::Not, time, true));
                 match (&obstacle, of(true)) {
@@ -511,11 +528,14 @@ mod tests {
         }
         assert_eq!(
             state(b" null\n"),
-            Some(Reply::CannotBeAsked(Obstacle::Creating))
+            Some(Reply::CannotBeAsked(Obstacle::Creating, Answer::OK))
         );
         assert_eq!(
             state(br#"{"status":false,"reason":"busy"}"#),
-            Some(Reply::CannotBeAsked(Obstacle::Other("busy".into())))
+            Some(Reply::CannotBeAsked(
+                Obstacle::Other("busy".into()),
+                Answer::OK
+            ))
         );
         let logout = |body: &[u8]| read_logout(body, &[]);
         assert_eq!(logout(br#"{"isLogout":true}"#), Some(Reply::LogOut(true)));

@@ -12,8 +12,8 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::call::Call;
-use crate::completions::{Completions, Key};
-use crate::outcome::Outcome;
+use crate::completions::{Completions, Key, Running};
+use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
 use crate::process::Bell;
 use crate::status::Status;
 use crate::waiter::Waiter;
@@ -129,10 +129,11 @@ impl Completer {
 
 impl Drop for Completer {
     fn drop(&mut self) {
-        let attempts = self.call.attempts();
-        self.destination
-            .take()
-            .finish(Outcome::plain(Status::Internal).after(attempts));
+        let mut outcome = Outcome::plain(Status::Internal).after(self.call.attempts());
+        if self.call.may_have_logged_out() {
+            outcome = outcome.preceded_by(PERHAPS_LOGGED_OUT);
+        }
+        self.destination.take().finish(outcome);
     }
 }
 

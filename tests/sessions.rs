@@ -37,7 +37,12 @@ fn instance(index: i64, state: &str) -> Instance {
 fn every_state_and_policy(drivers: &[Driver]) {
     let standin = standin();
     for driver in drivers.iter().filter(|driver| driver.mode != "one_call") {
-        for (policy, name) in [(0, "ignore"), (1, "require_logged_out"), (2, "log_out")] {
+        for (policy, name) in [
+            (0, "ignore"),
+            (1, "require_logged_out"),
+            (2, "log_out"),
+            (3, "try_log_out"),
+        ] {
             standin.reset();
             standin.clear_instances();
             standin.put_instances(
@@ -58,6 +63,8 @@ fn every_state_and_policy(drivers: &[Driver]) {
                 ("GREENAPI_URL", endpoints.http.clone()),
                 ("GREENAPI_TOKEN", endpoints.token.clone()),
                 ("GREENAPI_SESSION", policy.to_string()),
+                // An instance that is starting is asked again as long as there is time.
+                ("GREENAPI_TIMEOUT_MS", "6000".to_owned()),
             ];
             let lines = driver.delete(&environment, &ids);
             assert_eq!(lines.len(), ids.len());
@@ -65,7 +72,7 @@ fn every_state_and_policy(drivers: &[Driver]) {
                 let index = (line.id - FIRST) as usize;
                 let expected = match (STATES.get(index), policy) {
                     (None, _) => "GREENAPI_STATUS_NOT_FOUND",
-                    (Some(_), 0 | 2) | (Some(&"notAuthorized"), _) => "GREENAPI_STATUS_OK",
+                    (Some(_), 0 | 2 | 3) | (Some(&"notAuthorized"), _) => "GREENAPI_STATUS_OK",
                     _ => "GREENAPI_STATUS_SESSION_ACTIVE",
                 };
                 let shown = format!("{} {} {name}: {line:?}", driver.language, driver.mode);
@@ -74,7 +81,7 @@ fn every_state_and_policy(drivers: &[Driver]) {
                     assert!(line.message.contains(STATES[index]), "{shown}");
                     assert_eq!(line.attempts, Some(0), "{shown}");
                 }
-                if policy == 2 && index > 0 && index < STATES.len() {
+                if policy >= 2 && index > 0 && index < STATES.len() {
                     assert!(line.message.contains("logged out, then deleted"), "{shown}");
                 }
             }
@@ -299,4 +306,461 @@ fn no_instance_in_the_ledger_was_deleted_while_authorized() {
         }
     }
     assert!(gone.len() > 1_500, "{} were deleted", gone.len());
+}
+
+fn lists(standin: &Standin) -> u64 {
+    requests(standin, "list")
+}
+
+fn requests(standin: &Standin, operation: &str) -> u64 {
+    let stats = serde_json::to_value(standin.stats()).unwrap();
+    stats["requests"][operation].as_u64().unwrap_or_default()
+}
+
+fn state_fault(status: u16, body: &str) -> Rule {
+    Rule {
+        method: Target::State,
+        fault: Fault {
+            status: Some(status),
+            body: Some(body.into()),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }
+}
+
+fn broken(then: Then) -> Rule {
+    Rule {
+        method: Target::State,
+        fault: Fault {
+            stage: Some(serde_json::from_value("received".into()).unwrap()),
+            then: Some(then),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }
+}
+
+/// Each answer that is no state, under each policy that asks, against the ledger. The instance is
+/// there; its session is what nobody can learn.
+#[test]
+fn every_answer_that_is_no_state_times_every_policy() {
+    let living = || instance(1, "authorized");
+    const DELETED: i32 = 0;
+    const UNKNOWN: i32 = 16;
+    let rows: [(&str, Instance, Option<Rule>, [i32; 3]); 18] = [
+        (
+            "expired",
+            Instance {
+                expired: true,
+                ..living()
+            },
+            None,
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "creating",
+            Instance {
+                creating: true,
+                ..living()
+            },
+            None,
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "starting",
+            Instance {
+                starting: true,
+                ..living()
+            },
+            None,
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "refusing",
+            Instance {
+                refuses: Some("no".into()),
+                ..living()
+            },
+            None,
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "says deleted",
+            living(),
+            Some(state_fault(400, "Instance is deleted")),
+            [DELETED, DELETED, DELETED],
+        ),
+        (
+            "404 page",
+            living(),
+            Some(state_fault(404, "<html>")),
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "401",
+            living(),
+            Some(state_fault(401, "")),
+            [11, 11, DELETED],
+        ),
+        (
+            "403",
+            living(),
+            Some(state_fault(403, "")),
+            [12, 12, DELETED],
+        ),
+        (
+            "466",
+            living(),
+            Some(state_fault(466, "")),
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "400 of another kind",
+            living(),
+            Some(state_fault(400, "bad")),
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "code inside 200",
+            living(),
+            Some(state_fault(
+                200,
+                r#"{"code":400,"description":"Instance is deleted"}"#,
+            )),
+            [DELETED, DELETED, DELETED],
+        ),
+        // No answer of the API about the session: nothing is deleted, whatever the policy.
+        ("429", living(), Some(state_fault(429, "")), [13, 13, 13]),
+        (
+            "500",
+            living(),
+            Some(state_fault(500, "")),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "499 inside 200",
+            living(),
+            Some(state_fault(200, r#"{"code":499}"#)),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "HTML",
+            living(),
+            Some(state_fault(200, "<html>")),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "nothing",
+            living(),
+            Some(state_fault(200, "")),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "lost",
+            living(),
+            Some(broken(Then::Reset)),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "stalled",
+            living(),
+            Some(broken(Then::Stall)),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+    ];
+    std::thread::scope(|scope| {
+        for (name, instance, rule, expected) in &rows {
+            for (policy, expected) in (1u32..).zip(expected) {
+                scope.spawn(move || {
+                    let standin = standin();
+                    standin.put_instances([instance.clone()]);
+                    standin.add_faults(rule.clone());
+                    let client = client(&standin, |options| {
+                        options.session = policy;
+                        options.timeout_ms = 4_000;
+                        options.max_retries = 1;
+                    });
+                    let result = client.delete_instance(FIRST + 1);
+                    let shown = format!("{name}, policy {policy}: {result:?}");
+                    assert_eq!(result.status, *expected, "{shown}");
+                    assert_eq!(
+                        standin.ledger().len(),
+                        usize::from(*expected == 0),
+                        "{shown}"
+                    );
+                    assert_eq!(result.attempts, u32::from(*expected == 0), "{shown}");
+                    if policy == 3
+                        && *expected == 0
+                        && !name.contains("deleted")
+                        && *name != "code inside 200"
+                    {
+                        assert!(
+                            result.message().contains("could not be logged out"),
+                            "{shown}"
+                        );
+                    }
+                    if *expected == UNKNOWN {
+                        assert!(result.message().contains("no deletion was sent"), "{shown}");
+                    }
+                    assert!(
+                        !support::shows(&result.message(), &instance.token()),
+                        "{shown}"
+                    );
+                    assert_eq!(standin.stats().rate_violations, 0, "{shown}");
+                });
+            }
+        }
+    });
+}
+
+/// The next step that each message names, taken.
+#[test]
+fn the_next_step_can_succeed() {
+    // Expired: "… or use the session policy TRY_LOG_OUT".
+    let standin = standin();
+    let expired = || Instance {
+        expired: true,
+        ..instance(1, "authorized")
+    };
+    standin.put_instances([expired()]);
+    let strict = client(&standin, |_| {});
+    let told = strict.delete_instance(FIRST + 1);
+    assert!(told.message().contains("expired") && told.message().contains("TRY_LOG_OUT"));
+    let trying = client(&standin, |options| options.session = 3);
+    assert_eq!(trying.delete_instance(FIRST + 1).status, 0);
+    // Or renewed.
+    standin.put_instances([expired()]);
+    assert_eq!(strict.delete_instance(FIRST + 1).status, 16);
+    standin.put_instances([instance(1, "authorized")]);
+    assert_eq!(strict.delete_instance(FIRST + 1).status, 0);
+    // Being created: "call again when that is over".
+    standin.put_instances([Instance {
+        creating: true,
+        ready_after_ms: 1_500,
+        ..instance(2, "notAuthorized")
+    }]);
+    let told = strict.delete_instance(FIRST + 2);
+    assert!(told.message().contains("Call again"), "{told:?}");
+    std::thread::sleep(std::time::Duration::from_millis(1_600));
+    assert_eq!(strict.delete_instance(FIRST + 2).status, 0);
+    // Starting is asked again while there is time.
+    for index in [3, 4] {
+        standin.put_instances([Instance {
+            starting: true,
+            ready_after_ms: 2_500,
+            ..instance(index, "notAuthorized")
+        }]);
+        let patient = client(&standin, |options| options.session = index as u32 - 2);
+        assert_eq!(patient.delete_instance(FIRST + index).status, 0);
+    }
+}
+
+/// What was learned is forgotten once a deletion may have been sent.
+#[test]
+fn calling_again_tells() {
+    for policy in [1, 2, 3] {
+        let standin = standin();
+        standin.put_instances([instance(1, "notAuthorized")]);
+        standin.add_faults([Rule {
+            method: Target::Delete,
+            times: Some(1),
+            fault: Fault {
+                stage: Some(serde_json::from_value("acted".into()).unwrap()),
+                then: Some(Then::Reset),
+                ..Fault::default()
+            },
+            ..Rule::default()
+        }]);
+        let client = client(&standin, |options| {
+            options.session = policy;
+            options.max_retries = 0;
+        });
+        assert_eq!(client.delete_instance(FIRST + 1).status, 31);
+        let asked = requests(&standin, "state");
+        let again = client.delete_instance(FIRST + 1);
+        assert_eq!(again.status, 10, "{again:?}");
+        assert_eq!(requests(&standin, "state"), asked);
+        assert_eq!(requests(&standin, "logout"), 0);
+    }
+}
+
+/// Deleted by somebody else since the list was read: the state that it then shows is not believed.
+#[test]
+fn a_refusal_is_believed_only_from_a_list_no_older_than_the_call() {
+    for policy in [1, 2, 3] {
+        let standin = standin();
+        standin.put_instances((1..=3).map(|index| instance(index, "notAuthorized")));
+        let client = client(&standin, |options| options.session = policy);
+        assert_eq!(client.delete_instance(FIRST + 1).status, 0);
+        let gone = |index, time: Option<&str>| Instance {
+            deleted: true,
+            time_deleted: time.map(str::to_owned),
+            ..instance(index, "authorized")
+        };
+        // It answers as if it were starting; the other refuses its token.
+        standin.put_instances([gone(2, None), gone(3, Some("2024-01-01T00:00:00"))]);
+        for index in [2, 3] {
+            let result = client.delete_instance(FIRST + index);
+            assert_eq!(result.status, 10, "{policy}: {result:?}");
+        }
+        assert_eq!(requests(&standin, "logout"), 0);
+        assert_eq!(lists(&standin), 3);
+        // A new token under the same id is learned.
+        standin.put_instances([Instance {
+            api_token: Some("renewed".into()),
+            ..instance(3, "notAuthorized")
+        }]);
+        assert_eq!(client.delete_instance(FIRST + 3).status, 0);
+    }
+}
+
+/// Every result of a call that logged out, or may have, says so.
+#[test]
+fn a_call_that_logged_out_says_so_whatever_comes_then() {
+    let rule = |method, status| Rule {
+        method,
+        fault: Fault {
+            status: Some(status),
+            body: Some(String::new()),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    };
+    for (rules, statuses) in [
+        (vec![rule(Target::Delete, 401)], [11, 11]),
+        (vec![rule(Target::Delete, 502)], [32, 32]),
+        (vec![rule(Target::Logout, 500)], [15, 15]),
+        // The logout is accepted and never seen: who only tries deletes.
+        (
+            vec![Rule {
+                skip: 1,
+                ..rule(Target::State, 500)
+            }],
+            [16, 0],
+        ),
+    ] {
+        for (policy, expected) in [2, 3].into_iter().zip(statuses) {
+            let standin = standin();
+            standin.put_instances([instance(1, "authorized")]);
+            standin.add_faults(rules.clone());
+            let client = client(&standin, |options| {
+                options.session = policy;
+                options.max_retries = 0;
+            });
+            let result = client.delete_instance(FIRST + 1);
+            assert_eq!(result.status, expected, "{rules:?}: {result:?}");
+            let message = result.message();
+            let says = message.contains("ogged out") || message.contains("logout");
+            assert!(says, "{rules:?}: {result:?}");
+        }
+    }
+    // Cancelled while the logout is awaited.
+    let standin = standin();
+    standin.put_instances([Instance {
+        logout_after_ms: 60_000,
+        ..instance(1, "authorized")
+    }]);
+    let client = client(&standin, |_| {});
+    let queue = support::abi::Queue::new();
+    assert_eq!(queue.submit(&client, FIRST + 1, 7), 0);
+    while requests(&standin, "logout") == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(queue.cancel(7), 1);
+    let result = queue.take(1, -1).remove(0);
+    assert_eq!(result.status, 23);
+    assert!(result.message().contains("ogged out"), "{result:?}");
+}
+
+#[test]
+fn a_pause_that_does_not_fit_is_rate_limited_at_once() {
+    for method in [Target::List, Target::State, Target::Logout] {
+        let standin = standin();
+        standin.put_instances([instance(1, "authorized")]);
+        standin.add_faults([Rule {
+            method,
+            fault: Fault {
+                status: Some(429),
+                headers: vec![("Retry-After".into(), "3600".into())],
+                ..Fault::default()
+            },
+            ..Rule::default()
+        }]);
+        let client = client(&standin, |options| options.timeout_ms = 120_000);
+        let begun = std::time::Instant::now();
+        let result = client.delete_instance(FIRST + 1);
+        assert_eq!(result.status, 13, "{method:?}: {result:?}");
+        assert!(begun.elapsed().as_secs() < 60, "{method:?}");
+        assert!(standin.ledger().is_empty());
+    }
+}
+
+#[test]
+fn an_instances_token_is_in_no_message() {
+    let standin = standin();
+    let own = instance(1, "authorized");
+    standin.put_instances([own.clone()]);
+    let path = format!("/waInstance{}/getStateInstance/{}", own.id, own.token());
+    for body in [
+        serde_json::json!({ "stateInstance": path }),
+        serde_json::json!({ "status": false, "reason": path }),
+        serde_json::json!({ "code": 400, "description": path }),
+    ] {
+        standin.clear_faults();
+        standin.add_faults([state_fault(200, &body.to_string())]);
+        let client = client(&standin, |options| options.session = 1);
+        let result = client.delete_instance(own.id);
+        assert!(matches!(result.status, 15 | 16), "{result:?}");
+        assert!(
+            !support::shows(&result.message(), &own.token()),
+            "{result:?}"
+        );
+    }
+}
+
+/// The instance's token goes to its own host, the partner's to the other, and neither elsewhere.
+#[test]
+fn an_instance_is_asked_at_its_own_host() {
+    let (partner, pools) = (standin(), standin());
+    partner.set(|settings| settings.prefix = "/corp".into());
+    pools.set(|settings| settings.instance_prefix = Some("/pool/{pool}".into()));
+    let instances = || {
+        [1_101_000_001, 7_103_000_001].map(|id| Instance {
+            id,
+            state: "authorized".into(),
+            ..Instance::default()
+        })
+    };
+    partner.put_instances(instances());
+    pools.put_instances(instances());
+    let mut options = options();
+    options.session = 2;
+    let url = support::abi::c_string(&format!("{}/pool/{{pool}}", pools.endpoints().http));
+    options.instance_url = url.as_ptr();
+    let address = format!("{}/corp", partner.endpoints().http);
+    let token = &partner.endpoints().token;
+    let client = Client::new(&address, token, Some(&options)).unwrap();
+    for instance in instances() {
+        assert_eq!(client.delete_instance(instance.id).status, 0);
+    }
+    assert_eq!(
+        (requests(&partner, "list"), requests(&partner, "delete")),
+        (1, 2)
+    );
+    assert_eq!(
+        (requests(&pools, "state"), requests(&pools, "logout")),
+        (4, 2)
+    );
+    for operation in ["state", "logout", "other"] {
+        assert_eq!(requests(&partner, operation), 0, "{operation}");
+    }
+    for operation in ["list", "delete", "other"] {
+        assert_eq!(requests(&pools, operation), 0, "{operation}");
+    }
+    let wrong = support::abi::c_string("https://{pol}.example.com");
+    options.instance_url = wrong.as_ptr();
+    let refused = Client::new(&address, token, Some(&options)).err().unwrap();
+    assert_eq!(refused.status, 20);
+    assert!(refused.message().starts_with("instance_url"), "{refused:?}");
 }

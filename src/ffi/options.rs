@@ -5,6 +5,7 @@ use std::mem::{offset_of, size_of};
 use std::ptr;
 
 use super::text;
+use crate::endpoint::InstanceUrl;
 use crate::options::{self, Options};
 use crate::outcome::Outcome;
 use crate::transport::{Proxies, Trust};
@@ -206,14 +207,6 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         true => Ok(None),
         false => unsafe { text(name, pointer) }.map(Some),
     };
-    // Each of these lines goes when what the option does is there.
-    for (name, pointer) in [("instance_url", given.instance_url)] {
-        if !pointer.is_null() {
-            return Err(Outcome::invalid(format!(
-                "{name} is not there yet in this version: leave it out."
-            )));
-        }
-    }
     let ca = match (
         optional("ca_file", given.ca_file)?,
         optional("ca_pem", given.ca_pem)?,
@@ -232,6 +225,11 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         (None, Some(pem)) => Some(Trust::from_pem(pem)?),
         (None, None) => None,
     };
+    let allow_http = given.flags & GREENAPI_FLAG_ALLOW_HTTP != 0;
+    let instance_url = match optional("instance_url", given.instance_url)? {
+        Some(template) => Some(InstanceUrl::parse(template, allow_http)?),
+        None => None,
+    };
     let proxy = match optional("proxy", given.proxy)? {
         Some(url) => Some(Proxies::from_option(url)?),
         None => None,
@@ -244,8 +242,9 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         independent: false,
         interval: options::interval(given.requests_per_second)?,
         session: options::session(given.session)?,
-        allow_http: given.flags & GREENAPI_FLAG_ALLOW_HTTP != 0,
+        allow_http,
         shares_connections: false,
+        instance_url,
         ca,
         proxy,
         user_agent: options::user_agent(optional("user_agent", given.user_agent)?.unwrap_or(""))?,

@@ -194,7 +194,6 @@ impl Claim {
     }
 
     /// Notes durably that a logout of the instance may be sent from here on.
-    #[allow(dead_code)] // Until the session policy calls it.
     pub async fn log_out(&mut self, deadline: Instant) -> Result<(), Outcome> {
         self.note(Event::LogOut, deadline).await
     }
