@@ -85,6 +85,7 @@ impl Account {
             called: Instant::now(),
             until: deadline.checked_sub(reserve).unwrap_or(deadline),
             logout: Logout::Not,
+            asked: false,
         };
         let until = check.until;
         let checked = match timeout_at(until.into(), check.run(&mut before_logout)).await {
@@ -227,6 +228,8 @@ struct Check<'a> {
     called: Instant,
     until: Instant,
     logout: Logout,
+    /// Whether the instance has said anything yet.
+    asked: bool,
 }
 
 impl Check<'_> {
@@ -284,14 +287,21 @@ impl Check<'_> {
             .await
     }
 
-    async fn ask(&self, token: &Secret) -> Result<Reply, Outcome> {
+    async fn ask(&mut self, token: &Secret) -> Result<Reply, Outcome> {
         let secrets = [self.asker.token, token];
         let asked = async {
             self.asker.start(Some(self.until)).await?;
             self.asker.state(self.id, token, self.until).await
         };
-        let asked = asked.await;
-        asked.map_err(|why| unknown("the session's state", &why, &secrets))
+        match asked.await {
+            Ok(reply) => {
+                self.asked = true;
+                Ok(reply)
+            }
+            // A turn that does not come a second time is no call that was not started.
+            Err(Unanswered::NotStarted { held: false }) if self.asked => Err(self.not_in_time()),
+            Err(why) => Err(unknown("the session's state", &why, &secrets)),
+        }
     }
 
     /// Asks for the logout.
@@ -327,7 +337,11 @@ impl Check<'_> {
     /// The time is over, and what was learned is not enough, unless the policy only tries and the
     /// API has answered the logout.
     fn out_of_time(&self) -> Result<Note, Outcome> {
-        self.unconfirmed(match self.logout {
+        self.unconfirmed(self.not_in_time())
+    }
+
+    fn not_in_time(&self) -> Outcome {
+        match self.logout {
             Logout::Not => Outcome::new(
                 Status::SessionUnknown,
                 "Raise the timeout or call again: the session's state could not be learned in time, so no deletion was sent.",
@@ -336,7 +350,7 @@ impl Check<'_> {
                 Status::SessionActive,
                 "Call again: the logout could not be confirmed in time, so the instance was not deleted.",
             ),
-        })
+        }
     }
 }
 

@@ -162,10 +162,11 @@ impl Asker<'_> {
             token.path_segment()
         );
         let mut tries = 0;
+        let mut last = Unanswered::NotStarted { held: false };
         loop {
-            let turn = self.turns.wait(id, until).await;
-            let Some(turn) = turn else {
-                return Err(Unanswered::NotStarted { held: false });
+            // Without another turn in time, what the last one brought is the answer.
+            let Some(turn) = self.turns.wait(id, until).await else {
+                return Err(last);
             };
             let asked = async {
                 let mut response = self.send(endpoint, &path, until).await?;
@@ -191,7 +192,10 @@ impl Asker<'_> {
                 Some(pause) => sleep(pause).await,
                 None => return Err(why),
             }
-            self.start(Some(until)).await?;
+            if self.start(Some(until)).await.is_err() {
+                return Err(why);
+            }
+            last = why;
             tries += 1;
         }
     }
