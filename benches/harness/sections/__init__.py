@@ -1,6 +1,6 @@
 """The sections, by name: each a function of (tools, quick) that returns a `Section`."""
 
-from . import bulk, distance, latency, memory, peers, truth
+from . import bulk, cold, distance, latency, memory, peers, truth
 
 SECTIONS = {
     "latency": latency.measure,
@@ -8,5 +8,6 @@ SECTIONS = {
     "memory": memory.measure,
     "distance": distance.measure,
     "peers": peers.measure,
+    "cold": cold.measure,
     "truth": truth.measure,
 }
