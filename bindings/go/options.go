@@ -126,7 +126,7 @@ func WithUserAgent(userAgent string) Option {
 }
 
 // WithInstanceURL sets where the methods of an instance itself, its state and its logout, are asked
-// for by [WithSession]. {pool} in it stands for the first four digits of the
+// for by [WithSession] and [WithStates]. {pool} in it stands for the first four digits of the
 // instance's id, as in https://{pool}.api.greenapi.com. The default is the client's own URL. The
 // instance's token is sent nowhere else.
 func WithInstanceURL(url string) Option {

@@ -63,6 +63,7 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 		{url, token, greenapi.WithCACertificates([]byte("no PEM")), "WithCACertificates"},
 		{url, token, greenapi.WithInstanceURL("ftp://localhost"), "WithInstanceURL"},
 		{url, token, greenapi.WithInstanceURL("https://local\x00host"), "WithInstanceURL"},
+		{url, token, greenapi.WithInstanceURL("https://{pool"), "WithInstanceURL"},
 		{url, token, greenapi.WithJournal("a\x00b"), "WithJournal"},
 		{url, token, greenapi.WithJournal(filepath.Dir(empty)), "WithJournal"},
 	} {
@@ -184,6 +185,20 @@ func TestCACertificates(t *testing.T) {
 	if !errors.Is(err, greenapi.ErrInvalidArgument) || !strings.Contains(err.Error(), "WithCACertificates") ||
 		!strings.Contains(err.Error(), "WithCAFile") {
 		t.Errorf("both at once: %v", err)
+	}
+}
+
+// With a URL of their own, an instance's methods are found where nothing else is.
+func TestInstanceURL(t *testing.T) {
+	s := newStandin(t)
+	s.call(t, "POST", "/settings", fields{"instance_prefix": "/pool/{pool}"}, nil)
+	session := greenapi.WithSession(greenapi.SessionLogOut)
+	if result, err := s.client(t, session, greenapi.WithMaxRetries(0)).DeleteInstance(context.Background(), firstID); err == nil {
+		t.Errorf("without the option: %+v", result)
+	}
+	c := s.client(t, session, greenapi.WithInstanceURL(s.HTTP+"/pool/{pool}"))
+	if _, err := c.DeleteInstance(context.Background(), firstID); err != nil {
+		t.Error(err)
 	}
 }
 
