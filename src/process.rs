@@ -13,6 +13,7 @@ pub mod file;
 
 use std::io;
 use std::mem;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
 
@@ -168,6 +169,16 @@ pub fn variable(name: &str) -> Option<std::ffi::OsString> {
     match secure {
         true => None,
         false => std::env::var_os(name),
+    }
+}
+
+/// What waits to be read on a socket, which leaves it there.
+pub fn peek(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let start = buffer.as_mut_ptr().cast();
+    match unsafe { libc::recv(socket.as_raw_fd(), start, buffer.len(), flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        count => Ok(count as usize),
     }
 }
 

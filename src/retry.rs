@@ -242,6 +242,9 @@ fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
         (Status::Rejected, Some(reason)) => {
             format!("Check the URL: {said}, and {reason}. Nothing was deleted.")
         }
+        (Status::Rejected, None) if http_status == 407 => {
+            "Check the proxy's user and password: it said HTTP 407. Nothing was deleted.".to_owned()
+        }
         (Status::Rejected, None) if http_status != 200 => {
             format!("Check the URL and the id: {said}. Nothing was deleted.")
         }

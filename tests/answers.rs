@@ -2,7 +2,7 @@
 //! way of calling, against a real server.
 //!
 //! A row: `fault` is what the stand-in does to the request (all `times`, or so many), `instance`
-//! whether there is one, `trap`, `url`, `token` and `id` what is called instead, `max_retries` and
+//! whether there is one, `trap`, `url` ("https": its TLS), `token` and `id` what is called instead, `max_retries` and
 //! `timeout_ms` the options (rows with options are not for the one call, which has none), `pad_to`
 //! the length of a body whose PAD is filled up.
 
@@ -111,6 +111,7 @@ fn wrong_rows(driver: &Driver, cases: &[Case]) -> Vec<String> {
         }
         let url = match (&case.trap, &case.url) {
             (Some(trap), _) => standin.trap(trap).to_owned(),
+            (None, Some(url)) if url == "https" => endpoints.https.clone(),
             (None, Some(url)) => url.clone(),
             (None, None) => endpoints.http.clone(),
         };

@@ -18,12 +18,22 @@ fn standin() -> Standin {
 }
 
 fn delete(standin: &Standin, url: &str, proxy: &str, session: u32) -> RawResult {
+    delete_trying(standin, url, proxy, session, 0)
+}
+
+fn delete_trying(
+    standin: &Standin,
+    url: &str,
+    proxy: &str,
+    session: u32,
+    max_retries: u32,
+) -> RawResult {
     let ca_file = c_string(&standin.endpoints().ca_file.display().to_string());
     let proxy = c_string(proxy);
     let mut options = options();
     options.ca_file = ca_file.as_ptr();
     options.proxy = proxy.as_ptr();
-    options.max_retries = 0;
+    options.max_retries = max_retries;
     options.session = session;
     let client = Client::new(url, &standin.endpoints().token, Some(&options)).unwrap();
     client.delete_instance(FIRST)
@@ -75,8 +85,29 @@ fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
     for (index, proxy) in proxies(&standin).iter().enumerate() {
         let with = |login: &str| proxy.replacen("://", &format!("://{login}@"), 1);
         for wrong in [proxy.clone(), with("m1k4x2:wr0ng")] {
-            let result = delete(&standin, &https, &wrong, 0);
+            let refused = || {
+                let stats = standin.stats();
+                stats
+                    .proxies
+                    .values()
+                    .map(|proxy| proxy.unauthorized)
+                    .sum::<u64>()
+            };
+            // Also before a deletion: once, because accounts get locked.
+            let before = refused();
+            let result = delete_trying(&standin, &https, &wrong, 1, 3);
             assert_eq!(result.status, 21, "{index}: {result:?}");
+            assert!(
+                result.message().starts_with("Check the proxy"),
+                "{index}: {result:?}"
+            );
+            let result = delete_trying(&standin, &https, &wrong, 0, 3);
+            assert_eq!(result.status, 21, "{index}: {result:?}");
+            assert!(
+                result.message().starts_with("Check the proxy"),
+                "{index}: {result:?}"
+            );
+            assert_eq!(refused() - before, 2, "{index}: {result:?}");
             for secret in [PASSWORD, "wr0ng", USER] {
                 assert!(!support::shows(&result.message(), secret), "{result:?}");
             }
@@ -98,9 +129,15 @@ fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
 fn a_proxy_that_is_not_there_sends_nothing() {
     let standin = standin();
     let refused = standin.trap("refused").to_owned();
-    let result = delete(&standin, &standin.endpoints().https.clone(), &refused, 0);
-    assert_eq!((result.status, result.attempts), (21, 0), "{result:?}");
-    assert!(result.message().contains("proxy"), "{result:?}");
+    let https = standin.endpoints().https.clone();
+    let port = refused.rsplit(':').next().expect("a port");
+    for session in [0, 1] {
+        let result = delete(&standin, &https, &refused, session);
+        assert_eq!((result.status, result.attempts), (21, 0), "{result:?}");
+        for named in ["at the proxy", port] {
+            assert!(result.message().contains(named), "{result:?}");
+        }
+    }
 }
 
 /// By the environment, which a process has to be started with.
@@ -144,6 +181,16 @@ fn the_environment_names_one_and_exceptions_from_it() {
         &endpoints.https,
         &[("HTTPS_PROXY", proxy.clone()), except]
     ));
+    // One that cannot be used is refused, not passed by.
+    let mut environment = vec![
+        ("GREENAPI_URL", endpoints.https.clone()),
+        ("GREENAPI_TOKEN", endpoints.token.clone()),
+        ("GREENAPI_CA_FILE", endpoints.ca_file.display().to_string()),
+    ];
+    environment.push(("HTTPS_PROXY", proxy.replacen("http", "gopher", 1)));
+    let lines = driver.delete(&environment, &[FIRST]);
+    assert_eq!(lines[0].status, Some(21), "{lines:?}");
+    assert!(lines[0].message.contains("HTTPS_PROXY"), "{lines:?}");
     // The secret would travel in clear.
     let all = [
         ("HTTP_PROXY", proxy.clone()),

@@ -4,7 +4,7 @@
 mod support;
 
 use greenapi_standin::{Config, Fault, Instance, Rule, Standin, Target, Then};
-use support::abi::{options, status_name, Client, RawOptions};
+use support::abi::{c_string, options, status_name, Client, RawOptions};
 use support::Driver;
 
 const FIRST: i64 = 6_000_000_000;
@@ -205,6 +205,43 @@ fn what_cannot_be_learned_deletes_nothing() {
         ] {
             failing(method, fault, status);
         }
+    }
+}
+
+/// What goes wrong on the way to the session's state is told as on the way to a deletion.
+#[test]
+fn one_explanation_for_both_ways() {
+    let standin = standin();
+    for (trap, status) in [
+        ("tls_expired", 22),
+        ("tls_wrong_host", 22),
+        ("tls_unknown_ca", 22),
+        ("tls_garbage", 22),
+        ("http_to_tls", 22),
+        ("refused", 21),
+    ] {
+        let said = |session: u32| {
+            let ca_file = c_string(&standin.endpoints().ca_file.display().to_string());
+            let mut options = options();
+            options.ca_file = ca_file.as_ptr();
+            options.max_retries = 0;
+            options.session = session;
+            let client = Client::new(
+                standin.trap(trap),
+                &standin.endpoints().token,
+                Some(&options),
+            );
+            client.unwrap().delete_instance(FIRST)
+        };
+        let (plain, asked) = (said(0), said(1));
+        assert_eq!(
+            (plain.status, asked.status),
+            (status, status),
+            "{trap}: {plain:?} {asked:?}"
+        );
+        let (plain, asked) = (plain.message(), asked.message());
+        let cause = |text: &str| text.split(['.', ',']).next().unwrap_or_default().to_owned();
+        assert_eq!(cause(&plain), cause(&asked), "{trap}");
     }
 }
 

@@ -12,7 +12,7 @@ use url::Host;
 
 use super::dns::Resolver;
 use super::proxy::{Kind, Proxy, Route};
-use super::reasons::describe;
+use super::reasons::{describe, shorten};
 use super::stream::{socket, Io};
 use super::tls::Tls;
 use crate::endpoint::Endpoint;
@@ -118,7 +118,7 @@ async fn dial(host: &Host, port: u16, resolver: &Resolver) -> Result<Io, Failure
         true => Stage::Resources,
         false => Stage::Connect,
     };
-    let why = describe(&error);
+    let (host, why) = (shorten(host), describe(&error));
     Err(Failure::new(stage, format!("{host} port {port}: {why}")))
 }
 

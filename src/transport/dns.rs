@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::reasons::{describe, shorten};
 use super::workers::{SingleFlight, Workers};
 use crate::endpoint::is_localhost;
 use crate::failure::{Failure, Stage};
@@ -56,7 +57,7 @@ impl Resolver {
             let (shared, owned) = (self.shared.clone(), name.to_owned());
             let job = move || shared.land(owned.clone(), resolve(&owned));
             if let Err(error) = self.workers.run(last.is_some(), job) {
-                let why = super::reasons::describe(&error);
+                let why = describe(&error);
                 let reason = format!("no thread for looking up {name} ({why})");
                 let failure = Failure::new(Stage::Resources, reason);
                 let under_way = &self.shared.under_way;
@@ -100,7 +101,7 @@ fn resolve(name: &str) -> Reply {
             false => Stage::Connect,
         };
         // The text is the system's own (gai_strerror).
-        let text = error.to_string();
+        let (name, text) = (shorten(&name), error.to_string());
         let why = text.trim_start_matches("failed to lookup address information: ");
         Failure::new(stage, format!("the name {name} could not be found ({why})"))
     };

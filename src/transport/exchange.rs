@@ -8,6 +8,7 @@ use super::dns::Resolver;
 use super::pool::{Lease, Pool, RetireGuard};
 use super::proxy::{Kind, Proxies, Proxy, Route};
 use super::reading::{Reader, StreamedResponse};
+use super::reasons::shorten;
 use super::request::Request;
 use super::tls::{Tls, Trust};
 use super::{CallState, Ended, Response};
@@ -79,8 +80,9 @@ impl Transport {
                 Err(Failure::new(
                     Stage::Connect,
                     format!(
-                        "no connection to {} within {} ms",
-                        endpoint.host_and_port(),
+                        "no connection to {} port {} within {} ms",
+                        shorten(&endpoint.host),
+                        endpoint.port,
                         self.connect_timeout.as_millis()
                     ),
                 ))

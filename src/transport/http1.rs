@@ -49,9 +49,8 @@ impl Connection {
 
     /// Sends `request`, a whole message, and reads the answer.
     pub async fn exchange(&mut self, request: &[u8], call: &impl CallState) -> Ended {
-        // What came before the request left is an answer to nothing.
-        if !self.kept && self.io.peek_new() != Waiting::Nothing {
-            return Ended::Unsent("the server closed it or spoke before it was asked".into());
+        if !self.kept && self.io.has_answered_early() {
+            return Ended::Unsent("the server answered before it was asked".into());
         }
         if !call.begin_send() {
             return Ended::Unsent("cancelled".into());
@@ -476,6 +475,42 @@ mod tests {
                 assert_eq!(show(&ended), *expected, "{bytes:?} in pieces of {piece}");
             }
         }
+    }
+
+    /// By whether the first bytes were there before the request was sent.
+    #[test]
+    fn an_answer_to_nothing_is_no_answer() {
+        const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        let early = |bytes: &'static [u8]| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let client = TcpStream::connect(listener.local_addr().unwrap())
+                    .await
+                    .unwrap();
+                let (mut server, _) = listener.accept().await.unwrap();
+                server.write_all(bytes).await.unwrap();
+                client.readable().await.unwrap();
+                let mut connection = Connection::new(super::super::stream::socket(client));
+                let ended = connection.exchange(b"request", &NeverCancelled).await;
+                show(&ended)
+            })
+        };
+        assert_eq!(
+            early(ANSWER),
+            "unsent: the server answered before it was asked"
+        );
+        assert_eq!(
+            early(b"HTT"),
+            "unsent: the server answered before it was asked"
+        );
+        assert_eq!(
+            early(b"SSH-2.0-OpenSSH_9.2\r\n"),
+            "0 (its answer is not HTTP) close"
+        );
     }
 
     #[test]

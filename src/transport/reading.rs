@@ -15,12 +15,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use reqwest::dns::{Name, Resolve, Resolving};
-use url::Host;
 
 use super::connect::Connector;
 use super::dns::Resolver;
 use super::proxy::{Kind, Route};
-use super::reasons::describe;
+use super::reasons::{describe, shorten};
 use super::tls::{explain_tls, Tls};
 use super::KEEP;
 use crate::endpoint::Endpoint;
@@ -33,14 +32,24 @@ pub struct StreamedResponse {
     pub http_status: u16,
     pub retry_after: Option<String>,
     response: reqwest::Response,
-    endpoint: Endpoint,
+    /// Whom to name when it breaks off.
+    way: Way,
+}
+
+/// How a server is reached.
+#[derive(Clone)]
+struct Way {
+    client: reqwest::Client,
+    server: Endpoint,
+    /// Host and port of the proxy, if there is one.
+    proxy: Option<String>,
 }
 
 impl StreamedResponse {
     /// The next piece of the body; nothing at its end.
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Failure> {
         let chunk = self.response.chunk().await;
-        chunk.map_err(|error| translate(&self.endpoint, &error))
+        chunk.map_err(|error| translate(&self.way, &error))
     }
 }
 
@@ -49,19 +58,15 @@ const SERVERS: usize = 16;
 
 /// The reqwest clients of a transport, one for each server: they differ in the way that they take.
 #[derive(Default)]
-pub struct Reader(Mutex<Vec<(Origin, reqwest::Client)>>);
+pub struct Reader(Mutex<Vec<Way>>);
 
-/// What a connection depends on; the prefix does not matter to it.
-type Origin = (bool, Host, u16);
-
-fn origin(endpoint: &Endpoint) -> Origin {
-    (endpoint.tls, endpoint.host.clone(), endpoint.port)
-}
-
-fn find(clients: &[(Origin, reqwest::Client)], endpoint: &Endpoint) -> Option<reqwest::Client> {
-    let origin = origin(endpoint);
-    let (_, client) = clients.iter().find(|(its, _)| *its == origin)?;
-    Some(client.clone())
+/// The way to the server of `endpoint`; the prefix does not matter to a connection.
+fn find(ways: &[Way], endpoint: &Endpoint) -> Option<Way> {
+    let origin = |one: &Endpoint| (one.tls, one.host.clone(), one.port);
+    let wanted = origin(endpoint);
+    ways.iter()
+        .find(|way| origin(&way.server) == wanted)
+        .cloned()
 }
 
 impl Reader {
@@ -75,15 +80,15 @@ impl Reader {
         way: impl FnOnce() -> Result<(Route, &'a Connector, Duration), Failure>,
     ) -> Result<StreamedResponse, Failure> {
         let url = format!("{}://{}{path}", endpoint.scheme(), endpoint.authority());
-        let response = self
-            .client(endpoint, way)
-            .await?
+        let way = self.way(endpoint, way).await?;
+        let response = way
+            .client
             .get(url)
             .header("accept", "application/json")
             .header("user-agent", user_agent)
             .send()
             .await
-            .map_err(|error| translate(endpoint, &error))?;
+            .map_err(|error| translate(&way, &error))?;
         Ok(StreamedResponse {
             http_status: response.status().as_u16(),
             retry_after: response
@@ -91,30 +96,38 @@ impl Reader {
                 .get("retry-after")
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             response,
-            endpoint: endpoint.clone(),
+            way,
         })
     }
 
-    async fn client<'a>(
+    async fn way<'a>(
         &self,
         endpoint: &Endpoint,
         way: impl FnOnce() -> Result<(Route, &'a Connector, Duration), Failure>,
-    ) -> Result<reqwest::Client, Failure> {
-        if let Some(client) = find(&lock(&self.0), endpoint) {
-            return Ok(client);
+    ) -> Result<Way, Failure> {
+        if let Some(way) = find(&lock(&self.0), endpoint) {
+            return Ok(way);
         }
         let (route, connector, connect_timeout) = way()?;
-        let client = make_client(endpoint, route, connector, connect_timeout).await?;
-        let mut clients = lock(&self.0);
+        let proxy = match &route {
+            Route::Direct => None,
+            Route::Proxy(proxy) => Some(format!("{} port {}", shorten(&proxy.host), proxy.port)),
+        };
+        let way = Way {
+            client: make_client(endpoint, route, connector, connect_timeout).await?,
+            server: endpoint.clone(),
+            proxy,
+        };
+        let mut ways = lock(&self.0);
         // Another call may have been faster.
-        if let Some(client) = find(&clients, endpoint) {
-            return Ok(client);
+        if let Some(way) = find(&ways, endpoint) {
+            return Ok(way);
         }
-        if clients.len() == SERVERS {
-            clients.remove(0);
+        if ways.len() == SERVERS {
+            ways.remove(0);
         }
-        clients.push((origin(endpoint), client.clone()));
-        Ok(client)
+        ways.push(way.clone());
+        Ok(way)
     }
 }
 
@@ -190,15 +203,18 @@ impl Resolve for SharedResolver {
 }
 
 /// By what lies at the bottom of an error, whose texts are not used: they may quote the URL.
-fn translate(endpoint: &Endpoint, error: &reqwest::Error) -> Failure {
+fn translate(way: &Way, error: &reqwest::Error) -> Failure {
     let mut cause = error.source();
     let mut deepest_io = None;
     while let Some(current) = cause {
         if let Some(failure) = current.downcast_ref::<LookUpFailed>() {
-            return failure.0.clone();
+            return at_the_proxy(way, failure.0.clone());
         }
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return explain_tls(&endpoint.host, tls);
+            return explain_tls(&way.server.host, tls);
+        }
+        if let Some(failure) = refusal_of_a_proxy(current) {
+            return failure;
         }
         let io = current.downcast_ref::<io::Error>();
         deepest_io = io.or(deepest_io);
@@ -211,17 +227,51 @@ fn translate(endpoint: &Endpoint, error: &reqwest::Error) -> Failure {
     if let Some(io) = deepest_io.filter(|io| is_exhaustion(io)) {
         return Failure::new(Stage::Resources, describe(io));
     }
-    let stage = match error.is_connect() {
-        true => Stage::Connect,
-        false => Stage::Lost {
+    let server = format!("{} port {}", shorten(&way.server.host), way.server.port);
+    if !error.is_connect() {
+        let why = deepest_io.map_or_else(|| "it broke".into(), describe);
+        let stage = Stage::Lost {
             again_at_once: false,
-        },
-    };
-    let server = endpoint.host_and_port();
+        };
+        return Failure::new(stage, format!("{server}: {why}"));
+    }
+    let target = way.proxy.as_ref().unwrap_or(&server);
     let reason = match deepest_io {
-        Some(io) => format!("{server}: {}", describe(io)),
-        None if error.is_timeout() => format!("no connection to {server} in time"),
-        None => format!("{server} broke the connection"),
+        Some(io) => format!("{target}: {}", describe(io)),
+        None if error.is_timeout() => format!("no connection to {target} in time"),
+        None => format!("{target} broke the connection"),
     };
-    Failure::new(stage, reason)
+    at_the_proxy(way, Failure::new(Stage::Connect, reason))
+}
+
+fn at_the_proxy(way: &Way, failure: Failure) -> Failure {
+    match way.proxy {
+        None => failure,
+        Some(_) => Failure {
+            reason: format!("at the proxy: {}", failure.reason),
+            ..failure
+        },
+    }
+}
+
+/// What a proxy said no to. Its kinds are hidden behind reqwest; their texts are constants.
+fn refusal_of_a_proxy(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    const LOGIN: &str = "the proxy wants a user and password, or refuses those in its URL";
+    let text = error.to_string();
+    let kinds = [
+        ("proxy authorization required", Stage::Proxy, LOGIN),
+        ("credentials not accepted", Stage::Proxy, LOGIN),
+        (
+            "does not support user/pass authentication",
+            Stage::Proxy,
+            LOGIN,
+        ),
+        (
+            "tunnel error: unsuccessful",
+            Stage::Connect,
+            "the proxy refused the tunnel",
+        ),
+    ];
+    let (_, stage, reason) = kinds.into_iter().find(|(end, ..)| text.ends_with(end))?;
+    Some(Failure::new(stage, reason))
 }

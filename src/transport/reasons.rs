@@ -32,7 +32,7 @@ pub fn describe(error: &io::Error) -> String {
 }
 
 /// A host as messages show it: they have room for 223 bytes.
-pub fn shorten(host: &url::Host) -> String {
+pub fn shorten(host: &impl std::fmt::Display) -> String {
     const LIMIT: usize = 60;
     let text = host.to_string();
     match text.get(..LIMIT) {

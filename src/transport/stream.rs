@@ -7,6 +7,8 @@ use std::task::{ready, Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::process;
+
 /// Both directions of a connection, whatever layers it has.
 pub type Io = Box<dyn Stream>;
 
@@ -15,10 +17,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     fn written(&self) -> u64;
     /// What waits to be read. For a connection at rest only: TLS has to read to know.
     fn peek(&mut self) -> Waiting;
-    /// What waits to be read on a new connection. Over TLS, session tickets may have come.
-    fn peek_new(&mut self) -> Waiting {
-        self.peek()
-    }
+    /// Whether an answer waits to be read on a new connection: it is one to nothing.
+    fn has_answered_early(&mut self) -> bool;
     /// Whether `error`, the first that was read, says that the server ended the handshake for want
     /// of a client certificate.
     fn refuses_client(&self, _error: &io::Error) -> bool {
@@ -62,6 +62,13 @@ impl Stream for Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Nothing,
             Err(_) => Waiting::End,
         }
+    }
+
+    fn has_answered_early(&mut self) -> bool {
+        let mut start = [0; 5];
+        let count = process::peek(&self.tcp, &mut start).unwrap_or_default();
+        // The greeting of another protocol is for the exchange to name.
+        count > 0 && b"HTTP/".starts_with(&start[..count])
     }
 }
 

@@ -415,6 +415,17 @@ impl TlsConnection {
     }
 }
 
+impl TlsConnection {
+    /// Reads a byte that is there: false at the end.
+    fn poll_byte(&mut self) -> Poll<bool> {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut nobody = Context::from_waker(Waker::noop());
+        let polled = Pin::new(&mut self.stream).poll_read(&mut nobody, &mut buffer);
+        polled.map(|read| read.is_ok() && !buffer.filled().is_empty())
+    }
+}
+
 impl AsyncRead for TlsConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -454,20 +465,17 @@ impl Stream for TlsConnection {
             // Most likely the end of it. A late session ticket is not worth telling apart.
             return waiting;
         }
-        self.peek_new()
-    }
-
-    fn peek_new(&mut self) -> Waiting {
         // What came in with the last answer is in the TLS layer's hands already, and would be
         // taken for the answer to the next request.
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let mut nobody = Context::from_waker(Waker::noop());
-        match Pin::new(self).poll_read(&mut nobody, &mut buffer) {
+        match self.poll_byte() {
             Poll::Pending => Waiting::Nothing,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Waiting::Data,
-            Poll::Ready(_) => Waiting::End,
+            Poll::Ready(true) => Waiting::Data,
+            Poll::Ready(false) => Waiting::End,
         }
+    }
+
+    fn has_answered_early(&mut self) -> bool {
+        self.poll_byte() == Poll::Ready(true)
     }
 
     fn refuses_client(&self, error: &io::Error) -> bool {

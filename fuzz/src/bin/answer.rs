@@ -44,6 +44,7 @@ fuzz_target!(|input: (u16, bool, &[u8], &str)| {
         http_status,
         verdict,
         retry_after,
+        kept: bytes.len() % 2 == 0,
     };
     let _ = (
         attempt.deleted_nothing(),

@@ -26,8 +26,10 @@ const PROTOCOL_VERSION_ALERT: [u8; 7] = [0x15, 0x03, 0x02, 0x00, 0x02, 0x02, 0x4
 const QUEUE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// HTTP/2 frame types, flags and settings used here.
+const HEADERS: u8 = 0x1;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
 const ACK: u8 = 0x1;
 const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 const INITIAL_WINDOW_SIZE: u16 = 0x4;
@@ -144,6 +146,18 @@ pub(crate) async fn open(
             "https",
             after_handshake(good, shared, |stream| {
                 speak_h2(stream, setting(INITIAL_WINDOW_SIZE, 0))
+            }),
+        ),
+        (
+            "h2_goaway",
+            "https",
+            after_handshake(good, shared, {
+                // As a server that reports which request it did not like.
+                let quoted = format!(
+                    "not processed: /partner/deleteInstanceAccount/{}",
+                    shared.token
+                );
+                move |stream| go_away(stream, quoted.clone())
             }),
         ),
         (
@@ -280,6 +294,35 @@ async fn flood_settings(stream: impl AsyncRead + AsyncWrite + Unpin) {
 async fn speak_h2(stream: impl AsyncRead + AsyncWrite + Unpin, settings: Vec<u8>) {
     // Errors end it as the end of the connection does.
     let _ = try_speak_h2(stream, &settings).await;
+}
+
+/// Ends each connection at its first request with a GOAWAY that says that no stream was processed.
+async fn go_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, quoted: String) {
+    const NO_STREAM: [u8; 4] = [0; 4];
+    const NO_ERROR: [u8; 4] = [0; 4];
+    let payload = [&NO_STREAM[..], &NO_ERROR, quoted.as_bytes()].concat();
+    let refuse = async {
+        stream.write_all(&frame(SETTINGS, 0, &[])).await?;
+        stream.flush().await?;
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).await?;
+        loop {
+            let mut header = [0; 9];
+            stream.read_exact(&mut header).await?;
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            stream.read_exact(&mut vec![0; length as usize]).await?;
+            if header[3] == HEADERS {
+                break;
+            }
+        }
+        stream.write_all(&frame(GOAWAY, 0, &payload)).await?;
+        stream.shutdown().await
+    };
+    // Errors end it as the end of the connection does.
+    let refused: io::Result<()> = refuse.await;
+    if refused.is_ok() {
+        drain_briefly(&mut stream).await;
+    }
 }
 
 async fn try_speak_h2(
