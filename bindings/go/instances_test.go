@@ -166,6 +166,21 @@ func TestTheContextEndsAList(t *testing.T) {
 		t.Errorf("%d requests were sent", got)
 	}
 
+	// Also while instances wait to be yielded.
+	halfWay, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var last error
+	seen := 0
+	for _, err := range c.Instances(halfWay) {
+		if last = err; err == nil {
+			seen++
+			cancel()
+		}
+	}
+	if seen != 1 || !errors.Is(last, context.Canceled) {
+		t.Errorf("%d instances, then %v", seen, last)
+	}
+
 	s.fault(t, fields{"hold": true}, fields{"method": "list"})
 	cause := errors.New("the user pressed stop")
 	ctx, stop := context.WithCancelCause(context.Background())
