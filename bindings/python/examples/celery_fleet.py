@@ -7,9 +7,15 @@ Settings, from the environment: GREENAPI_URL; GREENAPI_TOKEN (the workers' only:
 through Redis); FLEET_REDIS (default redis://localhost:6379/0); FLEET_RATE, new requests per
 second of the whole fleet (default 20); FLEET_RUN, the name under which the results are kept.
 
-Every result is kept in Redis as it comes. So a second start asks only for what is not known to
-be gone, whatever became of the first: a worker that was killed, a machine that was lost. An id
-that was sent before, whose answer nobody saw, and that is not found now, is gone.
+Redis is the fleet's journal: each id is noted before its deletion is sent, and its result as it
+comes. So a second start asks only for what is not known to be gone, whatever became of the first:
+a worker that was killed, a machine that was lost. An id that was sent before, whose answer nobody
+saw, and that is not found now, is gone.
+
+That covers what Redis keeps. With ``appendonly yes`` and ``appendfsync always`` a note is on the
+disk before the deletion leaves, as with the ``journal`` option of a client; with Redis's defaults
+the notes of the last second (or since the last snapshot) are lost with Redis's own machine, and an
+id whose note was lost is reported as not found, though this fleet may have deleted it.
 
 Needs ``pip install greenapi celery redis``.
 """
@@ -101,12 +107,26 @@ def delete(ids: list[int]) -> dict[str, int]:
     """Deletes a batch; returns how many there are of each effect."""
     before = kept(ids)
     left = [one for one in ids if before.get(one, {}).get("effect") != "deleted"]
-    for result in client().delete_instances(paced(left)):
+
+    def note(result: greenapi.Result) -> None:
         effect = result.effect.name.lower()
         was_unknown = before.get(result.id_instance, {}).get("effect") == "unknown"
-        if result.status is greenapi.Status.NOT_FOUND and was_unknown:
-            effect = "deleted"
+        if was_unknown and effect == "not_deleted":
+            # Not found is what an earlier deletion has led to; any other refusal says nothing
+            # about that one.
+            found = result.status is not greenapi.Status.NOT_FOUND
+            effect = "unknown" if found else "deleted"
         keep(result.id_instance, result.status.name, effect, result.message)
+
+    results = client().delete_instances(paced(left))
+    try:
+        with results:
+            for result in results:
+                note(result)
+    finally:
+        # A batch that is stopped (a time limit, say) tells what became of it too.
+        for result in results:
+            note(result)
     return dict(Counter(record["effect"] for record in kept(ids).values()))
 
 

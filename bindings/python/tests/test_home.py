@@ -17,7 +17,7 @@ from standin import Standin
 def test_statuses_print_as_their_names() -> None:
     status = Status.NOT_FOUND
     assert (str(status), f"{status}", f"{status:>10}") == ("NOT_FOUND", "NOT_FOUND", " NOT_FOUND")
-    assert (f"{status:d}", f"{status:04}"[-2:], status + 1) == ("10", "ND", 11)
+    assert (f"{status:d}", f"{status:04d}", status + 1) == ("10", "0010", 11)
     assert (str(Status(17)), str(Effect.UNKNOWN)) == ("STATUS_17", "UNKNOWN")
     assert json.dumps(status) == "10"
 
