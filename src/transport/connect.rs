@@ -271,7 +271,78 @@ fn describe_socks(error: &tokio_socks::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::proxy::Proxies;
+    use super::super::stream::socket;
     use super::*;
+    use tokio::net::TcpListener;
+
+    /// What comes of these bytes as a proxy's reply to CONNECT.
+    fn tunnelled(reply: Vec<u8>) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = async {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(tcp.read_u8().await.unwrap());
+                }
+                // A client that has seen enough closes.
+                let _ = tcp.write_all(&reply).await;
+                let _ = tcp.shutdown().await;
+            };
+            let client = async {
+                let endpoint = Endpoint::parse("https://localhost", false).unwrap();
+                let Ok(Route::Proxy(proxy)) = Proxies::from_option("http://me:s3cr3t@proxy")
+                    .unwrap()
+                    .route(&endpoint)
+                else {
+                    panic!("no proxy")
+                };
+                let io = socket(TcpStream::connect(address).await.unwrap());
+                tunnel(&endpoint, &proxy, io).await.map(drop)
+            };
+            tokio::join!(client, server).0
+        })
+    }
+
+    #[test]
+    fn what_a_proxy_replies() {
+        const INTERIM: &str = "HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n";
+        const NO_PROXY: Result<(), (Stage, &str)> = Err((
+            Stage::Connect,
+            "the proxy does not answer as an HTTP proxy does",
+        ));
+        for (reply, expected) in [
+            ("HTTP/1.1 200 OK\r\n\r\n".to_owned(), Ok(())),
+            ("HTTP/1.0 200 Connection established\n\n".to_owned(), Ok(())),
+            ("HTTP/1.1 200 OK\nVia: x\n\r\n".to_owned(), Ok(())),
+            (format!("{INTERIM}HTTP/1.1 200 OK\r\n\r\n"), Ok(())),
+            (INTERIM.repeat(100_000), NO_PROXY),
+            ("SSH-2.0-OpenSSH_9.2\r\n\r\n".to_owned(), NO_PROXY),
+            (
+                "HTTP/1.1 407 bWU6czNjcjN0\r\n\r\n".to_owned(),
+                Err((
+                    Stage::Proxy,
+                    "the proxy wants a user and password, or refuses those in its URL (407)",
+                )),
+            ),
+            (
+                "HTTP/1.1 403 No Basic bWU6czNjcjN0\r\n\r\n".to_owned(),
+                Err((Stage::Connect, "the proxy refused the tunnel (403)")),
+            ),
+        ] {
+            let shown: String = reply.chars().take(80).collect();
+            let got = tunnelled(reply.into_bytes());
+            let got = got.map_err(|failure| (failure.stage, failure.reason));
+            let expected = expected.map_err(|(stage, reason)| (stage, reason.to_owned()));
+            assert_eq!(got, expected, "{shown:?}");
+        }
+    }
 
     #[test]
     fn families_take_turns() {

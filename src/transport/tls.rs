@@ -901,6 +901,46 @@ pub mod tests {
         }
     }
 
+    /// A certificate file on a disk that does not answer: a FIFO.
+    #[test]
+    fn a_slow_store_holds_back_nobody_but_its_client() {
+        let directory = std::env::temp_dir().join(format!("greenapi-store-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let fifo = directory.join("ca.pem");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let trust = Trust::from_environment(|name| {
+                (name == "SSL_CERT_FILE").then(|| fifo.clone().into_os_string())
+            });
+            let workers = Workers::default();
+            let slow = [(); 4].map(|()| Tls::new(trust.clone(), workers.clone()));
+            let waiting = futures_util::future::join_all(slow.iter().map(Tls::config));
+            let others = async {
+                // Another name is looked up meanwhile: the four clients share one thread.
+                let (done, told) = tokio::sync::oneshot::channel();
+                workers.run(false, move || done.send(()).unwrap()).unwrap();
+                told.await.unwrap();
+                let pem = identity("ca", &[], LATER, None).pem;
+                let fifo = fifo.clone();
+                workers
+                    .run(false, move || fs::write(fifo, pem).unwrap())
+                    .unwrap();
+            };
+            let (configs, ()) = tokio::join!(waiting, others);
+            assert!(
+                configs.iter().all(Result::is_ok),
+                "{:?}",
+                configs[0].as_ref().err()
+            );
+        });
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
     /// In TLS 1.3 the client is done before the server has seen that there is no certificate.
     #[test]
     fn a_server_that_wants_a_client_certificate_carries_out_nothing() {
