@@ -2,7 +2,10 @@
 
 mod support;
 
-use greenapi_standin::{Config, Instance, Standin};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use greenapi_standin::{Config, Fault, Instance, Rule, Standin, Target, Then};
 use support::abi::{options, Client, List, RawInstance, RawOptions};
 
 fn standin() -> Standin {
@@ -58,4 +61,370 @@ fn every_field_and_the_end() {
         assert_eq!(all[1].deleted, 32_486_197_411);
         assert!(list.is_readable(0) && list.take(1, -1).is_empty());
     }
+}
+
+fn list_fault(fault: Fault) -> Rule {
+    Rule {
+        method: Target::List,
+        fault,
+        ..Rule::default()
+    }
+}
+
+fn body(status: u16, body: &str) -> Fault {
+    Fault {
+        status: Some(status),
+        body: Some(body.into()),
+        ..Fault::default()
+    }
+}
+
+/// How a list ends for each answer, and how many instances came before.
+#[test]
+fn how_a_list_ends() {
+    let cut = |then| Fault {
+        stage: Some(serde_json::from_value("half_body".into()).expect("a stage")),
+        then: Some(then),
+        ..body(200, "[{\"idInstance\":1},{\"idInstance\":2}]")
+    };
+    let rows: Vec<(Fault, i32, usize)> = vec![
+        (body(200, "[]"), 0, 0),
+        (body(200, " [ {\"idInstance\": 7} ] "), 0, 1),
+        (
+            body(
+                200,
+                r#"[{"idInstance":1},{"name":"no id"},{"idInstance":3}]"#,
+            ),
+            33,
+            1,
+        ),
+        (
+            body(200, r#"[{"idInstance":1},{"idInstance":null}]"#),
+            33,
+            1,
+        ),
+        (body(200, r#"[{"idInstance":1}"#), 33, 1),
+        (body(200, ""), 33, 0),
+        (body(200, "null"), 33, 0),
+        (body(200, "<html>"), 33, 0),
+        (body(200, "{}"), 33, 0),
+        (
+            body(200, r#"{"code":401,"description":"Unauthorized"}"#),
+            11,
+            0,
+        ),
+        (body(200, r#"{"code":403}"#), 12, 0),
+        (body(200, r#"{"code":429}"#), 13, 0),
+        (body(200, r#"{"code":404}"#), 14, 0),
+        (body(200, r#"{"code":500}"#), 32, 0),
+        (body(401, ""), 11, 0),
+        (body(403, "<html>"), 12, 0),
+        (body(404, "<html>"), 14, 0),
+        (body(429, ""), 13, 0),
+        (body(466, ""), 14, 0),
+        (body(302, ""), 14, 0),
+        (body(500, ""), 32, 0),
+        (body(499, ""), 32, 0),
+        (cut(Then::Fin), 31, 1),
+        (cut(Then::Reset), 31, 1),
+        (cut(Then::Stall), 30, 1),
+        (
+            Fault {
+                no_length: true,
+                then: Some(Then::Fin),
+                ..body(200, r#"[{"idInstance":1},{"idInst"#)
+            },
+            33,
+            1,
+        ),
+    ];
+    let standin = standin();
+    let client = client(&standin, |options| {
+        options.max_retries = 1;
+        options.timeout_ms = 2_000;
+    });
+    for (fault, status, count) in rows {
+        standin.clear_faults();
+        standin.add_faults([list_fault(fault.clone())]);
+        let (all, end) = List::of(&client, 0).expect("a list").all();
+        assert_eq!(
+            (end.status, all.len()),
+            (status, count),
+            "{fault:?}: {end:?}"
+        );
+        assert!(!support::shows(&end.message(), &standin.endpoints().token));
+    }
+}
+
+#[test]
+fn a_list_cut_at_any_byte_is_never_whole() {
+    let standin = standin();
+    let text = r#"[{"idInstance":1,"name":"a}]","deleted":false},{"idInstance":2}]"#;
+    let client = client(&standin, |options| options.max_retries = 0);
+    for end in 0..text.len() {
+        for declared in [Some(text.len() as u64), None] {
+            standin.clear_faults();
+            standin.add_faults([list_fault(Fault {
+                content_length: declared,
+                no_length: declared.is_none(),
+                then: Some(Then::Fin),
+                ..body(200, &text[..end])
+            })]);
+            let (all, ended) = List::of(&client, 0).expect("a list").all();
+            assert!(
+                matches!(ended.status, 31 | 33),
+                "{end} {declared:?}: {ended:?}"
+            );
+            assert!(all.len() <= 2);
+        }
+    }
+}
+
+#[test]
+fn a_failure_that_passes_is_tried_again_before_anything_came() {
+    let standin = standin();
+    standin.fill(1, 3, None);
+    for fault in [body(502, ""), body(429, ""), body(200, r#"{"code":500}"#)] {
+        standin.add_faults([Rule {
+            times: Some(2),
+            ..list_fault(fault)
+        }]);
+        let client = client(&standin, |_| {});
+        let (all, end) = List::of(&client, 0).expect("a list").all();
+        assert_eq!((all.len(), end.status, end.attempts), (3, 0, 3), "{end:?}");
+    }
+}
+
+#[test]
+fn arguments_that_cannot_be() {
+    let standin = standin();
+    let client = client(&standin, |_| {});
+    for flags in [2, 3, u32::MAX] {
+        let refused = List::of(&client, flags).err().expect("a refusal");
+        assert_eq!(refused.status, 20);
+        assert!(refused.message().contains("flags"), "{refused:?}");
+    }
+}
+
+/// The descriptor tells what waits: level-triggered, and readable for ever from the end on.
+#[test]
+fn the_descriptor_and_the_end() {
+    let standin = standin();
+    standin.fill(1, 3, None);
+    standin.add_faults([list_fault(Fault {
+        hold: true,
+        ..Fault::default()
+    })]);
+    let client = client(&standin, |_| {});
+    let list = List::of(&client, 0).expect("a list");
+    let held = greenapi_standin::Until {
+        held: Some(1),
+        ..Default::default()
+    };
+    assert!(standin.wait(&held, Duration::from_secs(30)));
+    assert!(!list.is_readable(0) && list.ended().is_none());
+    assert!(list.take(8, 0).is_empty() && list.ended().is_none());
+    standin.release();
+    assert!(list.is_readable(10_000));
+    let mut taken = 0;
+    while taken < 3 {
+        taken += list.take(1, 10_000).len();
+    }
+    // The end may be a moment behind the last instance.
+    assert!(list.is_readable(10_000));
+    assert!(list.take(1, -1).is_empty());
+    assert_eq!(list.ended().expect("it ended").status, 0);
+    assert!(list.is_readable(0) && list.is_readable(0));
+}
+
+/// With states: in the API's order, under `max_in_flight` and the pace, each instance once a second.
+#[test]
+fn states_keep_to_the_clients_limits() {
+    let standin = standin();
+    standin.put_instances((0..40).map(|index| Instance {
+        deleted: index % 5 == 0,
+        ..Instance::new(
+            100 + index,
+            ["authorized", "notAuthorized"][index as usize % 2],
+        )
+    }));
+    standin.add_faults([Rule {
+        method: Target::State,
+        fault: Fault {
+            delay_ms: 20,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let paced = client(&standin, |options| {
+        options.max_in_flight = 4;
+        options.requests_per_second = 100.0;
+    });
+    let begun = Instant::now();
+    for round in 0..2 {
+        let (all, end) = List::of(&paced, 1).expect("a list").all();
+        assert_eq!(end.status, 0, "{end:?}");
+        let ids: Vec<i64> = all.iter().map(|one| one.id).collect();
+        assert_eq!(ids, (100..140).collect::<Vec<_>>());
+        for one in &all {
+            let expected = match one.flags & 1 {
+                1 => 0,
+                _ => [2, 1][one.id as usize % 2],
+            };
+            assert_eq!(one.state, expected, "round {round}: {}", one.id);
+        }
+    }
+    // 66 requests at 100 a second.
+    assert!(begun.elapsed() >= Duration::from_millis(600));
+    let stats = standin.stats();
+    assert_eq!(stats.rate_violations, 0);
+    assert!(
+        stats.in_flight_peak <= 4,
+        "{} at once",
+        stats.in_flight_peak
+    );
+}
+
+#[test]
+fn a_state_that_cannot_be_learned_ends_no_list() {
+    let standin = standin();
+    let one = |id| Instance::new(id, "authorized");
+    standin.put_instances([
+        Instance {
+            expired: true,
+            ..one(1)
+        },
+        Instance {
+            creating: true,
+            ..one(2)
+        },
+        Instance {
+            starting: true,
+            ..one(3)
+        },
+        Instance {
+            refuses: Some("no".into()),
+            ..one(4)
+        },
+        Instance {
+            state: "brandNew".into(),
+            ..one(5)
+        },
+        Instance {
+            state: "pendingPassword".into(),
+            ..one(6)
+        },
+        one(7),
+    ]);
+    standin.add_faults([Rule {
+        method: Target::State,
+        id: Some(7),
+        fault: body(500, ""),
+        ..Rule::default()
+    }]);
+    let client = client(&standin, |options| options.max_retries = 0);
+    let (all, end) = List::of(&client, 1).expect("a list").all();
+    assert_eq!(end.status, 0);
+    let states: Vec<i32> = all.iter().map(|one| one.state).collect();
+    assert_eq!(states, [9, 10, 5, 12, 11, 8, 12]);
+}
+
+/// Bytes of memory that this process holds.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").expect("a Linux system");
+    let pages: usize = status
+        .split(' ')
+        .nth(1)
+        .expect("a field")
+        .parse()
+        .expect("a number");
+    pages * 4096
+}
+
+/// 31 MB of JSON, from a server in another process: with a taker that keeps up, and with one that
+/// holds the reading back while deletions go on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hundred_thousand_instances_in_a_few_megabytes() {
+    let server = support::StandinProcess::start(&["--instances", "100000"]);
+    let mut options = options();
+    options.timeout_ms = 120_000;
+    let client =
+        Client::new(server.get("http"), server.get("token"), Some(&options)).expect("a client");
+    // What every call needs is there before.
+    assert_eq!(client.delete_instance(1).status, 10);
+    let before = resident();
+    let mut peak = before;
+    let list = List::of(&client, 0).expect("a list");
+    let mut seen = HashSet::with_capacity(0);
+    let mut count = 0;
+    loop {
+        let taken = list.take(256, -1);
+        if taken.is_empty() {
+            break;
+        }
+        count += taken.len();
+        seen.extend(taken.iter().map(|one| one.id % 97));
+        peak = peak.max(resident());
+    }
+    assert_eq!(list.ended().expect("it ended").status, 0);
+    assert_eq!((count, seen.len()), (100_000, 97));
+    let grown = (peak - before) >> 10;
+    println!("100,000 instances: {grown} KiB above the start");
+    assert!(grown < 8 << 10, "{grown} KiB");
+
+    let slow = List::of(&client, 0).expect("a list");
+    assert_eq!(slow.take(1, -1).len(), 1);
+    for id in 1..200 {
+        assert_eq!(client.delete_instance(id).status, 10);
+    }
+    let grown = resident().saturating_sub(before) >> 10;
+    assert!(grown < 8 << 10, "{grown} KiB");
+}
+
+/// Freed at any moment, with and without states, and by then nothing of it is left.
+#[test]
+fn a_list_may_be_freed_at_any_time() {
+    let standin = standin();
+    standin.fill(1, 20_000, None);
+    let client = client(&standin, |_| {});
+    for round in 0..40 {
+        let list = List::of(&client, round % 2).expect("a list");
+        if round % 3 > 0 {
+            list.take(round as usize, 100);
+        }
+        if round % 4 == 0 {
+            std::thread::sleep(Duration::from_millis(u64::from(round)));
+        }
+        drop(list);
+    }
+    let list = List::of(&client, 0).expect("a list");
+    drop(client);
+    assert_eq!(list.all().1.status, 0);
+}
+
+/// In a child of a fork the list is the parent's.
+#[test]
+fn a_child_of_a_fork_is_told_that_the_list_is_the_parents() {
+    let standin = standin();
+    standin.fill(1, 5_000, None);
+    let client = client(&standin, |_| {});
+    let list = List::of(&client, 0).expect("a list");
+    let mut count = list.take(16, -1).len();
+    list.fd();
+    // SAFETY: the child uses the library only, and leaves by _exit.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let readable = list.is_readable(0);
+        let none = list.take(16, -1).is_empty();
+        let ended = list.ended().is_some_and(|end| end.status == 23);
+        drop(list);
+        unsafe { libc::_exit(i32::from(!(readable && none && ended))) };
+    }
+    let mut status = 0;
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(status, 0, "in the child");
+    let (rest, end) = list.all();
+    count += rest.len();
+    assert_eq!((count, end.status), (5_000, 0));
 }
