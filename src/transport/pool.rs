@@ -16,10 +16,14 @@ use crate::failure::Failure;
 use crate::sync::lock;
 
 /// How soon a connection is closed that the server has closed.
-const SWEEP: Duration = Duration::from_secs(2);
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Connections to one server that are kept at rest: as many as calls are under way by default.
 const IDLE_LIMIT: usize = 64;
+
+/// More than that may rest for so long: a thousand calls that end at once have a thousand after
+/// them that want their connections.
+const BETWEEN_CALLS: Duration = Duration::from_millis(500);
 
 /// How long a call waits for another's connection, which it may be able to share.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -140,11 +144,7 @@ impl Pool {
 
     /// Takes back a connection that can serve another request.
     pub fn keep(&self, origin: &Origin, connection: http1::Connection) {
-        let mut state = origin.lock();
-        if state.idle.len() == IDLE_LIMIT {
-            state.idle.remove(0);
-        }
-        state.idle.push((connection, Instant::now()));
+        origin.lock().idle.push((connection, Instant::now()));
     }
 
     /// Closes what has not been used for long and forgets the servers of which nothing is left;
@@ -153,9 +153,16 @@ impl Pool {
         let mut origins = lock(&self.origins);
         origins.retain(|_, origin| {
             let mut state = origin.lock();
-            state
-                .idle
-                .retain_mut(|(connection, since)| since.elapsed() < KEEP && connection.is_usable());
+            let mut excess = state.idle.len().saturating_sub(IDLE_LIMIT);
+            // The oldest come first.
+            state.idle.retain_mut(|(connection, since)| {
+                let rests = since.elapsed();
+                if excess > 0 && rests > BETWEEN_CALLS {
+                    excess -= 1;
+                    return false;
+                }
+                rests < KEEP && connection.is_usable()
+            });
             state.http2 = state.http2.take().filter(|shared| shared.is_usable());
             let idle = state.idle.len();
             state.idle.shrink_to(idle);
@@ -298,18 +305,19 @@ mod tests {
     fn no_more_connections_are_kept_than_the_limit() {
         run(async {
             let (listener, endpoint) = listen("http").await;
-            let open = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let open = Arc::new((std::sync::atomic::AtomicUsize::new(0), Notify::new()));
             let counted = open.clone();
             tokio::spawn(async move {
                 while let Ok((mut tcp, _)) = listener.accept().await {
                     let open = counted.clone();
-                    open.fetch_add(1, Ordering::Relaxed);
+                    open.0.fetch_add(1, Ordering::Relaxed);
                     tokio::spawn(async move {
                         const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
                         while tcp.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {
                             tcp.write_all(ANSWER).await.unwrap();
                         }
-                        open.fetch_sub(1, Ordering::Relaxed);
+                        open.0.fetch_sub(1, Ordering::Relaxed);
+                        open.1.notify_one();
                     });
                 }
             });
@@ -330,12 +338,14 @@ mod tests {
                 assert!(matches!(ended, Ended::Answered(_, true)));
                 pool.keep(&origin, connection);
             }
-            let origin = pool.origin(&endpoint);
-            assert_eq!(origin.lock().idle.len(), IDLE_LIMIT);
-            drop(origin);
-            while open.load(Ordering::Relaxed) > IDLE_LIMIT {
-                tokio::task::yield_now().await;
+            // A burst that follows at once finds them all.
+            assert_eq!(pool.clean(), 1);
+            let resting = || pool.origin(&endpoint).lock().idle.len();
+            assert_eq!(resting(), 100);
+            while open.0.load(Ordering::Relaxed) > IDLE_LIMIT {
+                open.1.notified().await;
             }
+            assert_eq!(resting(), IDLE_LIMIT);
         });
     }
     #[test]
