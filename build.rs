@@ -159,6 +159,7 @@ fn name_library() {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libgreenapi.so.{abi}");
             // The library's thread must not lose its code when the host unloads the library.
             println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+            bind_memory(&os);
         }
         "macos" => {
             println!(
@@ -166,5 +167,24 @@ fn name_library() {
             );
         }
         _ => {}
+    }
+}
+
+/// In the shared library these names are src/memory/linked.rs', so that no call past Rust's
+/// allocator ends the process when memory runs out. The static library is left alone: to bind them
+/// there would be to replace its program's.
+fn bind_memory(os: &str) {
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    if os != "linux" || !["x86_64", "aarch64"].contains(&arch.as_str()) {
+        return;
+    }
+    for (name, ours) in [
+        ("malloc", "malloc"),
+        ("free", "free"),
+        ("__cxa_thread_atexit_impl", "thread_atexit"),
+    ] {
+        println!(
+            "cargo:rustc-cdylib-link-arg=-Wl,--wrap={name},--defsym=__wrap_{name}=greenapi_{ours}"
+        );
     }
 }

@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::completions::Record;
 use crate::endpoint::check_id;
 use crate::engine::engine;
+use crate::memory;
 use crate::outcome::Outcome;
 use crate::process::generation;
 use crate::status::{Effect, Status};
@@ -34,6 +35,7 @@ pub fn delete_all(
     if ids.is_empty() {
         return Ok(Status::Ok);
     }
+    memory::check()?;
     let engine = engine()?;
     // Who has a result: a fork inside the observer leaves the child to answer for the rest.
     let mut has_result = Vec::new();
@@ -45,7 +47,13 @@ pub fn delete_all(
     })?;
     has_result.resize(ids.len(), false);
     let results = Arc::new(Results::new(None));
+    let mut accepted = ids.len();
+    let mut refusal = None;
     for (tag, id) in (0..).zip(ids) {
+        if let Err(outcome) = memory::check() {
+            (accepted, refusal) = (tag as usize, Some(outcome));
+            break;
+        }
         let key = results.open(tag, *id);
         match client.admit(*id) {
             Ok(()) => engine.submit(client.clone(), Submission::queued(results.clone(), key)),
@@ -86,7 +94,7 @@ pub fn delete_all(
         // The observer forked, and this is the child: the thread that would bring the rest is the
         // parent's, and so is the lock under which it would.
         mem::forget((engine, results));
-        for (index, id) in ids
+        for (index, id) in ids[..accepted]
             .iter()
             .enumerate()
             .filter(|(index, _)| !has_result[*index])
@@ -101,6 +109,23 @@ pub fn delete_all(
             note(index, outcome.status);
             observer.result(index, *id, &outcome);
         }
+    }
+    // Those for which there was no memory.
+    for (index, id) in ids.iter().enumerate().skip(accepted) {
+        let outcome = match (check_id(*id), &refusal) {
+            (Err(outcome), _) => outcome,
+            (Ok(()), Some(refusal)) => refusal.clone(),
+            (Ok(()), None) => Outcome::plain(Status::Internal),
+        };
+        note(index, outcome.status);
+        done += 1;
+        observer.result(index, *id, &outcome);
+        let last = Record {
+            tag: index as u64,
+            id: *id,
+            outcome,
+        };
+        going = going && observer.progress(done, ids.len(), &last);
     }
     Ok(first_failure.map_or(Status::Ok, |(_, status)| status))
 }

@@ -13,6 +13,7 @@ use crate::endpoint::{check_id, parse_token, Endpoint};
 use crate::engine::{engine, Dispatcher, Engine};
 use crate::failure::{Failure, Stage};
 use crate::journal::{Claim, Journal};
+use crate::memory;
 use crate::options::{Options, Session};
 use crate::outcome::Outcome;
 use crate::pace::Pace;
@@ -59,6 +60,7 @@ struct Local {
 
 impl Client {
     pub fn new(url: &str, token: &str, mut options: Options) -> Result<Arc<Self>, Outcome> {
+        memory::check()?;
         options.settle();
         let endpoint = Endpoint::parse(url, options.allow_http)?;
         let token = parse_token(token)?;
@@ -72,14 +74,17 @@ impl Client {
             Some(path) => Some(Journal::open(path, &endpoint.address())?),
             None => None,
         };
-        Ok(Arc::new(Self {
+        let client = Arc::new(Self {
             endpoint,
             token,
             options,
             request,
             journal,
             local: PerProcess::new(),
-        }))
+        });
+        // What lives long does not live in the reserve.
+        memory::check()?;
+        Ok(client)
     }
 
     /// The client of the one call, which has every option by default. The last one is kept, because
@@ -118,7 +123,7 @@ impl Client {
 
     /// Deletes one instance and waits for the end of it.
     pub fn delete(self: &Arc<Self>, id: i64) -> Outcome {
-        if let Err(outcome) = self.admit(id) {
+        if let Err(outcome) = self.admit(id).and_then(|()| memory::check()) {
             return outcome;
         }
         let engine = match engine() {
@@ -176,13 +181,19 @@ impl Client {
         }
     }
 
-    /// Starts the call of a submission; false if it was cancelled meanwhile.
+    /// Starts the call of a submission, or refuses it while memory is short; false if it was
+    /// cancelled meanwhile.
     fn start(self: &Arc<Self>, engine: &Arc<Engine>, submission: Submission) -> bool {
         let mut permit = Permit {
             client: self.clone(),
             engine: engine.clone(),
             passes_on: true,
         };
+        if let Err(outcome) = memory::check() {
+            permit.passes_on = false;
+            submission.refuse(outcome);
+            return true;
+        }
         let call = Arc::new(Call::default());
         let now = Instant::now();
         let deadline = submission

@@ -25,8 +25,9 @@ pub type Key = (u64, u64);
 /// Submissions that are cancelled before others get the lock.
 const CANCEL_STEP: usize = 512;
 
-/// Room for results that an emptied list keeps; more goes back to the system.
-const KEPT_CAPACITY: usize = 4096;
+/// Results stand in pieces of this size, so that a million of them needs no single large
+/// allocation, for which there may be no memory.
+const PIECE: usize = 4096;
 
 /// How many submissions were cancelled.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -79,13 +80,63 @@ pub struct Completions<R, S> {
 
 struct State<R, S> {
     open: BTreeMap<Key, Open<R>>,
-    ready: VecDeque<Record>,
+    ready: Ready,
     submitted: u64,
     /// How many takers wait to be woken.
     waiting: usize,
     bell: Option<S>,
     /// Whether somebody watches the bell.
     watched: bool,
+}
+
+/// Results in the order in which they came.
+#[derive(Default)]
+struct Ready {
+    pieces: VecDeque<VecDeque<Record>>,
+    len: usize,
+}
+
+impl Ready {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn push(&mut self, record: Record) {
+        self.len += 1;
+        match self.pieces.back_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push_back(record),
+            _ => self.pieces.push_back(VecDeque::from([record])),
+        }
+    }
+
+    /// The first ones, up to `limit` and as many as there is memory for.
+    fn take(&mut self, limit: usize) -> Vec<Record> {
+        let mut count = limit.min(self.len);
+        let mut taken = Vec::new();
+        if taken.try_reserve_exact(count).is_err() {
+            count = count.min(PIECE / 64);
+        }
+        while taken.len() < count {
+            let Some(piece) = self.pieces.front_mut() else {
+                break;
+            };
+            let part = piece.len().min(count - taken.len());
+            taken.extend(piece.drain(..part));
+            // The last piece keeps its room: as a rule, it is filled again at once.
+            if piece.is_empty() {
+                if self.pieces.len() == 1 {
+                    break;
+                }
+                self.pieces.pop_front();
+            }
+        }
+        self.len -= taken.len();
+        taken
+    }
 }
 
 struct Open<R> {
@@ -99,7 +150,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
         Self {
             state: Mutex::new(State {
                 open: BTreeMap::new(),
-                ready: VecDeque::new(),
+                ready: Ready::default(),
                 submitted: 0,
                 waiting: 0,
                 bell,
@@ -233,13 +284,9 @@ impl<R: Running, S: Signal> Completions<R, S> {
             };
             state.waiting -= 1;
         }
-        let count = limit.min(state.ready.len());
-        let taken: Vec<Record> = state.ready.drain(..count).collect();
-        if count > 0 && state.ready.is_empty() {
+        let taken = state.ready.take(limit);
+        if !taken.is_empty() && state.ready.is_empty() {
             state.silence();
-            if state.ready.capacity() > KEPT_CAPACITY {
-                state.ready = VecDeque::new();
-            }
             if state.open.is_empty() && state.waiting > 0 {
                 // Others that wait would wait for ever.
                 self.changed.notify_all();
@@ -262,7 +309,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 None => waiting += 1,
             }
         }
-        state.ready.clear();
+        state.ready = Ready::default();
         state.bell = None;
         drop(state);
         self.changed.notify_all();
@@ -297,7 +344,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
 
 impl<R, S: Signal> State<R, S> {
     fn push(&mut self, key: Key, id: i64, outcome: Outcome) {
-        self.ready.push_back(Record {
+        self.ready.push(Record {
             tag: key.0,
             id,
             outcome,

@@ -88,6 +88,9 @@ pub fn running_engine() -> Option<Arc<Engine>> {
 
 impl Engine {
     fn start() -> std::io::Result<Arc<Self>> {
+        if !process::watch_forks() {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -104,7 +107,7 @@ impl Engine {
         });
         // The channel closes, and the thread ends, when the engine has been given up.
         let weak = Arc::downgrade(&engine);
-        process::spawn("greenapi-io", move || {
+        process::start(c"greenapi-io", move || {
             crate::panics::keep_quiet();
             runtime.block_on(async move {
                 tokio::spawn(deliver());

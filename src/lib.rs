@@ -38,6 +38,8 @@ pub mod ffi;
 mod instances;
 mod journal;
 mod list;
+#[allow(unsafe_code)]
+mod memory;
 mod options;
 mod outcome;
 mod pace;

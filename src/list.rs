@@ -24,8 +24,9 @@ use crate::ask::{Asker, Unanswered};
 use crate::client::Client;
 use crate::engine::engine;
 use crate::instances::{Instance, Item, ListReader, State};
+use crate::memory;
 use crate::outcome::Outcome;
-use crate::process::{Bell, PerProcess};
+use crate::process::{Bell, InheritedBell, PerProcess};
 use crate::status::Status;
 use crate::sync::{lock, unpoisoned};
 use crate::transport::Transport;
@@ -44,8 +45,7 @@ const CUT_SHORT: &str = "so the list is not whole";
 
 /// A list under way, of the process that asked for it.
 pub struct List {
-    /// The descriptor's number in the process that made the list; a child keeps it where it can.
-    number: i32,
+    notifier: InheritedBell,
     local: PerProcess<Mutex<Option<Local>>>,
 }
 
@@ -78,15 +78,17 @@ struct Handed {
 impl List {
     /// Asks for the list of `client`'s account, with each living instance's state if `states`.
     pub fn of(client: &Arc<Client>, states: bool) -> Result<Self, Outcome> {
+        memory::check()?;
         let engine = engine()?;
         let notifier = Bell::new().map_err(no_descriptor)?;
+        let inherited = InheritedBell::new(&notifier);
         let number = notifier.number();
         let hand_over = Arc::new(HandOver::new(notifier, None));
         let transport = client.transport(&engine);
         let run = run(client.clone(), transport, states, hand_over.clone());
         let task = engine.runtime().spawn(run);
         let list = Self {
-            number,
+            notifier: inherited,
             local: PerProcess::new(),
         };
         *lock(list.local.get()) = Some(Local {
@@ -137,7 +139,7 @@ impl List {
             return Ok(local.clone());
         }
         // In a child of a fork: the list is read by the parent's thread, for the parent.
-        let notifier = Bell::replace(self.number).map_err(no_descriptor)?;
+        let notifier = self.notifier.replace().map_err(no_descriptor)?;
         let local = Local {
             number: notifier.number(),
             hand_over: Arc::new(HandOver::new(

@@ -6,21 +6,29 @@
 //! So nothing of the parent's engine is ever touched again in a child, not even to free it. All
 //! state that threads share stands in a [`PerProcess`], which hands each process its own.
 //!
-//! **Signals.** Threads are started with every signal blocked, so the host's handlers run on the
-//! host's threads only, and a write to a closed connection cannot raise SIGPIPE in the host.
+//! **Signals.** Threads are started with every signal blocked that somebody sends, so the host's
+//! handlers run on the host's threads only, and a write to a closed connection cannot raise SIGPIPE
+//! in the host. What a thread does to itself (SIGSEGV and its like) is for the host's crash
+//! reporter.
+
+mod thread;
 
 pub mod file;
 
 use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use once_cell::race::OnceBox;
 
+pub use thread::{run_at_thread_exit, start};
+
 /// How many forks lie between this process and the one that loaded the library.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the system tells of forks.
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// Runs in the child of every `fork`, where only async-signal-safe work is allowed.
 extern "C" fn enter_child() {
@@ -28,17 +36,28 @@ extern "C" fn enter_child() {
     file::close_in_child();
 }
 
-extern "C" fn watch_forks() {
-    // It fails only for want of memory at load time, when nothing else would work either.
-    unsafe { libc::pthread_atfork(None, None, Some(enter_child)) };
+extern "C" fn at_load() {
+    watch_forks();
+    thread::prepare();
 }
 
-/// At load time rather than at the first call: a lock or a flag that says "already done" would
-/// itself be state that a fork at the wrong moment leaves half done.
+/// At load time rather than at the first call: before there is anything that a fork could leave
+/// half done.
 #[used]
 #[cfg_attr(target_vendor = "apple", link_section = "__DATA,__mod_init_func")]
 #[cfg_attr(not(target_vendor = "apple"), link_section = ".init_array")]
-static WATCH_FORKS: extern "C" fn() = watch_forks;
+static AT_LOAD: extern "C" fn() = at_load;
+
+/// Whether the system tells of forks, without which there must be no thread. It is asked again
+/// when there was no memory for it at load time.
+pub fn watch_forks() -> bool {
+    if WATCHED.load(Ordering::Relaxed) {
+        return true;
+    }
+    // Two threads may both come here; to count each fork twice does no harm.
+    let watched = unsafe { libc::pthread_atfork(None, None, Some(enter_child)) } == 0;
+    WATCHED.fetch_or(watched, Ordering::Relaxed) || watched
+}
 
 /// The number of this process among its ancestors that had the library loaded.
 pub fn generation() -> u32 {
@@ -102,32 +121,15 @@ impl<T> Drop for Link<T> {
     }
 }
 
-/// Starts a thread that no signal of the host ever reaches.
-pub fn spawn<F>(name: &str, body: F) -> io::Result<JoinHandle<()>>
-where
-    F: FnOnce() + Send + 'static,
-{
-    // A thread inherits the mask of the one that starts it. Blocking first leaves no moment in
-    // which the new thread could be given a signal.
-    let mut all = unsafe { mem::zeroed::<libc::sigset_t>() };
-    let mut before = unsafe { mem::zeroed::<libc::sigset_t>() };
-    unsafe {
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-    }
-    let result = Builder::new().name(name.to_owned()).spawn(body);
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
-    result
-}
-
 /// While it lives, pthread_cancel() of the calling thread waits: its forced unwinding must not
 /// meet frames that know nothing of it.
 pub struct Uncancellable {
-    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    #[cfg(not(target_os = "android"))]
     before: libc::c_int,
 }
 
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+/// Android has no pthread_cancel().
+#[cfg(not(target_os = "android"))]
 mod cancellation {
     // Not in the libc crate for every system.
     extern "C" {
@@ -137,14 +139,14 @@ mod cancellation {
 }
 
 impl Uncancellable {
-    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    #[cfg(not(target_os = "android"))]
     pub fn begin() -> Self {
         let mut before = 0;
         unsafe { cancellation::pthread_setcancelstate(cancellation::DISABLE, &mut before) };
         Self { before }
     }
 
-    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+    #[cfg(target_os = "android")]
     pub fn begin() -> Self {
         Self {}
     }
@@ -152,7 +154,7 @@ impl Uncancellable {
 
 impl Drop for Uncancellable {
     fn drop(&mut self) {
-        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        #[cfg(not(target_os = "android"))]
         unsafe {
             cancellation::pthread_setcancelstate(self.before, std::ptr::null_mut())
         };
@@ -230,10 +232,11 @@ impl Bell {
 
     /// A new bell behind the number of an old one, of which a fork made this process a copy. The
     /// host may have given that number to its event loop; the parent keeps its own.
-    pub fn replace(number: libc::c_int) -> io::Result<Self> {
+    fn replace(old: BellId) -> io::Result<Self> {
         let mut bell = Self::new()?;
-        if !is_alike(bell.readable, number) {
-            // A child that becomes a daemon closes everything; the number is another's by now.
+        let number = old.number;
+        if old.object.is_none() || object_behind(number) != old.object {
+            // A child that becomes a daemon closes everything; the number may be another's by now.
             return Ok(bell);
         }
         #[cfg(target_os = "linux")]
@@ -256,6 +259,13 @@ impl Bell {
         self.readable
     }
 
+    fn id(&self) -> BellId {
+        BellId {
+            number: self.readable,
+            object: object_behind(self.readable),
+        }
+    }
+
     /// Makes it readable. To be called only while it is not.
     pub fn ring(&self) {
         #[cfg(target_os = "linux")]
@@ -276,20 +286,60 @@ impl Bell {
     }
 }
 
-/// Whether both are descriptors of the same kind of bell.
-fn is_alike(a: libc::c_int, b: libc::c_int) -> bool {
-    let stat = |number| {
-        let mut stat = unsafe { mem::zeroed::<libc::stat>() };
-        (unsafe { libc::fstat(number, &mut stat) } == 0).then_some(stat)
-    };
-    match (stat(a), stat(b)) {
-        // All eventfds share one inode; pipes have one each, but are pipes.
-        (Some(a), Some(b)) if cfg!(target_os = "linux") => {
-            (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
-        }
-        (Some(a), Some(b)) => a.st_mode & libc::S_IFMT == b.st_mode & libc::S_IFMT,
-        _ => false,
+/// A bell as a child of a fork can recognise it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct BellId {
+    number: libc::c_int,
+    /// What the system calls the eventfd or the pipe behind the number; `None` where it does not
+    /// say.
+    object: Option<u32>,
+}
+
+/// The bell of the latest process in a line of forks to have one, as a word that no fork finds half
+/// written: its number, and what is behind it.
+pub struct InheritedBell(AtomicU64);
+
+impl InheritedBell {
+    pub fn new(bell: &Bell) -> Self {
+        Self(AtomicU64::new(Self::pack(bell.id())))
     }
+
+    /// In a child: a bell of its own, behind the number of its parent's where that can be.
+    pub fn replace(&self) -> io::Result<Bell> {
+        let word = self.0.load(Ordering::Relaxed);
+        let bell = Bell::replace(BellId {
+            number: (word >> 32) as libc::c_int,
+            object: (word as u32).checked_sub(1),
+        })?;
+        self.0.store(Self::pack(bell.id()), Ordering::Relaxed);
+        Ok(bell)
+    }
+
+    fn pack(bell: BellId) -> u64 {
+        // 0 for what is not known; the system's numbers are below i32::MAX.
+        let object = bell.object.map_or(0, |object| object.wrapping_add(1));
+        u64::from(bell.number as u32) << 32 | u64::from(object)
+    }
+}
+
+/// All eventfds share one inode, so it is /proc that tells them apart (since Linux 5.2).
+#[cfg(target_os = "linux")]
+fn object_behind(number: libc::c_int) -> Option<u32> {
+    let described = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    let id = described
+        .lines()
+        .find_map(|line| line.strip_prefix("eventfd-id:"))?;
+    id.trim().parse().ok()
+}
+
+/// A pipe has an inode of its own, of which the lower half is enough to tell two apart.
+#[cfg(not(target_os = "linux"))]
+fn object_behind(number: libc::c_int) -> Option<u32> {
+    let mut stat = unsafe { mem::zeroed::<libc::stat>() };
+    let known = unsafe { libc::fstat(number, &mut stat) } == 0
+        && stat.st_mode & libc::S_IFMT == libc::S_IFIFO
+        && stat.st_ino != 0;
+    known.then_some(stat.st_ino as u32)
 }
 
 impl Drop for Bell {
@@ -340,23 +390,32 @@ mod tests {
     }
 
     #[test]
-    fn threads_block_every_signal_and_leave_the_starters_mask_alone() {
-        fn blocked() -> Vec<i32> {
-            let mut mask = unsafe { mem::zeroed::<libc::sigset_t>() };
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut mask) };
-            (1..32)
-                .filter(|signal| unsafe { libc::sigismember(&mask, *signal) } == 1)
-                .collect()
-        }
-        let before = blocked();
-        let (tell, told) = std::sync::mpsc::channel();
-        spawn("test", move || tell.send(blocked()).unwrap())
-            .unwrap()
-            .join()
-            .unwrap();
-        let uncatchable = [libc::SIGKILL, libc::SIGSTOP];
-        let all: Vec<i32> = (1..32).filter(|s| !uncatchable.contains(s)).collect();
-        assert_eq!(told.recv().unwrap(), all);
-        assert_eq!(blocked(), before);
+    fn a_bell_is_replaced_behind_its_number_and_nothing_else_is() {
+        let bell = Bell::new().unwrap();
+        let id = bell.id();
+        assert!(id.object.is_some(), "Linux before 5.2, or no /proc");
+        mem::forget(bell);
+        let new = Bell::replace(id).unwrap();
+        assert_eq!(new.number(), id.number);
+        assert_ne!(new.id(), id);
+
+        // Another eventfd behind the same number, as a host's after it closed everything.
+        let another = Bell::replace(id).unwrap();
+        assert_ne!(another.number(), id.number);
+        // Nobody knows which it was.
+        let unknown = BellId {
+            object: None,
+            ..new.id()
+        };
+        assert_ne!(Bell::replace(unknown).unwrap().number(), id.number);
+        new.ring();
+        new.silence();
+
+        // A grandchild looks at its parent's, whatever the grandparent's number was.
+        let first = Bell::new().unwrap();
+        let inherited = InheritedBell::new(&first);
+        drop(first);
+        let parents = mem::ManuallyDrop::new(inherited.replace().unwrap());
+        assert_eq!(inherited.replace().unwrap().number(), parents.number());
     }
 }

@@ -8,16 +8,16 @@ use std::time::Instant;
 use crate::client::Client;
 use crate::completions::Record;
 use crate::engine::{engine, running_engine};
+use crate::memory;
 use crate::outcome::Outcome;
-use crate::process::{Bell, PerProcess};
+use crate::process::{Bell, InheritedBell, PerProcess};
 use crate::status::Status;
 use crate::submission::{Results, Submission};
 use crate::sync::lock;
 
 /// A queue, of which each process of a family of forks has its own.
 pub struct Queue {
-    /// Of the process that made the queue; a child keeps it where it can.
-    number: c_int,
+    bell: InheritedBell,
     local: PerProcess<Mutex<Option<Local>>>,
 }
 
@@ -30,15 +30,18 @@ struct Local {
 
 impl Queue {
     pub fn new() -> Result<Self, Outcome> {
+        memory::check()?;
         let bell = Bell::new().map_err(no_descriptor)?;
         let queue = Self {
-            number: bell.number(),
+            bell: InheritedBell::new(&bell),
             local: PerProcess::new(),
         };
         *lock(queue.local.get()) = Some(Local {
             number: bell.number(),
             results: Arc::new(Results::new(Some(bell))),
         });
+        // What lives long does not live in the reserve.
+        memory::check()?;
         Ok(queue)
     }
 
@@ -52,6 +55,7 @@ impl Queue {
     /// Accepts the deletion of `id`: from here on it has one result to come, also where nothing is
     /// to be sent for it.
     pub fn submit(&self, client: &Arc<Client>, id: i64, tag: u64) -> Result<(), Outcome> {
+        memory::check()?;
         let results = self.local()?.results;
         if let Err(outcome) = client.admit(id) {
             results.finish(results.open(tag, id), outcome);
@@ -96,7 +100,7 @@ impl Queue {
             return Ok(local.clone());
         }
         // In a child of a fork: the descriptor shows whether the parent has results.
-        let bell = Bell::replace(self.number).map_err(no_descriptor)?;
+        let bell = self.bell.replace().map_err(no_descriptor)?;
         let local = Local {
             number: bell.number(),
             results: Arc::new(Results::new(Some(bell))),

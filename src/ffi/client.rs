@@ -1,6 +1,7 @@
 //! A client: many calls with options of one's own.
 
 use std::ffi::{c_char, c_void};
+use std::mem;
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
@@ -244,6 +245,14 @@ impl Observer for BulkReport {
             return true;
         };
         let last = greenapi_result::new(0, last.id, &last.outcome);
-        unsafe { on_progress(done, total, &last, self.user_data) }
+        // SAFETY: the two differ in how the result is read. C has types of its own for truth, and
+        // a byte that is neither 0 nor 1 must not become a bool.
+        let on_progress: unsafe extern "C" fn(
+            usize,
+            usize,
+            *const greenapi_result,
+            *mut c_void,
+        ) -> u8 = unsafe { mem::transmute(on_progress) };
+        (unsafe { on_progress(done, total, &last, self.user_data) }) != 0
     }
 }

@@ -15,6 +15,7 @@ use super::reasons::{describe, shorten};
 use super::workers::{SingleFlight, Workers};
 use crate::endpoint::is_localhost;
 use crate::failure::{Failure, Stage};
+use crate::memory;
 use crate::process;
 use crate::sync::lock;
 
@@ -95,6 +96,13 @@ impl Shared {
 }
 
 fn resolve(name: &str) -> Reply {
+    if !memory::has_some() {
+        // Where glibc finds none for its own tables, it ends the process.
+        return Err(Failure::new(
+            Stage::Resources,
+            format!("the system has no memory for looking up {name}"),
+        ));
+    }
     let fail = |error: io::Error| {
         let stage = match process::is_exhaustion(&error) {
             true => Stage::Resources,

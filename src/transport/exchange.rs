@@ -14,6 +14,7 @@ use super::tls::{Tls, Trust};
 use super::{CallState, Ended, Response};
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Stage};
+use crate::memory;
 use crate::secret::Secret;
 
 /// The connections of a client, or of all clients whose options do not affect connections.
@@ -70,6 +71,7 @@ impl Transport {
         let route = self.proxies.route(endpoint)?;
         let mut repeated = false;
         loop {
+            check_memory()?;
             let lease = tokio::time::timeout(
                 self.connect_timeout,
                 self.pool
@@ -87,6 +89,7 @@ impl Transport {
                     ),
                 ))
             })?;
+            check_memory()?;
             let (ended, kept) = match lease {
                 Lease::Http1(mut connection) => {
                     let kept = connection.kept;
@@ -147,6 +150,7 @@ impl Transport {
         path: &str,
         user_agent: &str,
     ) -> Result<StreamedResponse, Failure> {
+        check_memory()?;
         let way = || {
             Ok((
                 self.proxies.route(endpoint)?,
@@ -155,5 +159,16 @@ impl Transport {
             ))
         };
         self.reader.read(endpoint, path, user_agent, way).await
+    }
+}
+
+/// Nothing is begun while memory is short.
+fn check_memory() -> Result<(), Failure> {
+    match memory::is_short() {
+        true => Err(Failure::new(
+            Stage::Resources,
+            "the system has no memory to give",
+        )),
+        false => Ok(()),
     }
 }

@@ -35,6 +35,7 @@ use super::reasons::{alert_name, can_pass, describe, is_about_client_certificate
 use super::stream::{Io, Stream, Waiting};
 use super::workers::{SingleFlight, Workers};
 use crate::failure::{Failure, Stage};
+use crate::memory;
 use crate::outcome::{sanitize, Outcome};
 use crate::process::{is_exhaustion, PerProcess};
 use crate::status::Status;
@@ -221,6 +222,10 @@ impl Tls {
         let mut handshake = TlsConnector::from(config).connect(name, io);
         let mut asked_for_certificate = false;
         let stream = poll_fn(|cx| {
+            if memory::is_short() {
+                // Hundreds of them at once would spend the reserve.
+                return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            }
             ASKED.set(false);
             let polled = Pin::new(&mut handshake).poll(cx);
             asked_for_certificate |= ASKED.get();

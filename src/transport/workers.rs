@@ -71,7 +71,7 @@ impl Workers {
         let wanted = state.tried.len() + state.untried.len().min(allowed);
         if state.idle < wanted && state.threads < MAX_THREADS {
             let shared = self.0.clone();
-            let spawned = process::spawn("greenapi-dns", move || {
+            let spawned = process::start(c"greenapi-dns", move || {
                 crate::panics::keep_quiet();
                 shared.work();
             });

@@ -1,0 +1,82 @@
+//! What the shared library calls by these names, its own copy of Rust's standard library included,
+//! is bound to the functions here by `build.rs`: `malloc`, `free` and `__cxa_thread_atexit_impl`.
+//! Nothing of it is exported. The static library is linked without: there the names are the
+//! program's.
+//!
+//! Rust's standard library takes the handle of a thread from malloc directly and ends the process
+//! when there is none. And glibc, when it has no memory to note that a thread-local has a
+//! destructor, ends the process too.
+
+use std::alloc::Layout;
+use std::arch::global_asm;
+use std::ffi::{c_int, c_void};
+
+use super::{refused, reserve};
+use crate::process::run_at_thread_exit;
+
+/// What malloc promises.
+const ALIGN: usize = 16;
+
+unsafe extern "C" fn malloc(
+    size: usize,
+    system: unsafe extern "C" fn(usize) -> *mut c_void,
+) -> *mut c_void {
+    let block = unsafe { system(size) };
+    match (block.is_null(), Layout::from_size_align(size, ALIGN)) {
+        (true, Ok(layout)) => refused(layout).cast(),
+        _ => block,
+    }
+}
+
+unsafe extern "C" fn free(block: *mut c_void, system: unsafe extern "C" fn(*mut c_void)) {
+    match reserve::holds(block.cast()) {
+        true => unsafe { reserve::give_back(block.cast()) },
+        false => unsafe { system(block) },
+    }
+}
+
+unsafe extern "C" fn thread_atexit(
+    destructor: unsafe extern "C" fn(*mut c_void),
+    object: *mut c_void,
+    _library: *mut c_void,
+) -> c_int {
+    run_at_thread_exit(destructor, object);
+    0
+}
+
+/// In assembly, because Rust exports every function that has a name for the linker. Each begins
+/// by giving the system's function, which only the linker of the shared library knows, as one more
+/// argument.
+macro_rules! bind {
+    ($name:literal, $($line:literal,)* to $function:ident) => {
+        global_asm!(
+            concat!(".pushsection .text.greenapi_", $name, ",\"ax\",%progbits"),
+            concat!(".weak __real_", $name),
+            concat!(".globl greenapi_", $name),
+            concat!(".hidden greenapi_", $name),
+            concat!(".type greenapi_", $name, ",%function"),
+            concat!("greenapi_", $name, ":"),
+            $($line,)*
+            ".popsection",
+            function = sym $function,
+        );
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod bound {
+    use super::*;
+
+    bind!("malloc", "mov rsi, qword ptr [rip + __real_malloc@GOTPCREL]", "jmp {function}", to malloc);
+    bind!("free", "mov rsi, qword ptr [rip + __real_free@GOTPCREL]", "jmp {function}", to free);
+    bind!("thread_atexit", "jmp {function}", to thread_atexit);
+}
+
+#[cfg(target_arch = "aarch64")]
+mod bound {
+    use super::*;
+
+    bind!("malloc", "adrp x1, :got:__real_malloc", "ldr x1, [x1, :got_lo12:__real_malloc]", "b {function}", to malloc);
+    bind!("free", "adrp x1, :got:__real_free", "ldr x1, [x1, :got_lo12:__real_free]", "b {function}", to free);
+    bind!("thread_atexit", "b {function}", to thread_atexit);
+}
