@@ -307,12 +307,12 @@ mod tests {
         unsafe extern "C" fn note(object: *mut c_void) {
             RAN.lock().unwrap().push(object as usize);
             if object as usize == 2 {
-                run_at_thread_exit(note, 3 as *mut c_void);
+                run_at_thread_exit(note, ptr::without_provenance_mut(3));
             }
         }
         std::thread::spawn(|| {
-            run_at_thread_exit(note, 1 as *mut c_void);
-            run_at_thread_exit(note, 2 as *mut c_void);
+            run_at_thread_exit(note, ptr::without_provenance_mut(1));
+            run_at_thread_exit(note, ptr::without_provenance_mut(2));
             assert!(RAN.lock().unwrap().is_empty());
         })
         .join()

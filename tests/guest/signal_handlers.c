@@ -74,6 +74,13 @@ static void check_state(const struct state *before)
     }
 }
 
+/* What a thread does to itself, and a crash reporter of the host wants to see. */
+static bool is_fault(int number)
+{
+    return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL ||
+           number == SIGTRAP || number == SIGSYS;
+}
+
 /* The kernel's own word about one thread: which signals it lets through. */
 static void check_library_thread(DIR *directory, const char *name, void *data)
 {
@@ -96,8 +103,8 @@ static void check_library_thread(DIR *directory, const char *name, void *data)
         /* These two cannot be blocked; from 32 to SIGRTMIN they are the C library's own. */
         if (number == SIGKILL || number == SIGSTOP || number >= 32)
             continue;
-        guest_check((blocked >> (number - 1) & 1) != 0, "thread %s lets signal %d through", comm,
-                    number);
+        guest_check((blocked >> (number - 1) & 1) != is_fault(number), "thread %s: signal %d is %s",
+                    comm, number, is_fault(number) ? "blocked" : "let through");
     }
     for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
         guest_check((blocked >> (number - 1) & 1) != 0, "thread %s lets signal %d through", comm,
