@@ -28,7 +28,6 @@ const IDS: u32 = 100;
 /// Points of each kind of call and mode in a run of all tests.
 const SAMPLE: usize = 9;
 
-const OUT_OF_RESOURCES: i32 = 24;
 const INTERNAL: i32 = 40;
 
 /// A kind of call.

@@ -427,9 +427,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } SHAPES[] = {
-    {"one_call", one_call}, {"client", client},   {"bulk", bulk},
-    {"queue", queue},       {"freed", freed},     {"child", child},
-    {"thread", thread},     {"refused", refused}, {"unknown", unknown},
+    {"one_call", one_call}, {"client", client}, {"bulk", bulk},     {"queue", queue},
+    {"freed", freed},       {"child", child},   {"thread", thread}, {"refused", refused},
+    {"unknown", unknown},   {"list", list},     {"states", states},
 };
 
 int main(int argc, char **argv)
