@@ -3,8 +3,9 @@
  * (one_call, client, queue, bulk) and prints what the library said, one line per id.
  *
  * Environment: GREENAPI_URL, GREENAPI_TOKEN, and optionally GREENAPI_CA_FILE,
- * GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS, GREENAPI_SESSION (0, 1, 2, ignore,
- * require_logged_out or log_out). one_call has no options and ignores the optional ones.
+ * GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS, GREENAPI_SESSION (0 to 3, ignore,
+ * require_logged_out, log_out or try_log_out). one_call has no options and ignores the optional
+ * ones.
  * Ids come on standard input, one per line.
  *
  * Line: id, status number, code, http_status, attempts, status name, message; separated by tabs.
@@ -63,9 +64,9 @@ static uint32_t number(const char *name, uint32_t otherwise)
 
 static uint32_t session(uint32_t otherwise)
 {
-    static const char *const names[] = {"ignore", "require_logged_out", "log_out"};
+    static const char *const names[] = {"ignore", "require_logged_out", "log_out", "try_log_out"};
     const char *text = getenv("GREENAPI_SESSION");
-    for (uint32_t i = 0; text != NULL && i < 3; i++)
+    for (uint32_t i = 0; text != NULL && i < sizeof names / sizeof *names; i++)
         if (strcmp(text, names[i]) == 0)
             return i;
     return number("GREENAPI_SESSION", otherwise);
