@@ -4,7 +4,7 @@
 mod support;
 
 use greenapi_standin::{Config, Standin};
-use support::abi::{delete_instance, options, Client};
+use support::abi::{c_string, delete_instance, options, Client};
 
 const CALLS: i64 = 3_000;
 const FIRST: i64 = 3_000_000_000;
@@ -70,4 +70,25 @@ fn from_many_at_once() {
         .map(|result| result.status)
         .collect();
     check(&standin, &statuses);
+}
+
+/// A cold burst waits for the server's limit: none is refused, and one connection does.
+#[test]
+fn a_cold_burst_keeps_to_the_servers_limit() {
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    standin.set(|settings| settings.max_concurrent_streams = 4);
+    standin.fill(FIRST, 64, Some("notAuthorized"));
+    let ca_file = c_string(&standin.endpoints().ca_file.display().to_string());
+    let mut options = options();
+    options.ca_file = ca_file.as_ptr();
+    let client = Client::new(
+        &standin.endpoints().https,
+        &standin.endpoints().token,
+        Some(&options),
+    );
+    let ids: Vec<i64> = (FIRST..FIRST + 64).collect();
+    for result in client.unwrap().delete_instances(&ids) {
+        assert_eq!((result.status, result.attempts), (0, 1), "{result:?}");
+    }
+    assert_eq!(standin.stats().connections.accepted, 1);
 }
