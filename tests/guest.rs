@@ -58,6 +58,7 @@ stories!(
     fork_in_progress,
     fork_queue_inherited,
     fork_while_calling,
+    fork_with_journal,
     hostile_servers,
     memcheck,
     no_ca_store,

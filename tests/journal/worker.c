@@ -1,7 +1,7 @@
 /*
  * Deletes the instances that the standard input names, one a line, with a journal, and says of each
- * what the library said: one line with id, status, code, attempts and message, tab-separated, written
- * before the next result is taken. It is the program that the tests of the journal kill.
+ * what the library said: one line with id, status, code, attempts and message, tab-separated,
+ * written before the next result is taken. It is the program that the tests of the journal kill.
  *
  *     worker blocking|bulk|queue JOURNAL
  *
@@ -27,10 +27,9 @@ static void say(const greenapi_result *results, size_t count)
     static char text[256 * 320];
     size_t length = 0;
     for (size_t i = 0; i < count; i++)
-        length += (size_t)snprintf(text + length, sizeof text - length,
-                                   "%" PRId64 "\t%d\t%d\t%u\t%s\n", results[i].id,
-                                   (int)results[i].status, (int)results[i].code,
-                                   results[i].attempts, results[i].message);
+        length += (size_t)snprintf(
+            text + length, sizeof text - length, "%" PRId64 "\t%d\t%d\t%u\t%s\n", results[i].id,
+            (int)results[i].status, (int)results[i].code, results[i].attempts, results[i].message);
     for (size_t written = 0; written < length;) {
         ssize_t more = write(STDOUT_FILENO, text + written, length - written);
         if (more <= 0)
