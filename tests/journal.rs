@@ -332,6 +332,50 @@ fn a_journal_belongs_to_one_address_and_one_process() {
     assert_eq!(scene.client().delete_instance(FIRST + 1).status, 0);
 }
 
+/// A logout that may have been sent is noted before, and told by whoever goes on.
+#[test]
+fn a_logout_survives_the_process_too() {
+    const LOG_OUT: u32 = 2;
+    let scene = Scene::new("logout");
+    scene.standin.fill(FIRST, 2, Some("authorized"));
+    scene.standin.add_faults([Rule {
+        method: Target::Logout,
+        times: Some(1),
+        fault: Fault {
+            hold: true,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let mut command = scene.worker("queue");
+    command.env("WORKER_SESSION", LOG_OUT.to_string());
+    let mut child = start(command, &[FIRST]);
+    let held = Until {
+        held: Some(1),
+        ..Until::default()
+    };
+    assert!(scene.standin.wait(&held, PATIENCE));
+    child.kill().unwrap();
+    assert!(finish(child).0);
+    let events = |id: i64| {
+        let lines = scene.lines().into_iter().filter(move |line| line.id == id);
+        lines.map(|line| line.event).collect::<Vec<_>>()
+    };
+    assert_eq!(events(FIRST), ["logout"]);
+    let url = &scene.standin.endpoints().http;
+    let client = scene
+        .try_client(url, |options| options.session = LOG_OUT)
+        .unwrap();
+    for id in [FIRST, FIRST + 1] {
+        let result = client.delete_instance(id);
+        assert_eq!((result.status, result.attempts), (0, 1), "{result:?}");
+        let earlier = result.message().contains("An earlier call may have logged");
+        assert_eq!(earlier, id == FIRST, "{result:?}");
+    }
+    assert_eq!(events(FIRST + 1), ["logout", "begin", "end"]);
+    assert_eq!(events(FIRST), ["logout", "logout", "begin", "end"]);
+}
+
 /// What is there is not a journal, and is left as it was.
 #[test]
 fn what_is_no_journal_is_refused_and_left_alone() {

@@ -64,7 +64,8 @@ static void be_child(greenapi_client *client)
 
 static int journal_threads(void)
 {
-    return strstr(guest_threads().names, "greenapi-journal") != NULL;
+    /* Linux cuts the name. */
+    return strstr(guest_threads().names, "greenapi-journa") != NULL;
 }
 
 int main(void)
