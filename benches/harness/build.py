@@ -132,6 +132,15 @@ def _c_programs(tools, linked):
         _run(["cc", *flags, str(source), "-o", str(program), *libraries, "-pthread"])
 
 
+def journal_shim(tools):
+    """What counts the syncs of a journal, as the tests use it."""
+    shim = tools.c / "journal-shim.so"
+    source = ROOT / "tests" / "journal" / "shim.c"
+    flags = ["-std=gnu11", "-O2", "-shared", "-fPIC", "-pthread"]
+    _run(["cc", *flags, str(source), "-o", str(shim), "-ldl"])
+    return shim
+
+
 def _go_programs(tools, linked):
     package = OUT / "greenapi.pc"
     package.write_text(

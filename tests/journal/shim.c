@@ -10,6 +10,7 @@
  *                                              ftruncate) fail; of a write the half is written
  *   SHIM_SYNCED=path                           where the length that is durable is noted
  *   SHIM_COUNT=path                            where the number of calls is noted
+ *   SHIM_SYNCS=path                            where the number of syncs is noted
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,7 +26,7 @@
 #include <unistd.h>
 
 static int watched = -1;
-static long calls, of_kind, bytes;
+static long calls, of_kind, bytes, syncs;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static long number(const char *name)
@@ -179,8 +180,10 @@ static int synced(int file, const char *kind, int (*real)(int))
         struct stat before;
         fstat(file, &before);
         done = real(file);
-        if (done == 0)
+        if (done == 0) {
             note("SHIM_SYNCED", (long)before.st_size);
+            note("SHIM_SYNCS", ++syncs);
+        }
     }
     int problem = errno;
     end(last);
