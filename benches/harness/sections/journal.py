@@ -104,9 +104,9 @@ def _open(tools, folder, quick):
     moment = "2026-11-25T00:41:18.123Z"
     with path.open("wb") as file:
         lines = [f"greenapi-journal 1 {url}"]
-        for id in range(FIRST, FIRST + count):
-            lines.append(f"{moment} begin {id}")
-            lines.append(f"{moment} end {id} 0 200 OK")
+        for instance in range(FIRST, FIRST + count):
+            lines.append(f"{moment} begin {instance}")
+            lines.append(f"{moment} end {instance} 0 200 OK")
         file.write(b"".join(b"%s %08x\n" % (t, zlib.crc32(t)) for t in map(str.encode, lines)))
     program = tools.c_program("greenapi")
     arguments = "open", url, TOKEN, FIRST, count, 64
