@@ -6,6 +6,7 @@
 #   make uninstall PREFIX=/usr/local      remove what install put there
 #   make test                             every test in every language; sets up what they need
 #                                         (tests/setup.sh: with the system's package manager)
+#   make dist                             what is released, for every target: see packaging/dist
 #   make docs                             the reference of the headers, as HTML and as man pages
 #                                         (needs Doxygen)
 #
@@ -136,7 +137,7 @@ endif
 WITH_MAN ?= $(shell command -v $(DOXYGEN))
 MAN_PAGE := target/doxygen/man/man3/greenapi.h.3
 
-.PHONY: all install uninstall test docs clean
+.PHONY: all install uninstall test dist docs clean
 all: $(SHARED) $(STATIC) $(if $(WITH_MAN),$(MAN_PAGE))
 
 ifdef BUILD_DIR
@@ -208,6 +209,9 @@ docs:
 	  test -e target/doxygen/html/$$page.html || \
 	    { echo "Doxygen made no $$page.html: has the header an @file comment?" >&2; exit 1; }; \
 	done
+
+dist:
+	packaging/dist
 
 # What CMakeLists.txt asks for.
 print-%:

@@ -5,6 +5,7 @@ is where the version comes from, in either place.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -64,16 +65,28 @@ class LibraryHook(BuildHookInterface[Any]):
         if self.target_name == "sdist":
             build_data["force_include"][str(self._packaged_crate())] = "rust"
             return
-        library = build()
+        # packaging/dist has built it already, for another platform than this one perhaps.
+        given = os.environ.get("GREENAPI_WHEEL_LIBRARY")
+        library = Path(given) if given else build()
+        platform = os.environ.get("GREENAPI_WHEEL_PLATFORM") or platform_tag(library)
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{platform_tag(library)}"
-        inside = HERE / "src" / "greenapi" / library.name
+        build_data["tag"] = f"py3-none-{platform}"
+        documents = os.environ.get("GREENAPI_WHEEL_DOCUMENTS")
+        if documents:
+            build_data.setdefault("sbom_files", []).append(
+                str(Path(documents, "greenapi.cdx.json"))
+            )
+            build_data["force_include"][str(Path(documents, "THIRD-PARTY.yml"))] = (
+                "greenapi/THIRD-PARTY.yml"
+            )
+        # As the loader looks for it: without the version behind.
+        inside = HERE / "src" / "greenapi" / re.sub(r"(\.so)\.[0-9.]+$", r"\1", library.name)
         if version == "editable":
             # The package is then used where it stands, so the library has to stand there too.
             shutil.copy2(library, inside)
         else:
             inside.unlink(missing_ok=True)
-            build_data["force_include"][str(library)] = f"greenapi/{library.name}"
+            build_data["force_include"][str(library)] = f"greenapi/{inside.name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Runs after the archive is written."""
