@@ -26,6 +26,12 @@
  * child. The library has threads of its own, at most four (five with a journal), none before the
  * first call. They block every signal but the faults (SIGSEGV and its like).
  *
+ * **Out of memory.** When an allocation fails, your process lives: what had not been sent ends in
+ * GREENAPI_STATUS_OUT_OF_RESOURCES, what had been sent ends in what is true of it, from a reserve
+ * that the library keeps. Not covered: that reserve spent by thousands of calls at once, what the
+ * system's own resolver does when its first look-up finds no memory, and, where the static library
+ * is linked, the few allocations with which a thread's first call begins.
+ *
  * **Your process.** Nothing is printed, no signal handler installed, no environment changed. What
  * the library takes from the environment it reads on the caller's thread, inside
  * greenapi_client_new or greenapi_delete_instance. The token is in no message.
