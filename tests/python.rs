@@ -95,6 +95,25 @@ fn mypy() {
         ]));
 }
 
+/// What users of the package see of its types, in Pylance's eyes: nothing is unknown.
+#[test]
+fn pyright() {
+    if is_left_out("python") {
+        return;
+    }
+    for arguments in [
+        &["--verifytypes", "greenapi", "--ignoreexternal"][..],
+        &["src"],
+    ] {
+        run(Command::new(python())
+            .current_dir(root().join("bindings/python"))
+            .env("PYTHONPATH", "src")
+            .args(["-m", "pyright", "--pythonpath"])
+            .arg(python())
+            .args(arguments));
+    }
+}
+
 /// `python -m build` makes the sdist of the checkout and then the wheel from the sdist alone.
 #[test]
 fn the_sdist_builds_by_itself() {
@@ -197,6 +216,9 @@ fn runs_without_rust(wheel: &Path, name: &str) {
     let said = String::from_utf8_lossy(&said.stdout);
     let version = env!("CARGO_PKG_VERSION");
     assert!(said.contains(version), "{version}: {said}");
+
+    let script = run(Command::new(place.join("bin/greenapi")).arg("--version"));
+    assert_eq!(String::from_utf8_lossy(&script.stdout), said);
 
     let standin = Standin::start(Config::default()).unwrap();
     let endpoints = standin.endpoints();
