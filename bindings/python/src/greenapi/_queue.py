@@ -74,7 +74,7 @@ class Waitable(Handle):
     def refuse_if_inherited(self) -> None:
         """Raises RuntimeError in a child of the process that made it."""
         if self.inherited:
-            raise RuntimeError("this was begun in the parent process: begin it again in this one")
+            raise RuntimeError("they belong to the parent process: begin them again in this one")
 
     def wait(self, seconds: float | None = None) -> None:
         """Waits until there is something to take. Signal handlers run, and may raise."""
