@@ -85,6 +85,22 @@ unsafe fn release(block: *mut u8, layout: Layout) {
     }
 }
 
+/// Blocks up to this size are overwritten when they are given back, so that no token is left in
+/// memory that is free: copies of it pass through many libraries, which do not wipe them. Larger
+/// blocks hold none, and to overwrite them would touch memory that was never used.
+const WIPED: usize = 128 * 1024;
+
+/// # Safety
+/// `block` has `size` bytes that nobody reads any more.
+#[inline]
+unsafe fn wipe(block: *mut u8, size: usize) {
+    if size <= WIPED {
+        unsafe { block.write_bytes(0, size) };
+        // The compiler must not find that nobody reads them.
+        std::hint::black_box(block);
+    }
+}
+
 /// The system's allocator, with the reserve behind it. Only for this library: the program that it
 /// is linked into keeps its own.
 struct Allocator;
@@ -115,6 +131,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        unsafe { wipe(block, layout.size()) };
         match reserve::holds(block) {
             true => unsafe { reserve::give_back(block) },
             false => unsafe { System.dealloc(block, layout) },
@@ -122,12 +139,18 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        if !reserve::holds(block) {
+        let shrinks = new_size <= layout.size();
+        if shrinks {
+            unsafe { wipe(block.add(new_size), layout.size() - new_size) };
+        }
+        // A block that the system moves leaves what it held behind.
+        let may_move_unwiped = shrinks || layout.size() > WIPED;
+        if may_move_unwiped && !reserve::holds(block) {
             let moved = unsafe { System.realloc(block, layout, new_size) };
             if !moved.is_null() {
                 return moved;
             }
-            if new_size <= layout.size() {
+            if shrinks {
                 SHORT.store(true, Ordering::Relaxed);
                 // The system does not need to be told a block's size when it gets it back.
                 return block;

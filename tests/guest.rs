@@ -72,6 +72,7 @@ stories!(
     small_stack,
     thread_cancelled,
     threads_named,
+    token_wiped,
 );
 
 /// Every function and failure once, under Valgrind: no error, and nothing lost, also with
