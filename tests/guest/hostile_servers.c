@@ -101,7 +101,8 @@ static const struct hostility hostilities[] = {
     {"a TLS record of garbage", "tls_garbage", NULL, BIT(TLS_FAILED)},
     {"a handshake that stalls", "tls_stall", NULL, BIT(TLS_FAILED) | BIT(CONNECT_FAILED)},
     {"plain HTTP where TLS is meant", "http_to_tls", NULL, BIT(TLS_FAILED)},
-    {"another protocol's banner", "ssh_banner", NULL, BIT(TIMEOUT) | NO_ANSWER},
+    {"another protocol's banner", "ssh_banner", NULL,
+     BIT(TIMEOUT) | NO_ANSWER | BIT(CONNECT_FAILED)},
     {"a server that accepts and never reads", "accept_stall", NULL, BIT(TIMEOUT)},
     {"a queue of connections that is full", "backlog", NULL, BIT(CONNECT_FAILED)},
 };

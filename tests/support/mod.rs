@@ -488,12 +488,13 @@ fn parse(line: &str) -> Line {
 
 /// The README's one example in this language.
 pub fn fenced(language: &str) -> String {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let pages = ["README.md", "examples/README.md"];
+    let pages = pages.map(|page| fs::read_to_string(root().join(page)).unwrap());
     let fence = format!("\n```{language}\n");
-    let mut blocks = readme.split(&fence).skip(1);
+    let mut blocks = pages.iter().flat_map(|page| page.split(&fence).skip(1));
     let block = blocks
         .next()
-        .unwrap_or_else(|| panic!("no {language} in the README"));
+        .unwrap_or_else(|| panic!("no {language} in the READMEs"));
     assert!(blocks.next().is_none(), "two examples in {language}");
     block.split("\n```").next().unwrap().to_owned() + "\n"
 }
