@@ -147,7 +147,11 @@ fn in_c89(header: &str) -> String {
             _ => text += &format!("{line}\n"),
         }
     }
-    text.replace(",\n}", "\n}")
+    // cbindgen has one word for usize; Windows' is that of SOCKET.
+    text.replace(",\n}", "\n}").replace(
+        "typedef size_t greenapi_fd;",
+        "typedef uintptr_t greenapi_fd;",
+    )
 }
 
 /// The SONAME changes when the ABI breaks, and with nothing else.

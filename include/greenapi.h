@@ -532,6 +532,22 @@ typedef struct greenapi_instance {
   char name[168];
 } greenapi_instance;
 
+#if defined(_WIN32)
+/**
+ * What an event loop watches: a descriptor, on Windows a SOCKET (for select, WSAPoll,
+ * WSAEventSelect). (greenapi_fd)-1 is none.
+ */
+typedef uintptr_t greenapi_fd;
+#endif
+
+#if !defined(_WIN32)
+/**
+ * What an event loop watches: a descriptor, on Windows a SOCKET (for select, WSAPoll,
+ * WSAEventSelect). (greenapi_fd)-1 is none.
+ */
+typedef int greenapi_fd;
+#endif
+
 
 
 #ifdef __cplusplus
@@ -688,13 +704,14 @@ size_t greenapi_list_take(struct greenapi_list *list,
 
 /**
  * The descriptor that is readable while instances wait, and from the end of the list on
- * (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller.
+ * (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller; on Windows a socket, for
+ * select or WSAPoll.
  *
  * \param list NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
  * belongs to the list and lives as long as it does: the caller only watches it, and never reads
  * or closes it. Close-on-exec. Any thread.
  */
-int greenapi_list_fd(const struct greenapi_list *list);
+greenapi_fd greenapi_list_fd(const struct greenapi_list *list);
 
 /**
  * Whether the list has ended: it broke off or came to its end, and everything that came has been
@@ -754,7 +771,7 @@ void greenapi_queue_free(struct greenapi_queue *queue);
 
 /**
  * The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
- * kqueue, asyncio or Go's netpoller.
+ * kqueue, asyncio or Go's netpoller; on Windows a socket, for select or WSAPoll.
  *
  * \param queue the queue.
  *
@@ -764,7 +781,7 @@ void greenapi_queue_free(struct greenapi_queue *queue);
  *
  * Any thread.
  */
-int greenapi_queue_fd(const struct greenapi_queue *queue);
+greenapi_fd greenapi_queue_fd(const struct greenapi_queue *queue);
 
 /**
  * Submits the deletion of one instance. Deleting cannot be undone.

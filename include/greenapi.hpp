@@ -785,7 +785,7 @@ public:
 
     /// The descriptor that is readable exactly while results wait (level-triggered; for poll,
     /// epoll, kqueue, Asio). It stays the queue's: never read or close it.
-    [[nodiscard]] int fd() const noexcept { return greenapi_queue_fd(handle_); }
+    [[nodiscard]] greenapi_fd fd() const noexcept { return greenapi_queue_fd(handle_); }
 
     /// Hands in a deletion without blocking. It gives exactly one result, with this tag, also
     /// when the id is out of range; its time limit begins when its request is started, not while

@@ -88,7 +88,7 @@ pub fn running_engine() -> Option<Arc<Engine>> {
 
 impl Engine {
     fn start() -> std::io::Result<Arc<Self>> {
-        if !process::watch_forks() {
+        if !process::prepare_for_threads() {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         }
         let runtime = Builder::new_current_thread()

@@ -26,7 +26,7 @@ use crate::engine::engine;
 use crate::instances::{Instance, Item, ListReader, State};
 use crate::memory;
 use crate::outcome::Outcome;
-use crate::process::{Bell, InheritedBell, PerProcess};
+use crate::process::{Bell, Descriptor, InheritedBell, PerProcess};
 use crate::status::Status;
 use crate::sync::{lock, unpoisoned};
 use crate::transport::Transport;
@@ -51,7 +51,7 @@ pub struct List {
 
 #[derive(Clone)]
 struct Local {
-    number: i32,
+    number: Descriptor,
     hand_over: Arc<HandOver>,
     /// The task; a child has none.
     task: Option<AbortHandle>,
@@ -100,7 +100,7 @@ impl List {
     }
 
     /// The descriptor that is readable while something waits, or the end has come.
-    pub fn watch(&self) -> Result<i32, Outcome> {
+    pub fn watch(&self) -> Result<Descriptor, Outcome> {
         let local = self.local()?;
         local.hand_over.watch();
         Ok(local.number)

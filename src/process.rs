@@ -1,68 +1,24 @@
 //! The edge to the operating system: what the library does so that it can live in a process that
-//! it does not own. Beside [`crate::ffi`] the only place with `unsafe`.
+//! it does not own. Beside [`crate::ffi`] and [`crate::memory`] the only place with `unsafe`.
 //!
-//! **Fork.** A child inherits every byte of memory and none of the other threads: whatever lock a
-//! thread of the parent held is held for ever, and every connection is shared with the parent.
-//! So nothing of the parent's engine is ever touched again in a child, not even to free it. All
-//! state that threads share stands in a [`PerProcess`], which hands each process its own.
-//!
-//! **Signals.** Threads are started with every signal blocked that somebody sends, so the host's
-//! handlers run on the host's threads only, and a write to a closed connection cannot raise SIGPIPE
-//! in the host. What a thread does to itself (SIGSEGV and its like) is for the host's crash
-//! reporter.
+//! Unix and Windows have a file each, with the same face. What both share stands here.
 
-mod thread;
-
-pub mod file;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
-use std::mem;
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::mem::{self, MaybeUninit};
+use std::ptr;
 
 use once_cell::race::OnceBox;
+use socket2::SockRef;
 
-pub use thread::{run_at_thread_exit, start};
-
-/// How many forks lie between this process and the one that loaded the library.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-
-/// Whether the system tells of forks.
-static WATCHED: AtomicBool = AtomicBool::new(false);
-
-/// Runs in the child of every `fork`, where only async-signal-safe work is allowed.
-extern "C" fn enter_child() {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-    file::close_in_child();
-}
-
-extern "C" fn at_load() {
-    watch_forks();
-    thread::prepare();
-}
-
-/// At load time rather than at the first call: before there is anything that a fork could leave
-/// half done.
-#[used]
-#[cfg_attr(target_vendor = "apple", link_section = "__DATA,__mod_init_func")]
-#[cfg_attr(not(target_vendor = "apple"), link_section = ".init_array")]
-static AT_LOAD: extern "C" fn() = at_load;
-
-/// Whether the system tells of forks, without which there must be no thread. It is asked again
-/// when there was no memory for it at load time.
-pub fn watch_forks() -> bool {
-    if WATCHED.load(Ordering::Relaxed) {
-        return true;
-    }
-    // Two threads may both come here; to count each fork twice does no harm.
-    let watched = unsafe { libc::pthread_atfork(None, None, Some(enter_child)) } == 0;
-    WATCHED.fetch_or(watched, Ordering::Relaxed) || watched
-}
-
-/// The number of this process among its ancestors that had the library loaded.
-pub fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
+#[cfg(unix)]
+pub use unix::*;
+#[cfg(windows)]
+pub use windows::*;
 
 /// A value of which each process of a family of forks has its own, made from nothing at its first
 /// use there. The ancestors' values stay where they are, unused: a list, one link a generation.
@@ -121,242 +77,26 @@ impl<T> Drop for Link<T> {
     }
 }
 
-/// While it lives, pthread_cancel() of the calling thread waits: its forced unwinding must not
-/// meet frames that know nothing of it.
-pub struct Uncancellable {
-    #[cfg(not(target_os = "android"))]
-    before: libc::c_int,
+/// strerror's text, without the number that the standard library adds.
+fn without_number(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.find(" (os error").unwrap_or(text.len()));
+    text
 }
 
-/// Android has no pthread_cancel().
-#[cfg(not(target_os = "android"))]
-mod cancellation {
-    // Not in the libc crate for every system.
-    extern "C" {
-        pub fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
-    }
-    pub const DISABLE: libc::c_int = if cfg!(target_vendor = "apple") { 0 } else { 1 };
-}
-
-impl Uncancellable {
-    #[cfg(not(target_os = "android"))]
-    pub fn begin() -> Self {
-        let mut before = 0;
-        unsafe { cancellation::pthread_setcancelstate(cancellation::DISABLE, &mut before) };
-        Self { before }
-    }
-
-    #[cfg(target_os = "android")]
-    pub fn begin() -> Self {
-        Self {}
-    }
-}
-
-impl Drop for Uncancellable {
-    fn drop(&mut self) {
-        #[cfg(not(target_os = "android"))]
-        unsafe {
-            cancellation::pthread_setcancelstate(self.before, std::ptr::null_mut())
-        };
-    }
-}
-
-/// A variable of the environment; none in a program that runs with more rights than its caller
-/// (set-user-ID), who could lead it to a proxy of his own.
-pub fn variable(name: &str) -> Option<std::ffi::OsString> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let secure = unsafe { (libc::getuid(), libc::getgid()) != (libc::geteuid(), libc::getegid()) };
-    match secure {
-        true => None,
-        false => std::env::var_os(name),
-    }
-}
-
-/// What waits to be read on a socket, which leaves it there.
-pub fn peek(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    let start = buffer.as_mut_ptr().cast();
-    match unsafe { libc::recv(socket.as_raw_fd(), start, buffer.len(), flags) } {
-        -1 => Err(io::Error::last_os_error()),
-        count => Ok(count as usize),
-    }
-}
-
-/// Whether an operating system error means that the process has run out of something.
-pub fn is_exhaustion(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::OutOfMemory
-        || matches!(
-            error.raw_os_error(),
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN)
-        )
-}
-
-/// A descriptor that can be made readable and unreadable: an eventfd, or a pipe where there is
-/// none. Close-on-exec and non-blocking.
-#[derive(Debug)]
-pub struct Bell {
-    readable: libc::c_int,
-    #[cfg(not(target_os = "linux"))]
-    writable: libc::c_int,
-}
-
-impl Bell {
-    #[cfg(target_os = "linux")]
-    pub fn new() -> io::Result<Self> {
-        let readable = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if readable < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { readable })
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub fn new() -> io::Result<Self> {
-        let mut ends = [0; 2];
-        if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        for end in ends {
-            unsafe {
-                libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC);
-                libc::fcntl(end, libc::F_SETFL, libc::O_NONBLOCK);
-            }
-        }
-        Ok(Self {
-            readable: ends[0],
-            writable: ends[1],
-        })
-    }
-
-    /// A new bell behind the number of an old one, of which a fork made this process a copy. The
-    /// host may have given that number to its event loop; the parent keeps its own.
-    fn replace(old: BellId) -> io::Result<Self> {
-        let mut bell = Self::new()?;
-        let number = old.number;
-        if old.object.is_none() || object_behind(number) != old.object {
-            // A child that becomes a daemon closes everything; the number may be another's by now.
-            return Ok(bell);
-        }
-        #[cfg(target_os = "linux")]
-        let moved = unsafe { libc::dup3(bell.readable, number, libc::O_CLOEXEC) };
-        #[cfg(not(target_os = "linux"))]
-        let moved = unsafe {
-            let moved = libc::dup2(bell.readable, number);
-            libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
-            moved
-        };
-        if moved < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        unsafe { libc::close(bell.readable) };
-        bell.readable = number;
-        Ok(bell)
-    }
-
-    pub fn number(&self) -> libc::c_int {
-        self.readable
-    }
-
-    fn id(&self) -> BellId {
-        BellId {
-            number: self.readable,
-            object: object_behind(self.readable),
-        }
-    }
-
-    /// Makes it readable. To be called only while it is not.
-    pub fn ring(&self) {
-        #[cfg(target_os = "linux")]
-        let end = self.readable;
-        #[cfg(not(target_os = "linux"))]
-        let end = self.writable;
-        let one = 1u64.to_ne_bytes();
-        let length = if cfg!(target_os = "linux") { 8 } else { 1 };
-        // It cannot fail: the counter, or the pipe, is empty.
-        unsafe { libc::write(end, one.as_ptr().cast(), length) };
-    }
-
-    /// Makes it unreadable again. To be called only while it is readable.
-    pub fn silence(&self) {
-        let mut count = [0u8; 8];
-        let length = if cfg!(target_os = "linux") { 8 } else { 1 };
-        unsafe { libc::read(self.readable, count.as_mut_ptr().cast(), length) };
-    }
-}
-
-/// A bell as a child of a fork can recognise it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct BellId {
-    number: libc::c_int,
-    /// What the system calls the eventfd or the pipe behind the number; `None` where it does not
-    /// say.
-    object: Option<u32>,
-}
-
-/// The bell of the latest process in a line of forks to have one, as a word that no fork finds half
-/// written: its number, and what is behind it.
-pub struct InheritedBell(AtomicU64);
-
-impl InheritedBell {
-    pub fn new(bell: &Bell) -> Self {
-        Self(AtomicU64::new(Self::pack(bell.id())))
-    }
-
-    /// In a child: a bell of its own, behind the number of its parent's where that can be.
-    pub fn replace(&self) -> io::Result<Bell> {
-        let word = self.0.load(Ordering::Relaxed);
-        let bell = Bell::replace(BellId {
-            number: (word >> 32) as libc::c_int,
-            object: (word as u32).checked_sub(1),
-        })?;
-        self.0.store(Self::pack(bell.id()), Ordering::Relaxed);
-        Ok(bell)
-    }
-
-    fn pack(bell: BellId) -> u64 {
-        // 0 for what is not known; the system's numbers are below i32::MAX.
-        let object = bell.object.map_or(0, |object| object.wrapping_add(1));
-        u64::from(bell.number as u32) << 32 | u64::from(object)
-    }
-}
-
-/// All eventfds share one inode, so it is /proc that tells them apart (since Linux 5.2).
-#[cfg(target_os = "linux")]
-fn object_behind(number: libc::c_int) -> Option<u32> {
-    let described = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-    let id = described
-        .lines()
-        .find_map(|line| line.strip_prefix("eventfd-id:"))?;
-    id.trim().parse().ok()
-}
-
-/// A pipe has an inode of its own, of which the lower half is enough to tell two apart.
-#[cfg(not(target_os = "linux"))]
-fn object_behind(number: libc::c_int) -> Option<u32> {
-    let mut stat = unsafe { mem::zeroed::<libc::stat>() };
-    let known = unsafe { libc::fstat(number, &mut stat) } == 0
-        && stat.st_mode & libc::S_IFMT == libc::S_IFIFO
-        && stat.st_ino != 0;
-    known.then_some(stat.st_ino as u32)
-}
-
-impl Drop for Bell {
-    fn drop(&mut self) {
-        unsafe { libc::close(self.readable) };
-        #[cfg(not(target_os = "linux"))]
-        unsafe {
-            libc::close(self.writable)
-        };
-    }
+/// What waits to be read on a socket that does not block, which leaves it there.
+pub fn peek(socket: SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the same bytes, and the system only writes to them.
+    let buffer = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+    socket.peek(buffer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    #[cfg(unix)]
     #[test]
     fn each_generation_has_its_own_value_and_drops_no_other() {
         static DROPS: AtomicUsize = AtomicUsize::new(0);
@@ -387,35 +127,5 @@ mod tests {
         assert_eq!(cell.get().0.load(Ordering::Relaxed), 7);
         drop(cell);
         assert_eq!(DROPS.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn a_bell_is_replaced_behind_its_number_and_nothing_else_is() {
-        let bell = Bell::new().unwrap();
-        let id = bell.id();
-        assert!(id.object.is_some(), "Linux before 5.2, or no /proc");
-        mem::forget(bell);
-        let new = Bell::replace(id).unwrap();
-        assert_eq!(new.number(), id.number);
-        assert_ne!(new.id(), id);
-
-        // Another eventfd behind the same number, as a host's after it closed everything.
-        let another = Bell::replace(id).unwrap();
-        assert_ne!(another.number(), id.number);
-        // Nobody knows which it was.
-        let unknown = BellId {
-            object: None,
-            ..new.id()
-        };
-        assert_ne!(Bell::replace(unknown).unwrap().number(), id.number);
-        new.ring();
-        new.silence();
-
-        // A grandchild looks at its parent's, whatever the grandparent's number was.
-        let first = Bell::new().unwrap();
-        let inherited = InheritedBell::new(&first);
-        drop(first);
-        let parents = mem::ManuallyDrop::new(inherited.replace().unwrap());
-        assert_eq!(inherited.replace().unwrap().number(), parents.number());
     }
 }

@@ -1,6 +1,5 @@
 //! A queue: where the results of many submissions wait, with a descriptor that event loops watch.
 
-use std::ffi::c_int;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -10,7 +9,7 @@ use crate::completions::Record;
 use crate::engine::{engine, running_engine};
 use crate::memory;
 use crate::outcome::Outcome;
-use crate::process::{Bell, InheritedBell, PerProcess};
+use crate::process::{Bell, Descriptor, InheritedBell, PerProcess};
 use crate::status::Status;
 use crate::submission::{Results, Submission};
 use crate::sync::lock;
@@ -25,7 +24,7 @@ pub struct Queue {
 #[derive(Clone)]
 struct Local {
     results: Arc<Results>,
-    number: c_int,
+    number: Descriptor,
 }
 
 impl Queue {
@@ -46,7 +45,7 @@ impl Queue {
     }
 
     /// The descriptor that is readable exactly while results wait.
-    pub fn descriptor(&self) -> Result<c_int, Outcome> {
+    pub fn descriptor(&self) -> Result<Descriptor, Outcome> {
         let local = self.local()?;
         local.results.watch();
         Ok(local.number)

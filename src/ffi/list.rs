@@ -4,7 +4,10 @@ use std::ffi::c_int;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use super::{enter, greenapi_client, greenapi_instance, greenapi_result, guard, handle, write};
+use super::{
+    enter, greenapi_client, greenapi_fd, greenapi_instance, greenapi_result, guard, handle, write,
+    NO_FD,
+};
 use crate::list::List;
 use crate::outcome::Outcome;
 use crate::status::Status;
@@ -116,7 +119,8 @@ pub unsafe extern "C" fn greenapi_list_take(
 }
 
 /// The descriptor that is readable while instances wait, and from the end of the list on
-/// (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller.
+/// (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller; on Windows a socket, for
+/// select or WSAPoll.
 ///
 /// `list`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
 /// belongs to the list and lives as long as it does: the caller only watches it, and never reads
@@ -125,13 +129,13 @@ pub unsafe extern "C" fn greenapi_list_take(
 /// # Safety
 /// `list` is NULL or a living list.
 #[no_mangle]
-pub unsafe extern "C" fn greenapi_list_fd(list: *const greenapi_list) -> c_int {
+pub unsafe extern "C" fn greenapi_list_fd(list: *const greenapi_list) -> greenapi_fd {
     enter(|| {
         let list = unsafe { living(list) }.ok()?;
         list.0.watch().ok()
     })
     .flatten()
-    .unwrap_or(-1)
+    .unwrap_or(NO_FD)
 }
 
 /// Whether the list has ended: it broke off or came to its end, and everything that came has been

@@ -14,6 +14,17 @@ use crate::status::Status;
 /// After fork() the child finds the queue empty, because the deletions under way are the parent's.
 pub struct greenapi_queue(Queue);
 
+/// What an event loop watches: a descriptor, on Windows a SOCKET (for select, WSAPoll,
+/// WSAEventSelect). (greenapi_fd)-1 is none.
+#[cfg(windows)]
+pub type greenapi_fd = usize;
+/// What an event loop watches: a descriptor, on Windows a SOCKET (for select, WSAPoll,
+/// WSAEventSelect). (greenapi_fd)-1 is none.
+#[cfg(not(windows))]
+pub type greenapi_fd = c_int;
+
+pub(super) const NO_FD: greenapi_fd = !0;
+
 /// Makes a queue.
 ///
 /// `out_queue`: where to write the queue, or NULL on failure; required.
@@ -64,7 +75,7 @@ pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
 }
 
 /// The descriptor that is readable exactly while results wait (level-triggered), for poll, epoll,
-/// kqueue, asyncio or Go's netpoller.
+/// kqueue, asyncio or Go's netpoller; on Windows a socket, for select or WSAPoll.
 ///
 /// `queue`: the queue.
 ///
@@ -77,10 +88,10 @@ pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
 /// # Safety
 /// `queue` is NULL or a living queue.
 #[no_mangle]
-pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> c_int {
+pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> greenapi_fd {
     enter(|| unsafe { handle("queue", queue) }?.0.descriptor())
         .and_then(Result::ok)
-        .unwrap_or(-1)
+        .unwrap_or(NO_FD)
 }
 
 /// Submits the deletion of one instance. Deleting cannot be undone.

@@ -1,6 +1,6 @@
 //! The file of a journal: opened, locked and read once, then only appended to.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ impl JournalFile {
     pub fn append(&mut self, lines: &[u8]) -> Result<(), WriteFailure> {
         self.check()?;
         self.synced = false;
-        match (&self.held.file).write_all(lines) {
+        match self.held.append(lines) {
             Ok(()) => {
                 self.length += lines.len() as u64;
                 Ok(())
@@ -204,6 +204,7 @@ mod tests {
     use crate::journal::index::Deletion;
     use crate::journal::record::{Event, Record};
     use std::fs;
+    use std::io::Write;
 
     const ADDRESS: &str = "https://api.green-api.com";
 

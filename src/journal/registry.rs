@@ -14,7 +14,7 @@ use super::writer::Writer;
 use super::{Claim, Shared};
 use crate::call::Call;
 use crate::outcome::Outcome;
-use crate::process::file::{is_disk_full, Identity};
+use crate::process::file::{is_broken_disk, is_disk_full, Identity};
 use crate::process::{self, generation, is_exhaustion, PerProcess};
 use crate::status::Status;
 use crate::sync::{lock, unpoisoned};
@@ -273,8 +273,4 @@ fn explain(path: &str, address: &str, failure: OpenFailure) -> Outcome {
             false => invalid(format!("journal: give a path that can be written to ({error}): {path}")),
         },
     }
-}
-
-fn is_broken_disk(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EIO)
 }

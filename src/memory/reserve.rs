@@ -25,7 +25,8 @@ const LARGE: (usize, usize) = (16 * KIB, 8 * MIB);
 
 const SIZE: usize = SMALL.1 + MIDDLE.1 + LARGE.1;
 
-#[repr(C, align(16384))]
+// No more than Windows' linker can align.
+#[repr(C, align(4096))]
 struct Region(UnsafeCell<[u8; SIZE]>);
 
 // SAFETY: nothing is read or written here; the pools give each byte to one owner at a time.
@@ -110,7 +111,7 @@ impl<const WORDS: usize> Pool<WORDS> {
     /// The offset of a block in the region.
     fn take(&self, layout: Layout) -> Option<usize> {
         let count = layout.size().div_ceil(self.granule).max(1);
-        if count > BITS || layout.align() > self.granule {
+        if count > BITS || layout.align() > self.granule.min(align_of::<Region>()) {
             return None;
         }
         let first = self.latest.load(Ordering::Relaxed);

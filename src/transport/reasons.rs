@@ -7,13 +7,12 @@ use std::io;
 
 use rustls::AlertDescription;
 
+use crate::process;
+
 /// Why reading or writing failed.
 pub fn describe(error: &io::Error) -> String {
     if error.raw_os_error().is_some() {
-        // strerror's text, without the number that the standard library adds.
-        let text = error.to_string();
-        let end = text.find(" (os error").unwrap_or(text.len());
-        return text[..end].to_lowercase();
+        return process::describe(error);
     }
     let inner = error.get_ref();
     if let Some(rustls::Error::AlertReceived(alert)) = inner.and_then(|e| e.downcast_ref()) {

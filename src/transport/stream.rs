@@ -55,8 +55,7 @@ impl Stream for Socket {
 
     fn peek(&mut self) -> Waiting {
         // Tokio would answer from what its last look at the kernel said.
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        match socket2::SockRef::from(&self.tcp).peek(&mut byte) {
+        match process::peek((&self.tcp).into(), &mut [0]) {
             Ok(0) => Waiting::End,
             Ok(_) => Waiting::Data,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Waiting::Nothing,
@@ -66,7 +65,7 @@ impl Stream for Socket {
 
     fn has_answered_early(&mut self) -> bool {
         let mut start = [0; 5];
-        let count = process::peek(&self.tcp, &mut start).unwrap_or_default();
+        let count = process::peek((&self.tcp).into(), &mut start).unwrap_or_default();
         // The greeting of another protocol is for the exchange to name.
         count > 0 && b"HTTP/".starts_with(&start[..count])
     }

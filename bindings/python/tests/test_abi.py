@@ -44,6 +44,7 @@ SCALARS: dict[str, Any] = {
     "uint64_t": ctypes.c_uint64,
     "greenapi_status": ctypes.c_int32,
     "greenapi_effect": ctypes.c_int32,
+    "greenapi_fd": _abi.FD,
     "greenapi_result": _abi.ResultStruct,
     "greenapi_options": _abi.OptionsStruct,
     "greenapi_instance": _abi.InstanceStruct,

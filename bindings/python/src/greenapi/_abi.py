@@ -200,6 +200,10 @@ class InstanceStruct(Structure):
     ]
 
 
+FD: Any = c_size_t if sys.platform == "win32" else c_int
+"""``greenapi_fd``: a descriptor; on Windows a socket."""
+
+
 # --- the library ---
 
 
@@ -290,7 +294,7 @@ _client_new: Callable[..., int] = _declare(
 client_free: Callable[[int], None] = _declare("greenapi_client_free", None, c_void_p)
 _queue_new: Callable[[Any], int] = _declare("greenapi_queue_new", c_int32, POINTER(c_void_p))
 queue_free: Callable[[int], None] = _declare("greenapi_queue_free", None, c_void_p)
-queue_fd: Callable[[int], int] = _declare("greenapi_queue_fd", c_int, c_void_p)
+queue_fd: Callable[[int], int] = _declare("greenapi_queue_fd", FD, c_void_p)
 queue_submit: Callable[[int, int, int, int], int] = _declare(
     "greenapi_queue_submit", c_int32, c_void_p, c_void_p, c_int64, c_uint64
 )
@@ -312,7 +316,7 @@ _list_instances: Callable[..., int] = _declare(
 _list_take: Callable[[int, Any, int, int], int] = _declare(
     "greenapi_list_take", c_size_t, c_void_p, POINTER(InstanceStruct), c_size_t, c_int
 )
-list_fd: Callable[[int], int] = _declare("greenapi_list_fd", c_int, c_void_p)
+list_fd: Callable[[int], int] = _declare("greenapi_list_fd", FD, c_void_p)
 _list_ended: Callable[[int, Any], bool] = _declare(
     "greenapi_list_ended", c_bool, c_void_p, POINTER(ResultStruct)
 )

@@ -1,7 +1,7 @@
 //! Files that a process holds for itself: opened without waiting, locked until the process ends.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -93,6 +93,11 @@ impl HeldFile {
         }
     }
 
+    /// Writes behind everything that is there.
+    pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.file).write_all(bytes)
+    }
+
     /// Its length, and whether it still has a name anywhere.
     pub fn length_and_name(&self) -> io::Result<(u64, bool)> {
         let metadata = self.file.metadata()?;
@@ -161,6 +166,11 @@ pub fn is_disk_full(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
     )
+}
+
+/// Whether a disk cannot read or write what it should.
+pub fn is_broken_disk(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
 }
 
 const FREE: libc::c_int = -1;

@@ -1,0 +1,212 @@
+//! Files that a process holds for itself: locked until the process ends, and while they are open
+//! neither removed nor renamed by anybody.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem;
+use std::os::windows::fs::{FileExt, OpenOptionsExt};
+use std::os::windows::io::AsRawHandle;
+use std::path::{Component, Path, Prefix};
+
+use windows_sys::Win32::Foundation as system;
+use windows_sys::Win32::Storage::FileSystem::{
+    FileAllocationInfo, FileStandardInfo, GetFileInformationByHandle, GetFileInformationByHandleEx,
+    GetFileType, LockFileEx, SetFileInformationByHandle, BY_HANDLE_FILE_INFORMATION,
+    FILE_ALLOCATION_INFO, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
+    FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_STANDARD_INFO, FILE_TYPE_DISK, LOCKFILE_EXCLUSIVE_LOCK,
+    LOCKFILE_FAIL_IMMEDIATELY,
+};
+use windows_sys::Win32::System::IO::OVERLAPPED;
+
+/// Why a path cannot be opened as a file to hold.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Something else is there: "a directory".
+    NotAFile(&'static str),
+    Failed(io::Error),
+}
+
+/// The same for all paths and handles of one file, as long as it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity(u32, u64);
+
+/// A file to read and to append to, whose lock ends with this process.
+#[derive(Debug)]
+pub struct HeldFile {
+    pub file: File,
+}
+
+impl HeldFile {
+    /// Opens what is at `path`, or makes it, with the rights that its directory hands down. No link
+    /// is followed, and nothing but a file is opened: to open a device or a pipe can wait, or do
+    /// something.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let check = |kind: std::fs::FileType| match () {
+            () if kind.is_symlink() => Err(OpenError::NotAFile("a symbolic link")),
+            () if kind.is_dir() => Err(OpenError::NotAFile("a directory")),
+            () => Ok(()),
+        };
+        // NUL, COM1 and \\.\pipe\… are in this name space once the path is absolute.
+        let full = std::path::absolute(path).map_err(OpenError::Failed)?;
+        if let Some(Component::Prefix(prefix)) = full.components().next() {
+            if matches!(prefix.kind(), Prefix::DeviceNS(_)) {
+                return Err(OpenError::NotAFile("a device"));
+            }
+        }
+        match path.symlink_metadata() {
+            Ok(there) => check(there.file_type())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(OpenError::Failed(error)),
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)
+            .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
+            .open(path)
+            .map_err(OpenError::Failed)?;
+        if unsafe { GetFileType(file.as_raw_handle()) } != FILE_TYPE_DISK {
+            return Err(OpenError::NotAFile("a device"));
+        }
+        // It may have been exchanged meanwhile.
+        let there = file.metadata().map_err(OpenError::Failed)?;
+        check(there.file_type())?;
+        Ok(Self { file })
+    }
+
+    pub fn identity(&self) -> io::Result<Identity> {
+        identity(&self.file)
+    }
+
+    /// Whether `path` still names this file.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let there = OpenOptions::new()
+            .access_mode(0)
+            .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS)
+            .open(path)?;
+        Ok(self.identity()? == identity(&there)?)
+    }
+
+    /// Takes the lock; false while another process has it.
+    ///
+    /// Locks are mandatory on this system, so it is on the last byte that a file could have: the
+    /// host can read its journal.
+    pub fn lock(&self) -> io::Result<bool> {
+        let mut place = unsafe { mem::zeroed::<OVERLAPPED>() };
+        place.Anonymous.Anonymous.Offset = u32::MAX - 1;
+        place.Anonymous.Anonymous.OffsetHigh = i32::MAX as u32;
+        let flags = LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY;
+        let handle = self.file.as_raw_handle();
+        if unsafe { LockFileEx(handle, flags, 0, 1, 0, &mut place) } != 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match code(&error) {
+            system::ERROR_LOCK_VIOLATION | system::ERROR_IO_PENDING => Ok(false),
+            _ => Err(error),
+        }
+    }
+
+    /// Writes behind everything that is there.
+    pub fn append(&self, mut bytes: &[u8]) -> io::Result<()> {
+        /// What the system takes for the end of the file.
+        const END: u64 = u64::MAX;
+        while !bytes.is_empty() {
+            match self.file.seek_write(bytes, END)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => bytes = &bytes[count..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Its length, and whether it still has a name anywhere.
+    pub fn length_and_name(&self) -> io::Result<(u64, bool)> {
+        let mut about = unsafe { mem::zeroed::<FILE_STANDARD_INFO>() };
+        let done = unsafe {
+            GetFileInformationByHandleEx(
+                self.file.as_raw_handle(),
+                FileStandardInfo,
+                (&raw mut about).cast(),
+                size_of_val(&about) as u32,
+            )
+        };
+        match done {
+            0 => Err(io::Error::last_os_error()),
+            _ => Ok((
+                about.EndOfFile as u64,
+                about.NumberOfLinks > 0 && !about.DeletePending,
+            )),
+        }
+    }
+
+    /// Makes sure that so many bytes from `start` on can be written, without a change of what can be
+    /// read. Where the system or the file system cannot, nothing is certain.
+    pub fn make_room(&self, start: u64, bytes: u64) -> io::Result<()> {
+        let room = FILE_ALLOCATION_INFO {
+            AllocationSize: (start + bytes) as i64,
+        };
+        let done = unsafe {
+            SetFileInformationByHandle(
+                self.file.as_raw_handle(),
+                FileAllocationInfo,
+                (&raw const room).cast(),
+                size_of_val(&room) as u32,
+            )
+        };
+        match io::Error::last_os_error() {
+            error if done == 0 && is_disk_full(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing to do: who may read and write a new file is the directory's business.
+    pub fn make_private(&self) {}
+}
+
+fn identity(file: &File) -> io::Result<Identity> {
+    let mut about = unsafe { mem::zeroed::<BY_HANDLE_FILE_INFORMATION>() };
+    match unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut about) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(Identity(
+            about.dwVolumeSerialNumber,
+            u64::from(about.nFileIndexHigh) << 32 | u64::from(about.nFileIndexLow),
+        )),
+    }
+}
+
+/// Nothing to do: FlushFileBuffers makes a new file's name durable with it, and a directory cannot
+/// be synced.
+pub fn sync_directory(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether a disk has no room, or no room for this user.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        code(error),
+        system::ERROR_DISK_FULL
+            | system::ERROR_HANDLE_DISK_FULL
+            | system::ERROR_DISK_QUOTA_EXCEEDED
+            | system::ERROR_FILE_TOO_LARGE
+    )
+}
+
+/// Whether a disk cannot read or write what it should.
+pub fn is_broken_disk(error: &io::Error) -> bool {
+    matches!(
+        code(error),
+        system::ERROR_CRC
+            | system::ERROR_SECTOR_NOT_FOUND
+            | system::ERROR_READ_FAULT
+            | system::ERROR_WRITE_FAULT
+            | system::ERROR_IO_DEVICE
+            | system::ERROR_DEVICE_HARDWARE_ERROR
+    )
+}
+
+fn code(error: &io::Error) -> u32 {
+    error.raw_os_error().unwrap_or_default() as u32
+}
