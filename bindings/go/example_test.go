@@ -113,11 +113,9 @@ func ExampleClient_Deletions() {
 	}
 	for _, result := range run.Stop() {
 		log.Print(result.ID, " ", result.Effect()) // unknown, if its request had been sent
-		fmt.Println("and", result.ID)
 	}
 	// Output:
 	// 1101000001 deleted
-	// and 42
 }
 
 // The list says what there is to delete.
