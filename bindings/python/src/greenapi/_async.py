@@ -7,6 +7,8 @@ somebody waits for a result, so loops may come and go.
 from __future__ import annotations
 
 import asyncio
+import selectors
+import socket
 import sys
 import threading
 from collections import deque
@@ -402,7 +404,10 @@ class _Asyncio:
         return not self.running.is_closed()
 
     def watch(self, fd: int, callback: Callable[[], object]) -> Callable[[], None]:
-        self.running.add_reader(fd, callback)
+        try:
+            self.running.add_reader(fd, callback)
+        except NotImplementedError:
+            return _watch_in_thread(self.running, fd, callback)
 
         def stop() -> None:
             self.running.remove_reader(fd)
@@ -427,6 +432,48 @@ class _Asyncio:
         finally:
             if timer is not None:
                 timer.cancel()
+
+
+def _watch_in_thread(
+    loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], object]
+) -> Callable[[], None]:
+    """Watches for a loop without readers, which is Windows' ProactorEventLoop."""
+    ours, theirs = socket.socketpair()
+    handled = threading.Event()
+    stopped = False
+
+    def deliver() -> None:
+        try:
+            if not stopped:
+                callback()
+        finally:
+            handled.set()
+
+    def watch() -> None:
+        with theirs, selectors.DefaultSelector() as selector:
+            selector.register(fd, selectors.EVENT_READ)
+            selector.register(theirs, selectors.EVENT_READ)
+            while True:
+                try:
+                    selector.select()
+                    handled.clear()
+                    if stopped:
+                        return
+                    loop.call_soon_threadsafe(deliver)
+                except (OSError, RuntimeError):
+                    # What was watched was closed, or the loop.
+                    return
+                # It stays readable until the loop has taken what is there.
+                handled.wait()
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        ours.close()
+        handled.set()
+
+    threading.Thread(target=watch, name="greenapi-watch", daemon=True).start()
+    return stop
 
 
 def _current_loop() -> _Loop:
