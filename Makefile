@@ -17,7 +17,8 @@
 #                                installed without a build
 #   CARGO, CARGOFLAGS, CARGO_TARGET_DIR, CARGO_BUILD_TARGET, RUSTFLAGS
 #   STATIC_ONLY=1                install no shared library, and nothing that would name one
-#   LD, AR, OBJCOPY, SYSTEM      for another system than this one; SYSTEM is its `uname -s`
+#   LD, AR, OBJCOPY, SYSTEM      for another system than this one; SYSTEM is its `uname -s`, or
+#                                Windows, where only the shared library is installed
 #
 # Why a Makefile: `make install` is what C programmers and packagers type, make is on their machines
 # already, and all there is to do is to copy a handful of files. cargo-c does the same, but
@@ -52,6 +53,11 @@ ifeq ($(SYSTEM),Darwin)
   REAL_NAME := libgreenapi.$(VERSION).dylib
   SONAME := libgreenapi.$(ABI).dylib
   STATIC_LIBS := -framework Security -framework CoreFoundation -liconv -lSystem -lm
+else ifeq ($(SYSTEM),Windows)
+  # Seen from LIBDIR. MinGW's compilers link the import library beside it.
+  BUILT_NAME := greenapi.dll
+  REAL_NAME := ../bin/greenapi.dll
+  SONAME := greenapi.dll
 else
   BUILT_NAME := libgreenapi.so
   REAL_NAME := libgreenapi.so.$(VERSION)
@@ -62,7 +68,7 @@ else
     STATIC_LIBS := -lutil -lrt -lpthread -lm -lexecinfo
   endif
 endif
-LINK_NAME := $(BUILT_NAME)
+LINK_NAME := $(if $(filter Windows,$(SYSTEM)),libgreenapi.dll.a,$(BUILT_NAME))
 
 ifndef LIBRARY_DIR
   BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -166,6 +172,12 @@ install: all
 	  '$(DESTDIR)$(DATADIR)'
 	$(INSTALL) -m 644 $(HEADERS:%=include/%) '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 packaging/valgrind.supp '$(DESTDIR)$(DATADIR)'
+ifeq ($(SYSTEM),Windows)
+	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/../bin'
+	$(INSTALL) -m 755 '$(SHARED)' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME)'
+	$(INSTALL) -m 644 '$(LIBRARY_DIR)/$(LINK_NAME)' '$(DESTDIR)$(LIBDIR)'
+	$(FILL_PC) packaging/greenapi.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi.pc'
+else
 	$(call install_static,$(STATIC),$(DESTDIR)$(LIBDIR)/libgreenapi)
 ifndef STATIC_ONLY
 	@# In place of the old one, not over its bytes: programs that run have it mapped.
@@ -176,6 +188,7 @@ ifndef STATIC_ONLY
 	$(FILL_PC) packaging/greenapi.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi.pc'
 endif
 	$(FILL_PC) packaging/greenapi-static.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi-static.pc'
+endif
 	$(FILL_CMAKE) packaging/greenapiConfig.cmake.in > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfig.cmake'
 	$(FILL_CMAKE) packaging/greenapiConfigVersion.cmake.in \
 	  > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfigVersion.cmake'
@@ -186,7 +199,7 @@ ifdef WITH_MAN
 	  $(INSTALL) -m 644 $(dir $(MAN_PAGE))greenapi* '$(DESTDIR)$(MANDIR)/man3'; \
 	fi
 endif
-ifeq ($(DESTDIR)$(STATIC_ONLY),)
+ifeq ($(DESTDIR)$(STATIC_ONLY)$(filter Windows,$(SYSTEM)),)
 	@echo 'Installed greenapi $(VERSION) under $(PREFIX). If programs do not find $(SONAME)'
 	@echo 'when they start: run ldconfig as root, or link them with -Wl,-rpath,$(LIBDIR).'
 endif

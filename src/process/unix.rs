@@ -20,7 +20,9 @@ use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-pub use thread::{run_at_thread_exit, start};
+#[cfg(target_os = "linux")]
+pub use thread::run_at_thread_exit;
+pub use thread::start;
 
 /// What event loops watch.
 pub type Descriptor = libc::c_int;

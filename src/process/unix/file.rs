@@ -109,7 +109,9 @@ impl HeldFile {
     pub fn make_room(&self, start: u64, bytes: u64) -> io::Result<()> {
         let mut limit = unsafe { std::mem::zeroed::<libc::rlimit>() };
         let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
-        if known && limit.rlim_cur != libc::RLIM_INFINITY && start + bytes > limit.rlim_cur {
+        // FreeBSD's is signed.
+        let beyond = i128::from(start + bytes) > i128::from(limit.rlim_cur);
+        if known && limit.rlim_cur != libc::RLIM_INFINITY && beyond {
             return Err(io::Error::from_raw_os_error(libc::EFBIG));
         }
         #[cfg(target_os = "linux")]

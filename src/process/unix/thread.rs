@@ -166,6 +166,7 @@ static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 
 /// Calls `destructor` with `object` when this thread ends. Where the system has no room to note
 /// that, it is never called.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub fn run_at_thread_exit(destructor: unsafe extern "C" fn(*mut c_void), object: *mut c_void) {
     let next = EXITS.get();
     EXITS.set(Box::into_raw(Box::new(Exit {
