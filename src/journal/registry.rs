@@ -181,7 +181,7 @@ fn start(
     identity: Identity,
 ) -> Result<Arc<Shared>, OpenFailure> {
     let (tell, told) = mpsc::sync_channel(1);
-    process::start(c"greenapi-journal", move || {
+    process::start(c"greenapi-write", move || {
         crate::panics::keep_quiet();
         match file.load(&address) {
             Err(failure) => {

@@ -64,8 +64,7 @@ static void be_child(greenapi_client *client)
 
 static int journal_threads(void)
 {
-    /* Linux cuts the name. */
-    return strstr(guest_threads().names, "greenapi-journa") != NULL;
+    return strstr(guest_threads().names, "greenapi-write") != NULL;
 }
 
 int main(void)

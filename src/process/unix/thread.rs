@@ -34,6 +34,8 @@ pub fn start<F>(name: &'static CStr, body: F) -> io::Result<()>
 where
     F: FnOnce() + Send + 'static,
 {
+    // The system would refuse a longer name, and the thread would have its starter's.
+    debug_assert!(name.to_bytes().len() <= 15, "{name:?}");
     let body: Body = Box::new(move || {
         set_name(name);
         scheduling::restore();
