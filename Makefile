@@ -127,7 +127,7 @@ ifeq ($(SYSTEM),Linux)
 define install_static
 	$(LD) -r --force-group-allocation --whole-archive '$(1)' -o '$(2).o'
 	$(OBJCOPY) --strip-debug --remove-section .llvmbc --remove-section .llvmcmd \
-	  --wildcard --keep-global-symbol 'greenapi_*' '$(2).o'
+	  --localize-hidden --wildcard --keep-global-symbol 'greenapi_*' '$(2).o'
 	rm -f '$(2).a'
 	$(AR) rcs '$(2).a' '$(2).o'
 	rm -f '$(2).o'
