@@ -1,7 +1,7 @@
 //! The journal: what a client did, told to the processes after it (docs/JOURNAL.md).
 //!
 //! [`record`] writes and reads lines, [`index`] knows what they say of each instance, both pure;
-//! [`file`] is the file; here is what happens between a call and the file. A call takes a
+//! [`mod@file`] is the file; here is what happens between a call and the file. A call takes a
 //! [`Claim`] on its instance, notes through it what it is about to do, and waits until that is
 //! durable; one thread, [`writer`], takes all notes that have come together, writes them at once
 //! and syncs once. So the engine never waits for a disk, and calls share its pauses.

@@ -86,8 +86,7 @@ static const struct hostility hostilities[] = {
      "{\"raw\":\"HTTP/1.1 200 \\u0001\\u0000\\r\\nX: \\u0000\\r\\n\\r\\n\",\"then\":\"fin\"}",
      NO_ANSWER},
     /* A call may have waited for its turn on a connection that another's GOAWAY ended. */
-    {"GOAWAY", "https", "{\"h2_goaway\":0}",
-     NO_ANSWER | BIT(CONNECT_FAILED) | BIT(UNPROCESSED)},
+    {"GOAWAY", "https", "{\"h2_goaway\":0}", NO_ANSWER | BIT(CONNECT_FAILED) | BIT(UNPROCESSED)},
     {"GOAWAY, ENHANCE_YOUR_CALM", "https", "{\"h2_goaway\":11}",
      NO_ANSWER | BIT(CONNECT_FAILED) | BIT(UNPROCESSED)},
     {"RST_STREAM, NO_ERROR", "https", "{\"h2_reset\":0}", NO_ANSWER},

@@ -1,7 +1,7 @@
 /*
- * After everything that knew a token is freed, no piece of the token is left in the process' memory:
- * not in what was given back to malloc, nor in what kept connections still hold, nor on the stacks
- * of the library's threads.
+ * After everything that knew a token is freed, no piece of the token is left in the process'
+ * memory: not in what was given back to malloc, nor in what kept connections still hold, nor on the
+ * stacks of the library's threads.
  */
 #include "guest.h"
 
@@ -59,7 +59,8 @@ static bool find(char *region, size_t size)
             ssize_t got = pread(memory, block, wanted, (off_t)at);
             for (ssize_t i = 0; i + PIECE <= got && !found; i++)
                 for (int piece = 0; piece + PIECE <= LENGTH && !found; piece++)
-                    found = block[i] == token[piece] && memcmp(block + i, token + piece, PIECE) == 0;
+                    found =
+                        block[i] == token[piece] && memcmp(block + i, token + piece, PIECE) == 0;
         }
         if (found)
             snprintf(region, size, "%s", line);
@@ -103,8 +104,7 @@ int main(void)
 {
     static const struct {
         const char *what, *endpoint;
-    } ways[] = {
-        {"plain HTTP", "http"}, {"HTTP/1.1 over TLS", "https_h1"}, {"HTTP/2", "https"}};
+    } ways[] = {{"plain HTTP", "http"}, {"HTTP/1.1 over TLS", "https_h1"}, {"HTTP/2", "https"}};
     char url[512], after[128], token[LENGTH + 1];
     guest_begin(120);
     make_token();
