@@ -5,7 +5,7 @@
 //! puts its one result into the list: the engine when the call ends, or `cancel`. The loser of the
 //! race finds the entry gone and returns.
 //!
-//! The bell is readable exactly while the list is not empty: it is rung and silenced under that
+//! The notifier is readable exactly while the list is not empty: it is set and cleared under that
 //! same lock, at the two moments when the list stops and starts being empty. A taker that waits
 //! is woken at every change that could end its wait. The tests below try
 //! every order in which threads can meet here.
@@ -47,16 +47,16 @@ pub struct Record {
 
 /// What becomes readable while results wait.
 pub trait Signal {
-    fn ring(&self);
-    fn silence(&self);
+    fn set(&self);
+    fn clear(&self);
 }
 
-impl Signal for crate::process::Bell {
-    fn ring(&self) {
-        Self::ring(self);
+impl Signal for crate::process::Notifier {
+    fn set(&self) {
+        Self::set(self);
     }
-    fn silence(&self) {
-        Self::silence(self);
+    fn clear(&self) {
+        Self::clear(self);
     }
 }
 
@@ -84,8 +84,8 @@ struct State<R, S> {
     submitted: u64,
     /// How many takers wait to be woken.
     waiting: usize,
-    bell: Option<S>,
-    /// Whether somebody watches the bell.
+    notifier: Option<S>,
+    /// Whether somebody watches the notifier.
     watched: bool,
 }
 
@@ -145,15 +145,15 @@ struct Open<R> {
 }
 
 impl<R: Running, S: Signal> Completions<R, S> {
-    /// Without a bell for blocking calls, which wait by [`Completions::take`] alone.
-    pub fn new(bell: Option<S>) -> Self {
+    /// Without a notifier for blocking calls, which wait by [`Completions::take`] alone.
+    pub fn new(notifier: Option<S>) -> Self {
         Self {
             state: Mutex::new(State {
                 open: BTreeMap::new(),
                 ready: Ready::default(),
                 submitted: 0,
                 waiting: 0,
-                bell,
+                notifier,
                 watched: false,
             }),
             changed: Condvar::new(),
@@ -177,13 +177,13 @@ impl<R: Running, S: Signal> Completions<R, S> {
         Some(open.id)
     }
 
-    /// From now on the bell tells whether results wait.
+    /// From now on the notifier tells whether results wait.
     pub fn watch(&self) {
         let mut state = self.lock();
         if !state.watched {
             state.watched = true;
             if !state.ready.is_empty() {
-                state.ring();
+                state.set();
             }
         }
     }
@@ -286,7 +286,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
         }
         let taken = state.ready.take(limit);
         if !taken.is_empty() && state.ready.is_empty() {
-            state.silence();
+            state.clear();
             if state.open.is_empty() && state.waiting > 0 {
                 // Others that wait would wait for ever.
                 self.changed.notify_all();
@@ -296,7 +296,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
     }
 
     /// The end of it all: stops what is open and forgets every result; how many submissions still
-    /// waited to be started. The bell is gone when this returns, even while stopped calls still
+    /// waited to be started. The notifier is gone when this returns, even while stopped calls still
     /// hold references to this.
     pub fn close(&self) -> usize {
         let mut state = self.lock();
@@ -310,7 +310,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
             }
         }
         state.ready = Ready::default();
-        state.bell = None;
+        state.notifier = None;
         drop(state);
         self.changed.notify_all();
         waiting
@@ -322,7 +322,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
             return;
         }
         if before == 0 {
-            state.ring();
+            state.set();
         }
         let (waiting, results) = (state.waiting, state.ready.len() - before);
         // A woken thread should not find the lock taken.
@@ -351,15 +351,15 @@ impl<R, S: Signal> State<R, S> {
         });
     }
 
-    fn ring(&self) {
-        if let (Some(bell), true) = (&self.bell, self.watched) {
-            bell.ring();
+    fn set(&self) {
+        if let (Some(notifier), true) = (&self.notifier, self.watched) {
+            notifier.set();
         }
     }
 
-    fn silence(&self) {
-        if let (Some(bell), true) = (&self.bell, self.watched) {
-            bell.silence();
+    fn clear(&self) {
+        if let (Some(notifier), true) = (&self.notifier, self.watched) {
+            notifier.clear();
         }
     }
 }
@@ -368,7 +368,7 @@ impl<R, S: Signal> State<R, S> {
 mod tests {
     use super::*;
 
-    /// A bell that says when it is rung twice or silenced twice.
+    /// A notifier that says when it is set twice or cleared twice.
     #[derive(Clone, Default)]
     struct Checked(std::sync::Arc<std::sync::atomic::AtomicBool>);
 
@@ -379,16 +379,16 @@ mod tests {
     }
 
     impl Signal for Checked {
-        fn ring(&self) {
+        fn set(&self) {
             assert!(
                 !self.0.swap(true, std::sync::atomic::Ordering::SeqCst),
-                "rung twice"
+                "set twice"
             );
         }
-        fn silence(&self) {
+        fn clear(&self) {
             assert!(
                 self.0.swap(false, std::sync::atomic::Ordering::SeqCst),
-                "silenced twice"
+                "cleared twice"
             );
         }
     }
@@ -407,10 +407,10 @@ mod tests {
     type Tested = Completions<Stoppable, Checked>;
 
     fn watched() -> (Arc<Tested>, Checked) {
-        let bell = Checked::default();
-        let completions = Arc::new(Tested::new(Some(bell.clone())));
+        let notifier = Checked::default();
+        let completions = Arc::new(Tested::new(Some(notifier.clone())));
         completions.watch();
-        (completions, bell)
+        (completions, notifier)
     }
 
     fn done() -> Outcome {
@@ -431,11 +431,11 @@ mod tests {
     use std::thread;
 
     /// Two calls end on two threads while a taker waits for both: it is always woken, gets both,
-    /// and leaves the bell silent.
+    /// and leaves the notifier clear.
     #[test]
     fn loom_no_wake_up_is_lost() {
         model(|| {
-            let (completions, bell) = watched();
+            let (completions, notifier) = watched();
             let keys = [completions.open(1, 1), completions.open(2, 2)];
             let enders: Vec<_> = keys
                 .into_iter()
@@ -454,7 +454,7 @@ mod tests {
             for ender in enders {
                 ender.join().unwrap();
             }
-            assert!(!bell.is_readable());
+            assert!(!notifier.is_readable());
         });
     }
 
@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn loom_a_taker_that_comes_away_empty_is_told() {
         model(|| {
-            let (completions, bell) = watched();
+            let (completions, notifier) = watched();
             let key = completions.open(1, 1);
             let other = {
                 let completions = completions.clone();
@@ -475,7 +475,7 @@ mod tests {
             let got = completions.take(1, None).len();
             assert_eq!(got + other.join().unwrap(), 1);
             ender.join().unwrap();
-            assert!(!bell.is_readable());
+            assert!(!notifier.is_readable());
         });
     }
 
@@ -484,7 +484,7 @@ mod tests {
     #[test]
     fn loom_each_result_wakes_a_taker() {
         model(|| {
-            let (completions, bell) = watched();
+            let (completions, notifier) = watched();
             let keys = [completions.open(1, 1), completions.open(2, 2)];
             let other = {
                 let completions = completions.clone();
@@ -501,7 +501,7 @@ mod tests {
             assert_eq!(completions.take(1, None).len(), 1);
             assert_eq!(other.join().unwrap(), 1);
             ender.join().unwrap();
-            assert!(!bell.is_readable());
+            assert!(!notifier.is_readable());
         });
     }
 
@@ -531,7 +531,7 @@ mod tests {
     #[test]
     fn loom_ending_and_cancelling_give_one_result() {
         model(|| {
-            let (completions, bell) = watched();
+            let (completions, notifier) = watched();
             let key = completions.open(7, 1);
             let call = Arc::new(Stoppable::default());
             assert_eq!(completions.start(key, &call), Some(1));
@@ -561,23 +561,23 @@ mod tests {
                 }
             );
             assert!(completions.take(1, None).is_empty());
-            assert!(!bell.is_readable());
+            assert!(!notifier.is_readable());
         });
     }
 
     #[test]
-    fn the_bell_is_rung_for_what_waits_when_it_is_first_watched() {
-        let bell = Checked::default();
-        let completions = Tested::new(Some(bell.clone()));
+    fn the_notifier_is_set_for_what_waits_when_it_is_first_watched() {
+        let notifier = Checked::default();
+        let completions = Tested::new(Some(notifier.clone()));
         let keys = [completions.open(1, 1), completions.open(1, 2)];
         completions.finish(keys[0], done());
-        assert!(!bell.is_readable());
+        assert!(!notifier.is_readable());
         completions.watch();
-        assert!(bell.is_readable());
+        assert!(notifier.is_readable());
         completions.finish(keys[1], done());
         assert_eq!(completions.take(1, None).len(), 1);
-        assert!(bell.is_readable());
+        assert!(notifier.is_readable());
         assert_eq!(completions.take(9, None).len(), 1);
-        assert!(!bell.is_readable());
+        assert!(!notifier.is_readable());
     }
 }

@@ -26,7 +26,7 @@ use crate::engine::engine;
 use crate::instances::{Instance, Item, ListReader, State};
 use crate::memory;
 use crate::outcome::Outcome;
-use crate::process::{Bell, Descriptor, InheritedBell, PerProcess};
+use crate::process::{Descriptor, InheritedNotifier, Notifier, PerProcess};
 use crate::status::Status;
 use crate::sync::{lock, unpoisoned};
 use crate::transport::Transport;
@@ -45,7 +45,7 @@ const CUT_SHORT: &str = "so the list is not whole";
 
 /// A list under way, of the process that asked for it.
 pub struct List {
-    notifier: InheritedBell,
+    notifier: InheritedNotifier,
     local: PerProcess<Mutex<Option<Local>>>,
 }
 
@@ -71,7 +71,7 @@ struct Handed {
     ended: Option<Outcome>,
     /// Nobody will take any more.
     closed: bool,
-    notifier: Option<Bell>,
+    notifier: Option<Notifier>,
     watched: bool,
 }
 
@@ -80,8 +80,8 @@ impl List {
     pub fn of(client: &Arc<Client>, states: bool) -> Result<Self, Outcome> {
         memory::check()?;
         let engine = engine()?;
-        let notifier = Bell::new().map_err(no_descriptor)?;
-        let inherited = InheritedBell::new(&notifier);
+        let notifier = Notifier::new().map_err(no_descriptor)?;
+        let inherited = InheritedNotifier::new(&notifier);
         let number = notifier.number();
         let hand_over = Arc::new(HandOver::new(notifier, None));
         let transport = client.transport(&engine);
@@ -166,7 +166,7 @@ fn no_descriptor(error: std::io::Error) -> Outcome {
 }
 
 impl HandOver {
-    fn new(notifier: Bell, ended: Option<Outcome>) -> Self {
+    fn new(notifier: Notifier, ended: Option<Outcome>) -> Self {
         Self {
             state: Mutex::new(Handed {
                 waiting: VecDeque::new(),
@@ -185,7 +185,7 @@ impl HandOver {
         if !state.watched {
             state.watched = true;
             if state.has_news() {
-                state.ring();
+                state.set();
             }
         }
     }
@@ -204,7 +204,7 @@ impl HandOver {
         let count = limit.min(state.waiting.len());
         let taken: Vec<Instance> = state.waiting.drain(..count).collect();
         if count > 0 && !state.has_news() {
-            state.silence();
+            state.clear();
         }
         if state.waiting.is_empty() {
             // What a slow taker once let pile up is not kept for the rest of the list.
@@ -244,7 +244,7 @@ impl HandOver {
                     let first = !state.has_news();
                     state.waiting.push_back(instance);
                     if first {
-                        state.ring();
+                        state.set();
                     }
                     drop(state);
                     self.came.notify_one();
@@ -265,7 +265,7 @@ impl HandOver {
         let first = !state.has_news();
         state.ended = Some(outcome);
         if first {
-            state.ring();
+            state.set();
         }
         drop(state);
         self.came.notify_all();
@@ -278,15 +278,15 @@ impl Handed {
         !self.waiting.is_empty() || self.ended.is_some()
     }
 
-    fn ring(&self) {
+    fn set(&self) {
         if let (Some(notifier), true) = (&self.notifier, self.watched) {
-            notifier.ring();
+            notifier.set();
         }
     }
 
-    fn silence(&self) {
+    fn clear(&self) {
         if let (Some(notifier), true) = (&self.notifier, self.watched) {
-            notifier.silence();
+            notifier.clear();
         }
     }
 }

@@ -9,14 +9,14 @@ use crate::completions::Record;
 use crate::engine::{engine, running_engine};
 use crate::memory;
 use crate::outcome::Outcome;
-use crate::process::{Bell, Descriptor, InheritedBell, PerProcess};
+use crate::process::{Descriptor, InheritedNotifier, Notifier, PerProcess};
 use crate::status::Status;
 use crate::submission::{Results, Submission};
 use crate::sync::lock;
 
 /// A queue, of which each process of a family of forks has its own.
 pub struct Queue {
-    bell: InheritedBell,
+    notifier: InheritedNotifier,
     local: PerProcess<Mutex<Option<Local>>>,
 }
 
@@ -30,14 +30,14 @@ struct Local {
 impl Queue {
     pub fn new() -> Result<Self, Outcome> {
         memory::check()?;
-        let bell = Bell::new().map_err(no_descriptor)?;
+        let notifier = Notifier::new().map_err(no_descriptor)?;
         let queue = Self {
-            bell: InheritedBell::new(&bell),
+            notifier: InheritedNotifier::new(&notifier),
             local: PerProcess::new(),
         };
         *lock(queue.local.get()) = Some(Local {
-            number: bell.number(),
-            results: Arc::new(Results::new(Some(bell))),
+            number: notifier.number(),
+            results: Arc::new(Results::new(Some(notifier))),
         });
         // What lives long does not live in the reserve.
         memory::check()?;
@@ -99,10 +99,10 @@ impl Queue {
             return Ok(local.clone());
         }
         // In a child of a fork: the descriptor shows whether the parent has results.
-        let bell = self.bell.replace().map_err(no_descriptor)?;
+        let notifier = self.notifier.replace().map_err(no_descriptor)?;
         let local = Local {
-            number: bell.number(),
-            results: Arc::new(Results::new(Some(bell))),
+            number: notifier.number(),
+            results: Arc::new(Results::new(Some(notifier))),
         };
         // The parent's event loop may have been watching the number, and this one with it.
         local.results.watch();

@@ -14,12 +14,12 @@ use tokio::sync::Notify;
 use crate::call::Call;
 use crate::completions::{Completions, Key, Running};
 use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
-use crate::process::Bell;
+use crate::process::Notifier;
 use crate::status::Status;
 use crate::waiter::Waiter;
 
 /// Where the results of a queue or of a bulk call come together.
-pub type Results = Completions<Call, Bell>;
+pub type Results = Completions<Call, Notifier>;
 
 /// Where the one result goes.
 enum Destination {

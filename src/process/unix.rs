@@ -137,13 +137,13 @@ pub fn describe(error: &io::Error) -> String {
 /// A descriptor that can be made readable and unreadable: an eventfd, or a pipe where there is
 /// none. Close-on-exec and non-blocking.
 #[derive(Debug)]
-pub struct Bell {
+pub struct Notifier {
     readable: libc::c_int,
     #[cfg(not(target_os = "linux"))]
     writable: libc::c_int,
 }
 
-impl Bell {
+impl Notifier {
     #[cfg(target_os = "linux")]
     pub fn new() -> io::Result<Self> {
         let readable = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -171,45 +171,48 @@ impl Bell {
         })
     }
 
-    /// A new bell behind the number of an old one, of which a fork made this process a copy. The
+    /// A new notifier behind the number of an old one, of which a fork made this process a copy. The
     /// host may have given that number to its event loop; the parent keeps its own.
-    fn replace(old: BellId) -> io::Result<Self> {
-        let mut bell = Self::new()?;
+    fn replace(old: NotifierId) -> io::Result<Self> {
+        let mut notifier = Self::new()?;
         let number = old.number;
-        if old.object.is_none() || bell.readable == number || object_behind(number) != old.object {
+        if old.object.is_none()
+            || notifier.readable == number
+            || object_behind(number) != old.object
+        {
             // A child that becomes a daemon closes everything; the number may be another's by now,
-            // the new bell's own among them.
-            return Ok(bell);
+            // the new notifier's own among them.
+            return Ok(notifier);
         }
         #[cfg(target_os = "linux")]
-        let moved = unsafe { libc::dup3(bell.readable, number, libc::O_CLOEXEC) };
+        let moved = unsafe { libc::dup3(notifier.readable, number, libc::O_CLOEXEC) };
         #[cfg(not(target_os = "linux"))]
         let moved = unsafe {
-            let moved = libc::dup2(bell.readable, number);
+            let moved = libc::dup2(notifier.readable, number);
             libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
             moved
         };
         if moved < 0 {
             return Err(io::Error::last_os_error());
         }
-        unsafe { libc::close(bell.readable) };
-        bell.readable = number;
-        Ok(bell)
+        unsafe { libc::close(notifier.readable) };
+        notifier.readable = number;
+        Ok(notifier)
     }
 
     pub fn number(&self) -> Descriptor {
         self.readable
     }
 
-    fn id(&self) -> BellId {
-        BellId {
+    fn id(&self) -> NotifierId {
+        NotifierId {
             number: self.readable,
             object: object_behind(self.readable),
         }
     }
 
     /// Makes it readable. To be called only while it is not.
-    pub fn ring(&self) {
+    pub fn set(&self) {
         #[cfg(target_os = "linux")]
         let end = self.readable;
         #[cfg(not(target_os = "linux"))]
@@ -221,46 +224,46 @@ impl Bell {
     }
 
     /// Makes it unreadable again. To be called only while it is readable.
-    pub fn silence(&self) {
+    pub fn clear(&self) {
         let mut count = [0u8; 8];
         let length = if cfg!(target_os = "linux") { 8 } else { 1 };
         unsafe { libc::read(self.readable, count.as_mut_ptr().cast(), length) };
     }
 }
 
-/// A bell as a child of a fork can recognise it.
+/// A notifier as a child of a fork can recognise it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct BellId {
+struct NotifierId {
     number: libc::c_int,
     /// What the system calls the eventfd or the pipe behind the number; `None` where it does not
     /// say.
     object: Option<u32>,
 }
 
-/// The bell of the latest process in a line of forks to have one, as a word that no fork finds half
+/// The notifier of the latest process in a line of forks to have one, as a word that no fork finds half
 /// written: its number, and what is behind it.
-pub struct InheritedBell(AtomicU64);
+pub struct InheritedNotifier(AtomicU64);
 
-impl InheritedBell {
-    pub fn new(bell: &Bell) -> Self {
-        Self(AtomicU64::new(Self::pack(bell.id())))
+impl InheritedNotifier {
+    pub fn new(notifier: &Notifier) -> Self {
+        Self(AtomicU64::new(Self::pack(notifier.id())))
     }
 
-    /// In a child: a bell of its own, behind the number of its parent's where that can be.
-    pub fn replace(&self) -> io::Result<Bell> {
+    /// In a child: a notifier of its own, behind the number of its parent's where that can be.
+    pub fn replace(&self) -> io::Result<Notifier> {
         let word = self.0.load(Ordering::Relaxed);
-        let bell = Bell::replace(BellId {
+        let notifier = Notifier::replace(NotifierId {
             number: (word >> 32) as libc::c_int,
             object: (word as u32).checked_sub(1),
         })?;
-        self.0.store(Self::pack(bell.id()), Ordering::Relaxed);
-        Ok(bell)
+        self.0.store(Self::pack(notifier.id()), Ordering::Relaxed);
+        Ok(notifier)
     }
 
-    fn pack(bell: BellId) -> u64 {
+    fn pack(notifier: NotifierId) -> u64 {
         // 0 for what is not known; the system's numbers are below i32::MAX.
-        let object = bell.object.map_or(0, |object| object.wrapping_add(1));
-        u64::from(bell.number as u32) << 32 | u64::from(object)
+        let object = notifier.object.map_or(0, |object| object.wrapping_add(1));
+        u64::from(notifier.number as u32) << 32 | u64::from(object)
     }
 }
 
@@ -284,7 +287,7 @@ fn object_behind(number: libc::c_int) -> Option<u32> {
     known.then_some(stat.st_ino as u32)
 }
 
-impl Drop for Bell {
+impl Drop for Notifier {
     fn drop(&mut self) {
         unsafe { libc::close(self.readable) };
         #[cfg(not(target_os = "linux"))]
@@ -301,29 +304,29 @@ mod tests {
 
     #[test]
     fn a_bell_is_replaced_behind_its_number_and_nothing_else_is() {
-        let bell = Bell::new().unwrap();
-        let id = bell.id();
+        let notifier = Notifier::new().unwrap();
+        let id = notifier.id();
         assert!(id.object.is_some(), "Linux before 5.2, or no /proc");
-        mem::forget(bell);
-        let new = Bell::replace(id).unwrap();
+        mem::forget(notifier);
+        let new = Notifier::replace(id).unwrap();
         assert_eq!(new.number(), id.number);
         assert_ne!(new.id(), id);
 
         // Another eventfd behind the same number, as a host's after it closed everything.
-        let another = Bell::replace(id).unwrap();
+        let another = Notifier::replace(id).unwrap();
         assert_ne!(another.number(), id.number);
         // Nobody knows which it was.
-        let unknown = BellId {
+        let unknown = NotifierId {
             object: None,
             ..new.id()
         };
-        assert_ne!(Bell::replace(unknown).unwrap().number(), id.number);
-        new.ring();
-        new.silence();
+        assert_ne!(Notifier::replace(unknown).unwrap().number(), id.number);
+        new.set();
+        new.clear();
 
         // A grandchild looks at its parent's, whatever the grandparent's number was.
-        let first = Bell::new().unwrap();
-        let inherited = InheritedBell::new(&first);
+        let first = Notifier::new().unwrap();
+        let inherited = InheritedNotifier::new(&first);
         drop(first);
         let parents = mem::ManuallyDrop::new(inherited.replace().unwrap());
         assert_eq!(inherited.replace().unwrap().number(), parents.number());

@@ -118,12 +118,12 @@ pub fn describe(error: &io::Error) -> String {
 /// A socket that can be made readable and unreadable: one of two UDP sockets that are connected to
 /// each other, as select() and WSAPoll() watch nothing else. No process inherits them.
 #[derive(Debug)]
-pub struct Bell {
+pub struct Notifier {
     readable: UdpSocket,
     writable: UdpSocket,
 }
 
-impl Bell {
+impl Notifier {
     pub fn new() -> io::Result<Self> {
         /// A datagram to oneself is there at once; this is for a system on its knees.
         const PATIENCE: Duration = Duration::from_secs(1);
@@ -133,9 +133,9 @@ impl Bell {
         readable.connect(writable.local_addr()?)?;
         writable.connect(readable.local_addr()?)?;
         readable.set_read_timeout(Some(PATIENCE))?;
-        let bell = Self { readable, writable };
-        bell.discard_strangers()?;
-        Ok(bell)
+        let notifier = Self { readable, writable };
+        notifier.discard_strangers()?;
+        Ok(notifier)
     }
 
     /// What came from elsewhere between bind and connect.
@@ -150,7 +150,7 @@ impl Bell {
     }
 
     /// Makes it readable. To be called only while it is not.
-    pub fn ring(&self) {
+    pub fn set(&self) {
         /// For a system that has no buffer for a byte.
         const ATTEMPTS: usize = 1000;
         for _ in 0..ATTEMPTS {
@@ -162,20 +162,20 @@ impl Bell {
     }
 
     /// Makes it unreadable again. To be called only while it is readable.
-    pub fn silence(&self) {
+    pub fn clear(&self) {
         let _ = self.readable.recv(&mut [0]);
     }
 }
 
-/// The bell for the children of forks, of which there are none.
-pub struct InheritedBell;
+/// The notifier for the children of forks, of which there are none.
+pub struct InheritedNotifier;
 
-impl InheritedBell {
-    pub fn new(_: &Bell) -> Self {
+impl InheritedNotifier {
+    pub fn new(_: &Notifier) -> Self {
         Self
     }
 
-    pub fn replace(&self) -> io::Result<Bell> {
-        Bell::new()
+    pub fn replace(&self) -> io::Result<Notifier> {
+        Notifier::new()
     }
 }
