@@ -4,7 +4,10 @@ import copy
 import ctypes
 import gc
 import math
+import os
 import pickle
+import subprocess
+import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,7 @@ import pytest
 
 import greenapi
 from greenapi import _abi, _queue
+from greenapi._handle import Owned
 from standin import Standin
 
 TOKEN = "gac.5ecre7f00dbadcafe5ecre7"
@@ -374,3 +378,43 @@ def test_no_thread_is_made_by_python(standin: Standin, client: greenapi.Client) 
     before = threading.active_count()
     assert all(result.ok for result in client.delete_instances(standin.instances(100)))
     assert threading.active_count() == before
+
+
+def test_what_was_freed_is_not_reached_any_more() -> None:
+    freed: list[int] = []
+    owned = Owned(7, freed.append)
+    # As the garbage collector does with a member of a cycle that others still refer to.
+    owned.__del__()
+    assert owned.pointer == 0
+    del owned
+    assert freed == [7]
+
+
+def test_an_event_loop_that_is_abandoned_with_deletions_under_way_crashes_nothing(
+    standin: Standin,
+) -> None:
+    program = """
+import asyncio, gc, os, greenapi
+
+def abandon():
+    loop = asyncio.new_event_loop()
+    client = greenapi.AsyncClient(os.environ["ABANDONED_URL"], "token")
+    tasks = [loop.create_task(client.delete_instance(id)) for id in range(1, 65)]
+    loop.run_until_complete(asyncio.sleep(0.01))
+    # What refers to the loop, and the loop to it, goes at once, in any order.
+    loop._selector.close()
+    loop.tasks = tasks
+
+for _ in range(5):
+    abandon()
+    gc.collect()
+print("alive")
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "ABANDONED_URL": standin.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert finished.stdout == "alive\n", finished.stderr

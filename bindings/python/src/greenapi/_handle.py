@@ -22,7 +22,11 @@ class Owned:
         self._free = free
 
     def __del__(self) -> None:
-        self._free(self.pointer)
+        # The garbage collector ends the members of a cycle in any order: a coroutine that is closed
+        # after this must find NULL, which every C function takes, and not what was freed.
+        pointer, self.pointer = self.pointer, 0
+        if pointer:
+            self._free(pointer)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a C object cannot be copied or pickled")
