@@ -2,7 +2,8 @@
 //! then each word of the library held against the stand-in's ledger. Not one contradiction is
 //! allowed: 0–9 means that the ledger says deleted, 10–29 that this call did not delete it.
 //!
-//! The seed is printed; `GREENAPI_SEED=n cargo test --test chaos` gives it again.
+//! The seed is printed; `GREENAPI_SEED=n cargo test --test chaos` gives it again. The whole of it,
+//! a million deletions: `GREENAPI_CHAOS=330000 cargo test --test chaos -- --nocapture`.
 
 mod support;
 
@@ -12,8 +13,9 @@ use std::sync::Mutex;
 use greenapi_standin::{Config, Fault, Rule, Standin, Target, Then};
 use support::abi::{options, Client, RawResult};
 
-const THREADS: i64 = 16;
-const EACH: i64 = 150;
+const THREADS: usize = 16;
+/// Deletions in each test, unless `GREENAPI_CHAOS` says otherwise.
+const DELETIONS: i64 = 2_400;
 const FIRST: i64 = 4_000_000_000;
 
 fn seed() -> u64 {
@@ -60,6 +62,17 @@ fn faults() -> Vec<Fault> {
             });
         }
     }
+    // "Not processed", or nobody knows; over HTTP/1.1 a hang-up.
+    for code in [0, 1, 2, 7, 8, 11] {
+        faults.push(Fault {
+            h2_goaway: Some(code),
+            ..Fault::default()
+        });
+        faults.push(Fault {
+            h2_reset: Some(code),
+            ..Fault::default()
+        });
+    }
     for act in [false, true] {
         faults.push(Fault {
             status: Some(200),
@@ -93,53 +106,95 @@ fn check(standin: &Standin, results: &[RawResult]) {
     assert!(counts.len() > 3, "chaos has more than {counts:?}");
 }
 
-fn chaos(url: impl Fn(&Standin) -> String) {
+fn deletions() -> i64 {
+    std::env::var("GREENAPI_CHAOS").map_or(DELETIONS, |count| {
+        count.parse().expect("GREENAPI_CHAOS is a number")
+    })
+}
+
+/// `TRY_LOG_OUT` too deletes what is logged in only after the API has answered a logout.
+const POLICIES: [u32; 4] = [0, 1, 2, 3];
+
+fn chaos(url: impl Fn(&Standin) -> String, session: u32, count: i64) {
     let standin = Standin::start(Config::default()).expect("the stand-in starts");
-    standin.fill(FIRST, (THREADS * EACH) as u32, None);
+    standin.fill(FIRST, count as u32, None);
+    standin.fill(FIRST, count as u32 / 2, Some("notAuthorized"));
     let seed = seed();
     standin.set(|settings| settings.seed = seed);
     let faults = faults();
     // The first rule that fires is the one, so each has the same share of what is left.
     let share = 0.4 / faults.len() as f64;
-    standin.add_faults(faults.into_iter().map(|fault| Rule {
-        method: Target::Delete,
-        chance: share,
-        fault,
-        ..Rule::default()
+    let targets: &[Target] = match session {
+        0 => &[Target::Delete],
+        _ => &[Target::Delete, Target::State, Target::Logout],
+    };
+    standin.add_faults(targets.iter().flat_map(|method| {
+        faults.iter().map(|fault| Rule {
+            method: *method,
+            chance: share,
+            fault: fault.clone(),
+            ..Rule::default()
+        })
     }));
     let endpoints = standin.endpoints();
     let ca_file = support::abi::c_string(&endpoints.ca_file.display().to_string());
     let mut options = options();
     options.ca_file = ca_file.as_ptr();
-    options.timeout_ms = 1_000;
+    options.timeout_ms = if session == 0 { 1_000 } else { 8_000 };
     options.max_retries = 2;
+    options.max_in_flight = 512;
+    options.session = session;
     let client = Client::new(&url(&standin), &endpoints.token, Some(&options)).unwrap();
     let results = Mutex::new(Vec::new());
+    let ids: Vec<i64> = (FIRST..FIRST + count).collect();
     std::thread::scope(|scope| {
-        for thread in 0..THREADS {
+        for ids in ids.chunks(ids.len().div_ceil(THREADS)) {
             let (client, results) = (&client, &results);
             scope.spawn(move || {
-                for index in 0..EACH {
-                    let result = client.delete_instance(FIRST + thread * EACH + index);
-                    results.lock().unwrap().push(result);
-                }
+                let (first, rest) = ids.split_at(ids.len().min(75));
+                let mut some: Vec<RawResult> =
+                    first.iter().map(|id| client.delete_instance(*id)).collect();
+                some.extend(client.delete_instances(rest));
+                results.lock().unwrap().extend(some);
             });
         }
     });
-    check(&standin, &results.into_inner().unwrap());
+    let results = results.into_inner().unwrap();
+    assert_eq!(results.len(), ids.len());
+    check(&standin, &results);
+    if matches!(session, 1 | 2) {
+        let logged_in = standin
+            .ledger()
+            .into_iter()
+            .find(|gone| gone.state != "notAuthorized");
+        assert!(logged_in.is_none(), "{logged_in:?}");
+    }
 }
 
 #[test]
 fn over_plain_http() {
-    chaos(|standin| standin.endpoints().http.clone());
+    chaos(|standin| standin.endpoints().http.clone(), 0, deletions());
 }
 
 #[test]
 fn over_tls() {
-    chaos(|standin| standin.endpoints().https_h1.clone());
+    chaos(
+        |standin| standin.endpoints().https_h1.clone(),
+        0,
+        deletions(),
+    );
 }
 
 #[test]
 fn over_http2() {
-    chaos(|standin| standin.endpoints().https.clone());
+    chaos(|standin| standin.endpoints().https.clone(), 0, deletions());
+}
+
+#[test]
+fn under_every_session_policy() {
+    for session in POLICIES {
+        // With a logout, a second each.
+        let count = deletions() / 16;
+        chaos(|standin| standin.endpoints().https.clone(), session, count);
+    }
 }
