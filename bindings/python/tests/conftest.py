@@ -7,10 +7,13 @@ import pytest
 import greenapi
 from standin import Standin
 
-# A process that a script starts in the background ignores SIGINT, and its children would too: the
-# tests of Ctrl-C would wait for ever.
+# A process that a script starts in the background ignores SIGINT, one under nohup SIGHUP, and their
+# children would too: the tests of these signals would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 

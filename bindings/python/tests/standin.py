@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import urlsplit
@@ -81,6 +82,13 @@ class Standin:
         query = "&".join(f"{name}={number}" for name, number in until.items()) + "&timeout_ms=15000"
         status, answer = self._ask("GET", f"/wait?{query}")
         assert status == 200, answer
+
+    def forgotten(self) -> None:
+        """Waits until no request is held any more: those who sent them have left."""
+        end = time.monotonic() + 30
+        while self.stats()["held"]:
+            assert time.monotonic() < end, self.stats()
+            time.sleep(0.01)
 
     def deleted(self) -> set[int]:
         """The ids that were really deleted."""

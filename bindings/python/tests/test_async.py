@@ -288,6 +288,7 @@ def test_leaving_early_cancels_the_rest(standin: Standin, run: Run, is_async: bo
         await aside(standin.wait, open=1)
 
     run(main(greenapi.AsyncClient(standin.url, standin.token, max_in_flight=10)))
+    standin.forgotten()
     standin.release()
     assert len(standin.deleted()) == 1
 

@@ -449,10 +449,13 @@ def _watch_in_thread(
         finally:
             handled.set()
 
+    # Registered here: by the thread's first turn, what is watched may be closed again.
+    selector = selectors.DefaultSelector()
+    selector.register(fd, selectors.EVENT_READ)
+    selector.register(theirs, selectors.EVENT_READ)
+
     def watch() -> None:
-        with theirs, selectors.DefaultSelector() as selector:
-            selector.register(fd, selectors.EVENT_READ)
-            selector.register(theirs, selectors.EVENT_READ)
+        with theirs, selector:
             while True:
                 try:
                     selector.select()
