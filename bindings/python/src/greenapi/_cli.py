@@ -3,37 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import re
-import shlex
-import signal
 import sys
-from typing import TYPE_CHECKING, Any
 
-from . import __version__
-from ._abi import Session
-from ._client import Client
-from ._errors import Error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_URL = "https://api.green-api.com"
-USAGE = 2
-PIPE_CLOSED = 141
-
-
-class UsageError(Exception):
-    """Something the user has to correct; nothing was sent."""
-
-
-class Stopped(BaseException):
-    """The process was asked to end, by Ctrl-C or another signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_status = 128 + number
+from . import __version__, _cli_delete, _cli_journal, _cli_list
+from ._cli_common import PIPE_CLOSED, USAGE, Stopped, UsageError, lose_output, signals
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(given)
     options.given = given
     try:
-        with _signals():
+        with signals():
             status: int = options.run(options)
             return status
     except UsageError as error:
@@ -65,8 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import _cli_delete, _cli_journal, _cli_list
-
     parser = argparse.ArgumentParser(
         prog="greenapi",
         description="Finds and deletes instances of a GREEN-API partner account.",
@@ -78,157 +49,3 @@ def _parser() -> argparse.ArgumentParser:
     for module in (_cli_list, _cli_delete, _cli_journal):
         module.add_to(commands)
     return parser
-
-
-def add_client_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of a client; each goes under the name of the keyword of `Client`."""
-    add = parser.add_argument_group("connection").add_argument
-    add(
-        "--url",
-        default=os.environ.get("GREENAPI_URL") or _URL,
-        help=f"default: the variable GREENAPI_URL, else {_URL}",
-    )
-    add("--timeout", type=float, metavar="S", help="seconds per instance (30)")
-    add("--connect-timeout", type=float, metavar="S", help="seconds to connect (10)")
-    add("--max-retries", type=int, metavar="N", help="repetitions of what may pass (3)")
-    add("--max-in-flight", type=int, metavar="N", help="requests at once (64)")
-    add(
-        *("--rate", "--requests-per-second"),
-        dest="requests_per_second",
-        type=float,
-        metavar="R",
-        help="new requests per second (no limit)",
-    )
-    add("--ca-file", metavar="FILE", help="PEM bundle to trust instead of the system's")
-    add("--proxy", help="URL of a proxy; an empty one for none (the environment's)")
-    add(
-        "--instance-url",
-        metavar="URL",
-        help="where instances are asked for their states; {pool} in it is the first four digits "
-        "of the id (the URL of the account)",
-    )
-    add(
-        "--allow-http",
-        action="store_true",
-        default=None,
-        help="permit plain http:// to other machines; it shows the token to everybody on the way",
-    )
-    parser.set_defaults(parser=parser)
-
-
-def add_session_option(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--session``."""
-    parser.add_argument(
-        "--session",
-        choices=[policy.name.lower() for policy in Session],
-        help="what to do about an instance that is still logged in (default: ignore)",
-    )
-
-
-def make_client(options: argparse.Namespace) -> Client:
-    """Makes the client that the command line describes."""
-    token = os.environ.get("GREENAPI_TOKEN") or _ask_token()
-    keywords = Client.__init__.__kwdefaults__ or {}
-    chosen = {
-        name: value
-        for name, value in vars(options).items()
-        if name in keywords and value is not None
-    }
-    try:
-        return Client(options.url, token, **chosen)
-    except Error as error:
-        raise UsageError(in_flags(options.parser, error.message)) from error
-    finally:
-        del token
-
-
-def in_flags(parser: argparse.ArgumentParser, message: str) -> str:
-    """A message that names keywords, with the flags that the parser has for them."""
-    for action in parser._actions:
-        if not action.option_strings:
-            continue
-        flag, name = action.option_strings[0], action.dest
-        # At its beginning a message names what it refuses; elsewhere a name is told from a word
-        # by its underscore.
-        if "_" in name:
-            message = re.sub(rf"\b{name}(=True)?\b", flag, message)
-        else:
-            message = re.sub(rf"^{name}\b", flag, message)
-    return message
-
-
-def again(options: argparse.Namespace, *more: str) -> str:
-    """The command line once more, for a shell, with further arguments."""
-    # A proxy's password stays out of logs.
-    shown = [re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:PASSWORD@", one) for one in options.given]
-    return shlex.join(["greenapi", *shown, *(one for one in more if one not in shown)])
-
-
-# --- the terminal ---
-
-
-def require_terminal(purpose: str, instead: str) -> None:
-    """Raises `UsageError` where nobody can be asked."""
-    # Not the standard streams: they may be the list of ids and a log.
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError as error:
-        raise UsageError(f"there is no terminal to {purpose}: {instead}") from error
-
-
-def _ask_token() -> str:
-    import getpass
-
-    require_terminal("ask for the partner token", "set the variable GREENAPI_TOKEN")
-    return getpass.getpass("Partner token: ")
-
-
-def printable(text: str) -> str:
-    """A text of somebody else's without line ends and terminal escapes."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
-
-
-def lose_output() -> None:
-    """Sends what is still printed nowhere: its reader went away."""
-    # The interpreter flushes standard output once more at its end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# --- signals ---
-
-_ENDING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Turns the signals that ask to end into `Stopped`."""
-
-    def stop(number: int, _: Any) -> None:
-        raise Stopped(number)
-
-    before = {}
-    try:
-        for number in _ENDING:
-            # What is ignored (nohup, a shell's background job) stays so.
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, stop)
-    except ValueError:
-        # Not in the main thread: signals are somebody else's.
-        pass
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keeps the signals that ask to end away from a short piece of work."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -25,9 +25,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _cli
+from . import _cli_common
 from ._abi import Effect, Status
-from ._cli import UsageError
+from ._cli_common import UsageError
 from ._errors import Error, Result, refused
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="go on when the API does not accept the token",
     )
-    _cli.add_session_option(parser)
-    _cli.add_client_options(parser)
+    _cli_common.add_session_option(parser)
+    _cli_common.add_client_options(parser)
     parser.set_defaults(run=_delete)
 
 
@@ -105,7 +105,7 @@ def _delete(options: argparse.Namespace) -> int:
     if options.dry_run:
         # Nothing is deleted, so there is nothing to note.
         options.journal = None
-    with _cli.make_client(options) as client:
+    with _cli_common.make_client(options) as client:
         if options.dry_run:
             return _show(client, ids, options)
         if not options.yes:
@@ -183,18 +183,18 @@ def _find(client: Client, ids: list[int], states: bool) -> dict[int, Instance]:
 def _describe(id_instance: int, instance: Instance | None) -> str:
     if instance is None:
         return f"{id_instance:<10}  not in the list of the account"
-    words = [f"{id_instance:<10}", f"{_cli.printable(instance.type):<8}"]
+    words = [f"{id_instance:<10}", f"{_cli_common.printable(instance.type):<8}"]
     if instance.is_deleted:
         words.append("deleted")
     elif instance.state:
         words.append(f"{instance.state.name.lower():<14}")
     if instance.is_expired and not instance.is_deleted:
         words.append("expired")
-    return "  ".join([*words, _cli.printable(instance.name)]).rstrip()
+    return "  ".join([*words, _cli_common.printable(instance.name)]).rstrip()
 
 
 def _confirm(client: Client, ids: list[int], url: str) -> None:
-    _cli.require_terminal("ask before deleting", "give --yes")
+    _cli_common.require_terminal("ask before deleting", "give --yes")
     if len(ids) == 1:
         question, wanted = f"Delete 1 instance at {url}? This cannot be undone. [y/N] ", "y"
     else:
@@ -223,7 +223,7 @@ def _show(client: Client, ids: list[int], options: argparse.Namespace) -> int:
     try:
         found = _find(client, ids, states=True)
     except Error as error:
-        raise UsageError(_cli.in_flags(options.parser, error.message)) from error
+        raise UsageError(_cli_common.in_flags(options.parser, error.message)) from error
     living = 0
     for one in ids:
         instance = found.get(one)
@@ -287,7 +287,7 @@ class _Report:
         if self._options.json:
             self._line(json.dumps(result.as_dict(), ensure_ascii=False))
         elif group in ("unknown", "not deleted"):
-            message = _cli.in_flags(self._options.parser, result.message)
+            message = _cli_common.in_flags(self._options.parser, result.message)
             self._line(f"{result.id_instance} {result.status}: {message}")
         elif self._bar is None:
             self._line(f"{result.id_instance} {result.status}")
@@ -338,7 +338,7 @@ class _Report:
     def _command(self) -> str:
         # Without a journal nobody knows that the first run deleted what the second does not find.
         extra = () if self._options.journal else ("--ignore-not-found",)
-        return _cli.again(self._options, *extra)
+        return _cli_common.again(self._options, *extra)
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
@@ -347,7 +347,7 @@ class _Report:
             print(text, flush=True)
         except BrokenPipeError:
             self.reader_went_away = True
-            _cli.lose_output()
+            _cli_common.lose_output()
         if self._bar is not None:
             self._bar.refresh()
 
@@ -377,13 +377,13 @@ def _run(client: Client, ids: list[int], options: argparse.Namespace) -> int:
             for result in results:
                 report.add(result)
                 if report.reader_went_away:
-                    cut_short, exit_status = "interrupted", _cli.PIPE_CLOSED
+                    cut_short, exit_status = "interrupted", _cli_common.PIPE_CLOSED
                     break
-    except _cli.Stopped as stopped:
+    except _cli_common.Stopped as stopped:
         cut_short, exit_status = "interrupted", stopped.exit_status
     except Error as error:
-        raise UsageError(_cli.in_flags(options.parser, error.message)) from error
-    with _cli.undisturbed():
+        raise UsageError(_cli_common.in_flags(options.parser, error.message)) from error
+    with _cli_common.undisturbed():
         # What became of what was under way.
         for result in results:
             report.add(result)

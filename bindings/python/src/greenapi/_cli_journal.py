@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from ._abi import Effect, Status, status_effect
-from ._cli import UsageError
+from ._cli_common import UsageError
 
 if TYPE_CHECKING:
     import argparse

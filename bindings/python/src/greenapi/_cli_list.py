@@ -13,9 +13,9 @@ from collections import Counter
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from . import _cli
+from . import _cli_common
 from ._abi import State
-from ._cli import UsageError
+from ._cli_common import UsageError
 from ._errors import Error
 from ._instances import Instance
 
@@ -70,7 +70,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="do not ask each instance for its state, which takes a request each",
     )
-    _cli.add_client_options(parser)
+    _cli_common.add_client_options(parser)
     parser.set_defaults(run=_list)
 
 
@@ -82,7 +82,10 @@ def _list(options: argparse.Namespace) -> int:
     progress = _Progress()
     printer = _printer(options, states)
     try:
-        with _cli.make_client(options) as client, client.instances(states=states) as instances:
+        with (
+            _cli_common.make_client(options) as client,
+            client.instances(states=states) as instances,
+        ):
             for instance in progress.count(instances):
                 if chosen.takes(instance):
                     progress.clear()
@@ -90,8 +93,9 @@ def _list(options: argparse.Namespace) -> int:
     except Error as error:
         progress.clear()
         sys.stdout.flush()
+        message = _cli_common.in_flags(options.parser, error.message)
         print(
-            f"greenapi: the list is not whole: {_cli.in_flags(options.parser, error.message)}",
+            f"greenapi: the list is not whole: {message}",
             file=sys.stderr,
         )
         return 1
@@ -259,11 +263,11 @@ class _Table:
             note = "expired" if instance.is_expired else ""
         self._row(
             str(instance.id_instance),
-            _cli.printable(instance.type),
+            _cli_common.printable(instance.type),
             state,
             _day(instance.created),
             note,
-            _cli.printable(instance.name),
+            _cli_common.printable(instance.name),
         )
 
     def _row(self, number: str, kind: str, state: str, created: str, note: str, name: str) -> None:
