@@ -8,22 +8,23 @@
 
 mod support;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use greenapi_standin::{Config, Endpoints, Fault, Rule, Stage, Standin, Target, Then};
 use support::{compile, is_left_out, root, run, scratch, tool};
 
 const FIRST: i64 = 5_000_000_000;
-
-/// More ids than a program of the torture uses.
-const IDS: u32 = 100;
 
 /// Points of each kind of call and mode in a run of all tests.
 const SAMPLE: usize = 3;
@@ -92,6 +93,18 @@ fn lost() -> Fault {
         stage: Some(Stage::Acted),
         then: Some(Then::Reset),
         ..Fault::default()
+    }
+}
+
+impl Kind {
+    /// How many instances the account has: more than the program deletes, and no more than the
+    /// kind is about, because those that ask for the list have points in each line of it.
+    fn instances(&self) -> u32 {
+        match self.shape {
+            "bulk" | "list" => 50,
+            "queue" => 25,
+            _ => 8,
+        }
     }
 }
 
@@ -331,33 +344,29 @@ struct Programs {
     shortage: PathBuf,
 }
 
-fn programs() -> Programs {
-    let folder = root().join("tests/memory");
-    let shortage = scratch("programs").join("shortage.so");
-    run(Command::new(tool("cc"))
-        .args([
-            "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",
-        ])
-        // The compiler must not turn malloc and memset into calloc, which would call itself.
-        .args(["-fno-builtin", "-D_GNU_SOURCE", "-o"])
-        .arg(&shortage)
-        .arg(folder.join("shortage.c")));
-    Programs {
-        torture: compile(&folder.join("torture.c"), &[]),
-        shortage,
-    }
+fn programs() -> &'static Programs {
+    static BUILT: OnceLock<Programs> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = root().join("tests/memory");
+        let shortage = scratch("programs").join("shortage.so");
+        run(Command::new(tool("cc"))
+            .args([
+                "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",
+            ])
+            // The compiler must not turn malloc and memset into calloc, which would call itself.
+            .args(["-fno-builtin", "-D_GNU_SOURCE", "-o"])
+            .arg(&shortage)
+            .arg(folder.join("shortage.c")));
+        Programs {
+            torture: compile(&folder.join("torture.c"), &[]),
+            shortage,
+        }
+    })
 }
 
-/// One run of the program.
-struct Run<'a> {
-    programs: &'a Programs,
-    standin: &'a Standin,
-    worker: usize,
-    kind: Kind,
-    warm: bool,
-    /// Which allocation is refused; 0 = none.
-    number: usize,
-    all: bool,
+/// Whether all points are to be tried.
+fn is_whole() -> bool {
+    env::var("GREENAPI_TEST_MEMORY").is_ok_and(|value| value == "all")
 }
 
 /// What the program said, and what was wrong with it.
@@ -366,18 +375,34 @@ struct Said {
     seen: usize,
     /// How often each status was said while memory was short.
     statuses: BTreeMap<i32, usize>,
-    wrong: Option<String>,
+    wrong: Option<(Wrong, String)>,
 }
 
-impl Run<'_> {
-    fn run(&self) -> Said {
+#[derive(Clone, Copy, PartialEq)]
+enum Wrong {
+    /// A signal ended the process.
+    Aborted,
+    Hung,
+    /// It printed, or said what the ledger contradicts, or did not work with memory back.
+    Lied,
+}
+
+struct Worker {
+    number: usize,
+    standin: Standin,
+}
+
+impl Worker {
+    /// Runs the program once. `number`: which allocation is refused; 0 = none.
+    fn run(&self, kind: Kind, warm: bool, number: usize, all: bool) -> Said {
         self.standin.reset();
         self.standin.clear_instances();
-        self.standin.fill(FIRST, IDS, Some(self.kind.state));
+        let count = kind.instances();
+        self.standin.fill(FIRST, count, Some(kind.state));
         self.standin.set(|settings| settings.rate_interval_ms = 0);
-        if let Some(fault) = self.kind.fault {
+        if let Some(fault) = kind.fault {
             self.standin
-                .add_faults((0..i64::from(IDS)).map(|index| Rule {
+                .add_faults((0..i64::from(count)).map(|index| Rule {
                     method: Target::Delete,
                     id: Some(FIRST + index),
                     times: Some(1),
@@ -385,43 +410,55 @@ impl Run<'_> {
                     ..Rule::default()
                 }));
         }
-        let endpoints = self.standin.endpoints();
-        let mut command = Command::new(&self.programs.torture);
-        command
-            .arg(self.kind.shape)
-            .arg(if self.warm { "warm" } else { "cold" })
-            .arg(self.number.to_string())
-            .arg(if self.all { "all" } else { "alone" })
+        let output = self
+            .command(kind)
+            .arg(kind.shape)
+            .arg(if warm { "warm" } else { "cold" })
+            .arg(number.to_string())
+            .arg(if all { "all" } else { "alone" })
             .arg(FIRST.to_string())
-            .env("LD_PRELOAD", &self.programs.shortage)
-            .env("GREENAPI_URL", (self.kind.url)(endpoints))
+            .output()
+            .expect("the program starts");
+        let mut said = Said::default();
+        if let Err(wrong) = self.judge(kind, &output, &mut said) {
+            said.wrong = Some(wrong);
+        }
+        said
+    }
+
+    fn command(&self, kind: Kind) -> Command {
+        let endpoints = self.standin.endpoints();
+        let mut command = Command::new(&programs().torture);
+        command
+            .env("LD_PRELOAD", &programs().shortage)
+            .env("GREENAPI_URL", (kind.url)(endpoints))
             .env("GREENAPI_TOKEN", &endpoints.token)
             .stdin(Stdio::null());
-        for (name, value) in self.kind.options {
+        for (name, value) in kind.options {
             let value = match value {
                 Is(value) => (*value).to_owned(),
                 Of(value) => value(endpoints),
                 NewFile(name) => {
-                    let file = scratch("memory").join(format!("{name}-{}", self.worker));
+                    let file = scratch("memory").join(format!("{name}-{}", self.number));
                     let _ = fs::remove_file(&file);
                     file.display().to_string()
                 }
             };
             command.env(name, value);
         }
-        let output = command.output().expect("the program starts");
-        let mut said = Said::default();
-        if let Err(wrong) = self.judge(&output, &mut said) {
-            said.wrong = Some(wrong);
-        }
-        said
+        command
     }
 
-    fn judge(&self, output: &Output, said: &mut Said) -> Result<(), String> {
+    fn judge(&self, kind: Kind, output: &Output, said: &mut Said) -> Result<(), (Wrong, String)> {
         let printed = String::from_utf8_lossy(&output.stdout);
         let complained = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() || !complained.is_empty() {
-            return Err(format!("{}: {complained}{printed}", output.status));
+            let how = match output.status.signal() {
+                Some(libc::SIGALRM) => Wrong::Hung,
+                Some(_) => Wrong::Aborted,
+                None => Wrong::Lied,
+            };
+            return Err((how, format!("{}: {complained}{printed}", output.status)));
         }
         let deleted: BTreeSet<i64> = self.standin.ledger().iter().map(|row| row.id).collect();
         let requests = self.standin.requests();
@@ -438,13 +475,13 @@ impl Run<'_> {
                 10..=29 => deleted.contains(&id),
                 _ => status == INTERNAL,
             };
-            let unsaid = !["one_call", "refused"].contains(&self.kind.shape)
+            let unsaid = !["one_call", "refused"].contains(&kind.shape)
                 && attempts == 0
                 && requests.get(&id).is_some_and(|seen| seen.received > 0);
-            let late =
-                words[0] == "after" && !(0..=1).contains(&status) && self.kind.shape != "unknown";
+            let late = words[0] == "after" && !(0..=1).contains(&status) && kind.shape != "unknown";
             if contradiction || unsaid || late {
-                return Err(format!("{line}: the ledger says {:?}", requests.get(&id)));
+                let ledger = format!("{line}: the ledger says {:?}", requests.get(&id));
+                return Err((Wrong::Lied, ledger));
             }
             if words[0] == "during" {
                 *said.statuses.entry(status).or_default() += 1;
@@ -455,67 +492,104 @@ impl Run<'_> {
 }
 
 /// Which points are tried of so many.
-fn points(count: usize, all: bool) -> Vec<usize> {
-    let step = match all {
+fn points(count: usize) -> impl Iterator<Item = usize> {
+    let step = match is_whole() {
         true => 1,
         false => count.div_ceil(SAMPLE).max(1),
     };
     // Counted from the end: what comes last is the newest code of a call's way.
-    (1..=count).rev().step_by(step).collect()
+    (1..=count).rev().step_by(step)
 }
 
-fn row(
-    programs: &Programs,
-    standin: &Standin,
-    worker: usize,
+/// A kind of call, cold or warm.
+struct Row {
     kind: Kind,
     warm: bool,
-    whole: bool,
-) -> (String, Vec<String>) {
-    let run = |number, all| {
-        Run {
-            programs,
-            standin,
-            worker,
-            kind,
-            warm,
-            number,
-            all,
-        }
-        .run()
-    };
-    let name = format!("{}{}", kind.name, if warm { ", warm" } else { "" });
-    let undisturbed = run(0, false);
-    let mut wrong: Vec<String> = Vec::new();
-    if let Some(problem) = undisturbed.wrong {
-        return (
-            String::new(),
-            vec![format!("{name}, undisturbed: {problem}")],
-        );
+    /// How many allocations it makes undisturbed, and how long it takes.
+    seen: usize,
+    length: Duration,
+    found: Mutex<Found>,
+}
+
+/// What the runs of a row said.
+#[derive(Default)]
+struct Found {
+    runs_left: usize,
+    /// Alone, and with all that follow.
+    modes: [Mode; 2],
+}
+
+#[derive(Default)]
+struct Mode {
+    points: usize,
+    statuses: BTreeMap<i32, usize>,
+    wrong: Vec<(Wrong, String)>,
+}
+
+impl Row {
+    fn name(&self) -> String {
+        let warm = if self.warm { ", warm" } else { "" };
+        format!("{}{warm}", self.kind.name)
     }
-    let mut line = format!("{name:<32} {:>6}", undisturbed.seen);
-    for all in [false, true] {
-        let points = points(undisturbed.seen, whole);
-        let mut statuses: BTreeMap<i32, usize> = BTreeMap::new();
-        let mut failed = 0;
-        for number in &points {
-            let said = run(*number, all);
-            for (status, count) in said.statuses {
-                *statuses.entry(status).or_default() += count;
-            }
-            if let Some(problem) = said.wrong {
-                failed += 1;
-                let mode = if all { "and all that follow" } else { "alone" };
-                wrong.push(format!("{name}, allocation {number} {mode}: {problem}"));
-            }
+
+    fn note(&self, number: usize, all: bool, said: Said) {
+        let mut found = self.found.lock().unwrap();
+        let mode = &mut found.modes[usize::from(all)];
+        mode.points += 1;
+        for (status, count) in said.statuses {
+            *mode.statuses.entry(status).or_default() += count;
         }
-        let _ = write!(
-            line,
-            " | {:>5} points, {failed} wrong, {statuses:?}",
-            points.len()
-        );
+        if let Some((how, problem)) = said.wrong {
+            let rest = if all { "and all that follow" } else { "alone" };
+            let name = self.name();
+            mode.wrong.push((
+                how,
+                format!("{name}, allocation {number} {rest}: {problem}"),
+            ));
+        }
+        found.runs_left -= 1;
+        if found.runs_left == 0 {
+            println!("{:<34} {:>6} |{}", self.name(), self.seen, found.as_text());
+        }
     }
-    (line, wrong)
+}
+
+const TITLE: &str = "kind, allocations | each alone: points, aborts, hangs, wrong, how often each status | each with all that follow";
+
+impl Found {
+    fn as_text(&self) -> String {
+        let mut text = String::new();
+        for mode in &self.modes {
+            let count = |how| mode.wrong.iter().filter(|(wrong, _)| *wrong == how).count();
+            let [aborted, hung, lied] = [Wrong::Aborted, Wrong::Hung, Wrong::Lied].map(count);
+            let statuses = format!("{:?}", mode.statuses);
+            let _ = write!(
+                text,
+                " {:>5} {aborted:>3} {hung:>3} {lied:>3} {statuses:<40} |",
+                mode.points
+            );
+        }
+        text
+    }
+}
+
+/// Does `job` for each of `jobs`.
+fn in_parallel<T: Sync>(jobs: &[T], job: impl Fn(&T, &Worker) + Sync) {
+    // They wait more than they work, a session policy for a second between two questions.
+    const WORKERS: usize = 24;
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for number in 0..WORKERS {
+            let (next, job) = (&next, &job);
+            scope.spawn(move || {
+                let standin = Standin::start(Config::default()).expect("the stand-in starts");
+                let worker = Worker { number, standin };
+                while let Some(one) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    job(one, &worker);
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -523,29 +597,49 @@ fn no_allocation_that_fails_ends_the_host() {
     if is_left_out("c") {
         return;
     }
-    let whole = std::env::var("GREENAPI_TEST_MEMORY").is_ok_and(|value| value == "all");
-    let programs = programs();
-    let rows: Vec<(Kind, bool)> = KINDS
+    programs();
+    let cases: Vec<(Kind, bool)> = KINDS
         .iter()
         .flat_map(|kind| [(*kind, false), (*kind, true)])
         .collect();
-    let next = AtomicUsize::new(0);
-    let wrong = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        // They wait more than they work: a session policy asks once a second.
-        for worker in 0..4 {
-            let (programs, rows, next, wrong) = (&programs, &rows, &next, &wrong);
-            scope.spawn(move || {
-                let standin = Standin::start(Config::default()).expect("the stand-in starts");
-                while let Some((kind, warm)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (line, mut found) = row(programs, &standin, worker, *kind, *warm, whole);
-                    println!("{line}");
-                    wrong.lock().unwrap().append(&mut found);
-                }
-            });
+    let rows = Mutex::new(Vec::new());
+    in_parallel(&cases, |(kind, warm), worker| {
+        let begun = Instant::now();
+        let said = worker.run(*kind, *warm, 0, false);
+        let row = Row {
+            kind: *kind,
+            warm: *warm,
+            seen: said.seen,
+            length: begun.elapsed(),
+            found: Mutex::default(),
+        };
+        if let Some((_, problem)) = said.wrong {
+            panic!("{}, undisturbed: {problem}", row.name());
         }
+        rows.lock().unwrap().push(row);
     });
-    let wrong = wrong.into_inner().unwrap();
+
+    // The longest first, so that all workers end together.
+    let mut rows = rows.into_inner().unwrap();
+    rows.sort_by_key(|row| Reverse(row.length));
+    let mut jobs = Vec::new();
+    for row in &rows {
+        for all in [false, true] {
+            jobs.extend(points(row.seen).map(|number| (row, number, all)));
+        }
+        row.found.lock().unwrap().runs_left = 2 * points(row.seen).count();
+    }
+    println!("{TITLE}");
+    in_parallel(&jobs, |(row, number, all), worker| {
+        let said = worker.run(row.kind, row.warm, *number, *all);
+        row.note(*number, *all, said);
+    });
+    let mut wrong = Vec::new();
+    for row in rows {
+        let modes = row.found.into_inner().unwrap().modes;
+        wrong.extend(modes.into_iter().flat_map(|mode| mode.wrong));
+    }
+    let wrong: Vec<String> = wrong.into_iter().map(|(_, problem)| problem).collect();
     assert!(
         wrong.is_empty(),
         "{} points:\n{}",
