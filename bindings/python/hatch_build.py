@@ -79,10 +79,10 @@ class LibraryHook(BuildHookInterface[Any]):
             build_data["force_include"][str(Path(documents, "THIRD-PARTY.yml"))] = (
                 "greenapi/THIRD-PARTY.yml"
             )
-        # As the loader looks for it: without the version behind.
+        # The file name that the loader looks for: without the version at its end.
         inside = HERE / "src" / "greenapi" / re.sub(r"(\.so)\.[0-9.]+$", r"\1", library.name)
         if version == "editable":
-            # The package is then used where it stands, so the library has to stand there too.
+            # An editable package is used in place, so the library has to be there too.
             shutil.copy2(library, inside)
         else:
             inside.unlink(missing_ok=True)
@@ -99,7 +99,7 @@ class LibraryHook(BuildHookInterface[Any]):
         cargo(*command, cwd=crate())
         [archive] = (temporary / "package").glob("*.crate")
         with tarfile.open(archive) as packed:
-            # Cargo's own, made a moment ago; the filter is not in every Python 3.9.
+            # Without a filter, which not every Python 3.9 has: cargo just made this archive.
             packed.extractall(temporary / "unpacked")
         [directory] = (temporary / "unpacked").iterdir()
         return directory
@@ -118,7 +118,7 @@ def cargo(*command: Any, cwd: Path) -> str:
 
 def build() -> Path:
     """Builds the shared library in the release profile; returns its path."""
-    # The messages tell where it is, whatever cargo's configuration says.
+    # Cargo's messages name the file, whatever cargo's configuration is.
     messages = cargo(
         *("cargo", "build", "--release", "--lib", "--locked"),
         "--message-format=json-render-diagnostics",
@@ -134,7 +134,7 @@ def build() -> Path:
 
 
 def platform_tag(library: Path) -> str:
-    """The oldest platform on which the library loads, as far as its file tells."""
+    """The oldest platform on which the library loads, as far as its file shows."""
     if sys.platform == "linux":
         needed = re.findall(rb"GLIBC_(\d+)\.(\d+)", library.read_bytes())
         if needed:

@@ -7,15 +7,16 @@ Settings, from the environment: GREENAPI_URL; GREENAPI_TOKEN (the workers' only:
 through Redis); FLEET_REDIS (default redis://localhost:6379/0); FLEET_RATE, new requests per
 second of the whole fleet (default 20); FLEET_RUN, the name under which the results are kept.
 
-Redis is the fleet's journal: each id is noted before its deletion is sent, and its result as it
-comes. So a second start asks only for what is not known to be gone, whatever became of the first:
-a worker that was killed, a machine that was lost. An id that was sent before, whose answer nobody
-saw, and that is not found now, is gone.
+Redis is the fleet's journal: each id is noted before its deletion is sent, and its result when it
+comes. So a second run deletes only ids that are not known to be gone, even when the first run lost
+a worker or a machine. An id that was sent before, whose answer was lost, and that is not found now,
+is gone.
 
-That covers what Redis keeps. With ``appendonly yes`` and ``appendfsync always`` a note is on the
-disk before the deletion leaves, as with the ``journal`` option of a client; with Redis's defaults
-the notes of the last second (or since the last snapshot) are lost with Redis's own machine, and an
-id whose note was lost is reported as not found, though this fleet may have deleted it.
+This holds as far as Redis keeps the notes. With ``appendonly yes`` and ``appendfsync always`` a
+note is on the disk before the deletion is sent, as with the ``journal`` option of a client. With
+Redis's defaults a crash of Redis's machine loses the notes of the last second (or since the last
+snapshot), and an id whose note was lost is reported as not found, though this fleet may have
+deleted it.
 
 Needs ``pip install greenapi celery redis``.
 """
@@ -43,15 +44,15 @@ BATCH = 50
 
 app = Celery("celery_fleet", broker=REDIS, backend=REDIS)
 app.conf.update(
-    # A batch whose worker died is done again by another; doing it twice is safe.
+    # Another worker repeats the batch of a worker that died; repeating is safe.
     task_acks_late=True,
     task_reject_on_worker_lost=True,
-    # A worker that holds batches back would keep them from the others.
+    # A worker that fetches batches ahead would keep them from idle workers.
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
 )
 
-# Hands out the next free moment, in microseconds from now. One clock, Redis's own, for all.
+# Returns the next free slot, in microseconds from now, by one clock for all: that of Redis.
 NEXT_SLOT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -82,22 +83,22 @@ def next_slot() -> Any:
 
 
 def keep(id_instance: int, status: str, effect: str, message: str = "") -> None:
-    """Keeps what is known of an instance."""
+    """Records the status of an instance."""
     record = {"status": status, "effect": effect, "message": message}
     store().hset(RESULTS, str(id_instance), json.dumps(record))
 
 
 def kept(ids: list[int]) -> dict[int, dict[str, str]]:
-    """What is known of these instances."""
+    """The records of these instances."""
     records = store().hmget(RESULTS, [str(one) for one in ids])
     return {one: json.loads(record) for one, record in zip(ids, records) if record}
 
 
 def paced(ids: list[int]) -> Iterator[int]:
-    """The ids, each at its moment in the fleet's pace; the client draws them one by one."""
+    """Yields each id at its slot in the fleet's pace; the client draws them one by one."""
     for id_instance in ids:
         time.sleep(next_slot()(keys=[PACE], args=[round(1e6 / RATE)]) / 1e6)
-        # Before it is sent: whatever happens to this process, a later one knows of it.
+        # Before the deletion is sent, so that a later process knows of it if this one dies.
         keep(id_instance, "SENT", "unknown")
         yield id_instance
 
@@ -112,8 +113,8 @@ def delete(ids: list[int]) -> dict[str, int]:
         effect = result.effect.name.lower()
         was_unknown = before.get(result.id_instance, {}).get("effect") == "unknown"
         if was_unknown and effect == "not_deleted":
-            # Not found is what an earlier deletion has led to; any other refusal says nothing
-            # about that one.
+            # An earlier deletion leads to "not found"; any other refusal says nothing about the
+            # earlier deletion.
             found = result.status is not greenapi.Status.NOT_FOUND
             effect = "unknown" if found else "deleted"
         keep(result.id_instance, result.status.name, effect, result.message)
@@ -124,7 +125,7 @@ def delete(ids: list[int]) -> dict[str, int]:
             for result in results:
                 note(result)
     finally:
-        # A batch that is stopped (a time limit, say) tells what became of it too.
+        # A batch that is stopped (by a time limit, say) still records its results.
         for result in results:
             note(result)
     return dict(Counter(record["effect"] for record in kept(ids).values()))

@@ -7,8 +7,8 @@ import pytest
 import greenapi
 from standin import Standin
 
-# A process that a script starts in the background ignores SIGINT, one under nohup SIGHUP, and their
-# children would too: the tests of these signals would wait for ever.
+# A background process of a script ignores SIGINT, one under nohup SIGHUP, and so would its
+# children: the tests of these signals would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGHUP, signal.SIGTERM):
@@ -19,7 +19,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 @pytest.fixture
 def standin() -> Iterator[Standin]:
-    """A stand-in for this test alone, so that every connection to it is the test's own."""
+    """A stand-in for one test, so that every connection to the stand-in is that test's."""
     program = os.environ.get("GREENAPI_STANDIN")
     if not program:
         pytest.skip(

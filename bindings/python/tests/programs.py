@@ -1,4 +1,4 @@
-"""Programs of their own, for what can only be seen from outside of a process."""
+"""Child programs, for behaviour that only shows from outside of a process."""
 
 import contextlib
 import subprocess
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-# Long enough for a busy machine; a program that hangs is ended by it and fails its test.
+# Long enough for a busy machine; a program that hangs is killed then and fails its test.
 PATIENCE = 60
 
 
@@ -18,7 +18,7 @@ def start(
     """Starts a command; ends it if the test did not, and when the test has waited too long."""
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     with subprocess.Popen(command, env=environment, text=True, **streams) as process:
-        # What waits for a line of it then reads its end instead.
+        # A test that waits for output of the killed program then reads the end instead.
         watch = threading.Timer(PATIENCE, process.kill)
         watch.start()
         try:

@@ -19,7 +19,7 @@ class Standin:
     """
 
     def __init__(self, program: str) -> None:
-        # It ends when its standard input does, so it cannot outlive the tests.
+        # The stand-in ends with its standard input, so it cannot outlive the tests.
         self._process = subprocess.Popen(
             [program, "--instances", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -37,7 +37,7 @@ class Standin:
         self._process.communicate()
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The environment for a program that works against it."""
+        """The environment for a program that uses this stand-in."""
         source = str(Path(__file__).parents[1] / "src")
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         return {
@@ -55,7 +55,7 @@ class Standin:
         return list(range(FIRST_ID, FIRST_ID + count))
 
     def add(self, instances: list[dict[str, Any]]) -> None:
-        """Adds instances, in the stand-in's own words."""
+        """Adds instances, in the stand-in's format."""
         self._post("/instances", instances)
 
     def fault(self, **fault: Any) -> None:
@@ -63,14 +63,14 @@ class Standin:
         self.rule({"fault": fault})
 
     def rule(self, rule: dict[str, Any]) -> None:
-        """Adds a rule for deletions, in the stand-in's own words."""
+        """Adds a rule for deletions, in the stand-in's format."""
         self._post("/faults", [{"method": "delete", **rule}])
 
     def clear_faults(self) -> None:
         self._ask("DELETE", "/faults")
 
     def hold(self) -> None:
-        """Keeps every deletion waiting, before it is carried out, until `release`."""
+        """Holds every deletion before it is carried out, until `release`."""
         self.fault(hold=True)
 
     def release(self) -> None:
@@ -78,13 +78,13 @@ class Standin:
 
     def wait(self, **until: int) -> None:
         """Waits until so many deletions are ``received`` or ``held``, or at most ``open``."""
-        # Well before the deadline of the request itself, which must not be what is seen.
+        # Less than the timeout of the request, whose error would hide this one.
         query = "&".join(f"{name}={number}" for name, number in until.items()) + "&timeout_ms=15000"
         status, answer = self._ask("GET", f"/wait?{query}")
         assert status == 200, answer
 
     def forgotten(self) -> None:
-        """Waits until no request is held any more: those who sent them have left."""
+        """Waits until no request is held any more, because their clients have left."""
         end = time.monotonic() + 30
         while self.stats()["held"]:
             assert time.monotonic() < end, self.stats()

@@ -18,7 +18,7 @@ from greenapi import _abi
 
 HEADER = Path(__file__).parents[3] / "include" / "greenapi.h"
 
-# What the header includes, reduced to what a parser of plain C reads.
+# The headers that greenapi.h includes, reduced to what a parser of plain C reads.
 INCLUDES = {
     "stdbool.h": "typedef _Bool bool;",
     "stddef.h": "typedef unsigned long size_t;",
@@ -51,7 +51,7 @@ SCALARS: dict[str, Any] = {
     "greenapi_progress_fn": "a callback, which Python has no use for",
 }
 OPAQUE = {"greenapi_client", "greenapi_list", "greenapi_queue"}
-# What Python does by a queue, so that signal handlers run while it waits.
+# Functions that wait; Python uses a queue instead, so that signal handlers run meanwhile.
 UNUSED = {
     "greenapi_client_delete_instance",
     "greenapi_client_delete_instances",
@@ -99,7 +99,7 @@ class Header:
 
 
 def base_name(kind: c_ast.Node) -> str:
-    """The name of a type that is no pointer."""
+    """The name of a type other than a pointer."""
     assert isinstance(kind, c_ast.TypeDecl), kind
     if isinstance(kind.type, (c_ast.Struct, c_ast.Enum)):
         return str(kind.type.name)

@@ -69,7 +69,7 @@ def test_one(standin: Standin, client: greenapi.AsyncClient, run: Run) -> None:
     with pytest.raises(TypeError):
         run(client.delete_instance(True))
     assert standin.deleted() == {id_instance}
-    # Nothing is kept of a loop in which nothing is under way.
+    # A loop in which nothing is under way leaves nothing behind.
     assert not hasattr(_async._Channel._of_thread, "channel")
 
 
@@ -94,7 +94,7 @@ def test_no_thread_per_call(standin: Standin, client: greenapi.AsyncClient, run:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as aside:
             await loop.run_in_executor(aside, lambda: standin.wait(held=64))
-        # One for the loop, where that has no readers.
+        # One more thread where the loop has no readers.
         assert threading.active_count() == before + (run is run_without_readers)
         standin.release()
         assert all(result.ok for result in await asyncio.gather(*calls))
@@ -205,7 +205,7 @@ def test_abandoned_loop_does_not_disturb_the_next(
     call = loop.create_task(client.delete_instance(ids[0]))
     loop.run_until_complete(asyncio.sleep(0))
     standin.wait(held=1)
-    # What a program does that stops without waiting for its tasks.
+    # As a program does that stops without waiting for its tasks.
     call.cancel()
     loop.run_until_complete(asyncio.wait([call]))
     loop.close()

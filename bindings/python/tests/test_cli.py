@@ -23,7 +23,7 @@ from programs import PATIENCE, finish, start
 from standin import Standin
 
 COMMAND = [sys.executable, "-m", "greenapi"]
-# Parts from the terminal that the tests themselves may run on.
+# Detached from the terminal that the tests themselves may run on.
 DETACHED: dict[str, Any] = {"start_new_session": True}
 
 
@@ -61,7 +61,7 @@ def test_help_explains_the_exit_status(standin: Standin) -> None:
     assert "--token" not in done.stdout
 
 
-# --- what comes out ---
+# --- output ---
 
 
 def test_lines(standin: Standin) -> None:
@@ -143,7 +143,7 @@ def test_options_are_passed_on(standin: Standin) -> None:
     assert "TIMEOUT" in done.stdout
 
 
-# --- where the ids come from ---
+# --- the sources of ids ---
 
 
 def test_ids_file(standin: Standin, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ class Terminal:
     ) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            # Programs draw nothing on a terminal that is no columns wide.
+            # Programs draw nothing on a terminal with a width of 0 columns.
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
             full = standin.environment(TERM="xterm", **environment)
             os.execve(sys.executable, [*COMMAND, command, *arguments], full)
@@ -231,7 +231,7 @@ class Terminal:
         self._end = time.monotonic() + PATIENCE
 
     def read_until(self, wanted: Optional[str]) -> None:
-        """Reads until this is seen; ``None`` for the end."""
+        """Reads until the text appears; ``None`` for the end of the output."""
         while wanted is None or wanted not in self.text:
             left = max(0, self._end - time.monotonic())
             if not select.select([self._fd], [], [], left)[0]:
@@ -241,7 +241,7 @@ class Terminal:
             try:
                 data = os.read(self._fd, 65536)
             except OSError:
-                # Linux's way of saying that the other side is closed.
+                # Linux reports so that the other side is closed.
                 data = b""
             if not data:
                 assert wanted is None, self.text
@@ -274,7 +274,7 @@ def test_terminal_asks_for_the_number(standin: Standin) -> None:
     standin.add(
         [{"id": one, "name": f"Shop\x1b[2J{one % 10}", "expired": one % 2 == 1} for one in ids]
     )
-    # One that is not the account's.
+    # 7 is not an instance of the account.
     given = [ids[0], 7, *ids[1:]]
     for answer, expected in (("y\n", 2), ("yes\n", 2), ("7\n", 2), ("8\n", 1)):
         terminal = Terminal(standin, *map(str, given))
@@ -367,7 +367,7 @@ def test_signals_that_end(standin: Standin, number: signal.Signals) -> None:
     assert "Traceback" not in err
     *lines, summary = [json.loads(line) for line in (begun + out).splitlines()]
     standin.release()
-    # Every id's fate is there, and true.
+    # Every id has a result, and the ledger agrees with each.
     assert {line["id_instance"] for line in lines} == set(ids)
     received = {row["id"] for row in standin.arrivals()}
     for line in lines:

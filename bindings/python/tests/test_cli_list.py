@@ -82,7 +82,7 @@ def test_table(standin: Standin) -> None:
     assert lines[0].split() == ["id", "type", "state", "created", "name"]
     assert lines[1].split() == ["1101000001", "whatsapp", "authorized", "2025-03-01", "test-1"]
     assert lines[3].split()[-2:] == ["expired", "Shop"]
-    # What a name may do to a terminal is not done.
+    # A name must not send escapes to the terminal.
     assert "\x1b" not in "".join(lines)
     assert lines[6].endswith("Магазин\ufffd[2J\ufffd")
     assert lines[-1] == (

@@ -4,10 +4,7 @@ import copy
 import ctypes
 import gc
 import math
-import os
 import pickle
-import subprocess
-import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +14,7 @@ from typing import Any
 import pytest
 
 import greenapi
+import programs
 from greenapi import _abi, _queue
 from greenapi._handle import Owned
 from standin import Standin
@@ -25,7 +23,7 @@ TOKEN = "gac.5ecre7f00dbadcafe5ecre7"
 
 
 def leaks(error: BaseException, secret: str) -> list[str]:
-    """Where the secret stands in an error, its causes and its frames inside the package."""
+    """The places of the secret in an error, its causes and its frames inside the package."""
     found = []
     queue: list[BaseException] = [error]
     while queue:
@@ -380,10 +378,10 @@ def test_no_thread_is_made_by_python(standin: Standin, client: greenapi.Client) 
     assert threading.active_count() == before
 
 
-def test_what_was_freed_is_not_reached_any_more() -> None:
+def test_a_finalized_object_has_no_pointer_any_more() -> None:
     freed: list[int] = []
     owned = Owned(7, freed.append)
-    # As the garbage collector does with a member of a cycle that others still refer to.
+    # As the garbage collector does with a member of a cycle while others still refer to it.
     owned.__del__()
     assert owned.pointer == 0
     del owned
@@ -398,10 +396,10 @@ import asyncio, gc, os, greenapi
 
 def abandon():
     loop = asyncio.new_event_loop()
-    client = greenapi.AsyncClient(os.environ["ABANDONED_URL"], "token")
+    client = greenapi.AsyncClient(os.environ["GREENAPI_URL"], "token")
     tasks = [loop.create_task(client.delete_instance(id)) for id in range(1, 65)]
     loop.run_until_complete(asyncio.sleep(0.01))
-    # What refers to the loop, and the loop to it, goes at once, in any order.
+    # The cycle of loop and tasks is collected at once, in any order.
     loop._selector.close()
     loop.tasks = tasks
 
@@ -410,11 +408,6 @@ for _ in range(5):
     gc.collect()
 print("alive")
 """
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "ABANDONED_URL": standin.url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert finished.stdout == "alive\n", finished.stderr
+    # The environment with the package's path, so that the test runs without an installation too.
+    status, out, err = programs.run(program, standin.environment())
+    assert (status, out) == (0, "alive\n"), err

@@ -1,4 +1,4 @@
-"""What a program sees of every status: the class, the attributes, and what pickling keeps."""
+"""Every status as a program sees it: the class, the attributes, and the pickled copy."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ import greenapi
 from greenapi import Effect, Status
 from standin import Standin
 
-# One line for each status that an answer can cause: the fault, and what must come of it.
+# One line for each status that an answer can cause: the fault, and the expected result.
 ANSWERS: dict[str, tuple[dict[str, Any], Status, int, int, type[greenapi.Error]]] = {
     "code 404": (
         {"body": '{"code":404,"description":"Not found"}'},
@@ -176,7 +176,7 @@ def test_every_status_has_its_error(status: Status) -> None:
         assert copied.result == error.result == result
         assert str(copied) == "what happened"
         assert copied.args == error.args
-    # The way an error takes through Celery's JSON.
+    # As Celery's JSON backend rebuilds an error.
     rebuilt = type(error)(*json.loads(json.dumps(error.args)))
     assert rebuilt.result == result
     assert rebuilt.status is status

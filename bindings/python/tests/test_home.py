@@ -103,7 +103,7 @@ def test_eventlet(standin: Standin) -> None:
 
 
 def test_every_option_of_c_has_its_name_in_python() -> None:
-    """No list of names, but a rule, which holds for every field and flag of the header."""
+    """The rule for names holds for every field and flag of the header."""
     header = (Path(__file__).parents[3] / "include" / "greenapi.h").read_text()
     found = re.search(
         r"typedef struct greenapi_options \{(.*?)\n\} greenapi_options;", header, re.DOTALL

@@ -1,4 +1,4 @@
-"""What ``import greenapi`` costs, counted in modules: a clock would tell of the machine."""
+"""The cost of ``import greenapi``, counted in modules: a clock would measure the machine."""
 
 import subprocess
 import sys

@@ -18,7 +18,7 @@ ids = [int(one) for one in sys.argv[1:]]
 client = greenapi.Client(url, token)
 """
 
-# Python 3.12 and later warn when a process with threads forks, which is what is tried here.
+# Python 3.12 and later warn when a process with threads forks, as these tests do.
 FORKS = """
 import warnings
 warnings.filterwarnings("ignore", "This process .* is multi-threaded")
@@ -302,8 +302,8 @@ def test_library_that_is_nowhere(standin: Standin, tmp_path: Path) -> None:
     assert message.startswith("ImportError: greenapi's shared library was not found.")
     for place in ("greenapi", "GREENAPI_LIBRARY", "/nowhere/libgreenapi.so"):
         assert place in message
-    # One may well be installed where the system's loader looks. The loader takes what it finds
-    # first, whether it can be loaded or not.
+    # A library may be installed where the system's loader looks. The loader takes the first file
+    # that it finds, whether the file can be loaded or not.
     for name in ("libgreenapi.so", "libgreenapi.so.0", "libgreenapi.dylib"):
         (tmp_path / name).touch()
     nowhere = {"LD_LIBRARY_PATH": str(tmp_path), "DYLD_LIBRARY_PATH": str(tmp_path)}

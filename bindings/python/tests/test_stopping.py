@@ -1,4 +1,4 @@
-"""Stopping half-way: whatever ends a call or a run early, what is known of it is there."""
+"""Stopping half-way: a call or run that ends early still has its results."""
 
 import asyncio
 import json
@@ -29,10 +29,10 @@ def held(standin: Standin, answered: int, count: int) -> list[int]:
 
 
 def check_rest(standin: Standin, rest: list[greenapi.Result]) -> None:
-    """What was cancelled says exactly whether it had been sent."""
+    """The results of cancelled deletions show exactly which had been sent."""
     received = {row["id"] for row in standin.arrivals()}
     for result in rest:
-        # What was on its way when it was cancelled may never arrive.
+        # A request that was on its way when it was cancelled may never arrive.
         assert result.status is SENT or result.id_instance not in received
         assert result.attempts == (1 if result.status is SENT else 0)
         assert result.message
@@ -87,7 +87,7 @@ def test_leaving_the_block_keeps_the_rest(standin: Standin) -> None:
                 assert first.ok
                 standin.wait(held=4)
                 break
-        # Nothing is under way after the block, though nobody has drawn anything.
+        # Nothing is under way after the block, though nothing was iterated.
         standin.wait(open=0)
         rest = list(results)
         assert list(results) == []
@@ -154,7 +154,7 @@ def test_nothing_is_started_while_nobody_draws(standin: Standin, rate: Any) -> N
         next(results)
         standin.clear_faults()
         standin.release()
-        # As long as 20 more would take at this pace.
+        # 20 more would take this long at this pace.
         time.sleep(1)
         assert standin.stats()["received"] <= (4 if rate else 9)
         assert sum(1 for _ in zip(range(20), results)) == 20
@@ -166,7 +166,7 @@ def test_pace_is_kept(standin: Standin) -> None:
     with greenapi.Client(standin.url, standin.token, requests_per_second=100) as client:
         assert all(one.ok for one in client.delete_instances(ids))
     times = [row["at_ms"] for row in standin.arrivals()]
-    # 39 pauses of 10 ms; a machine that hesitates makes it more.
+    # 39 pauses of 10 ms; a busy machine takes longer.
     assert 350 <= times[-1] - times[0] < 3000
 
 
@@ -406,7 +406,7 @@ def test_one_task_at_a_time(standin: Standin) -> None:
         with pytest.raises(RuntimeError, match="another task"):
             await results.__anext__()
         results.cancel()
-        # Who waits is woken by the result of what was cancelled.
+        # The result of the cancelled deletion wakes the waiting task.
         assert (await task).status is SENT
 
     asyncio.run(main())
@@ -425,8 +425,8 @@ def test_waiting_for_a_turn_counts(standin: Standin) -> None:
         begun = time.monotonic()
         with pytest.raises(greenapi.Timeout) as caught:
             client.delete_instance(ids[1])
-        # Its turn came after two seconds, so one was left of its time: with all of it, it would
-        # have taken five.
+        # The call's turn came after two seconds, which left one of its timeout: with the whole
+        # timeout the call would have taken five.
         assert 3 <= time.monotonic() - begun < 4.5
         first.join()
     assert caught.value.attempts == 1
@@ -440,7 +440,7 @@ def test_not_started(standin: Standin) -> None:
         with pytest.raises(greenapi.Timeout):
             client.delete_instance(ids[0])
         begun = time.monotonic()
-        # The pace lets it go in five seconds only.
+        # The pace allows the request only after five seconds.
         with pytest.raises(greenapi.NotStarted) as caught:
             client.delete_instance(ids[1])
     assert 0.3 <= time.monotonic() - begun < 2

@@ -4,9 +4,9 @@
 
     greenapi.delete_instance("https://api.green-api.com", token, 1101000001)
 
-returns when the instance is gone and raises an `Error` otherwise; `OutcomeUnknown` is the one
-that means "it may be gone nevertheless". Use a `Client` for many deletions, an `AsyncClient`
-with asyncio or trio, and the command ``greenapi`` from a shell.
+returns when the instance is gone and raises an `Error` otherwise. Of the errors only
+`OutcomeUnknown` means that the instance may be gone nevertheless. Use a `Client` for many
+deletions, an `AsyncClient` with asyncio or trio, and the command ``greenapi`` from a shell.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ __all__ = [
     "library_version",
 ]
 
-# What most programs never use, and what it costs to import; loaded at its first use.
+# Names that most programs never use. Their modules are loaded at first use, to keep the import
+# fast.
 _LATER = {
     "AsyncClient": "_async",
     "AsyncDeletions": "_async",

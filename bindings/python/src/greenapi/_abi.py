@@ -1,9 +1,9 @@
-"""``include/greenapi.h`` as ctypes sees it, and the search for the library behind it.
+"""``include/greenapi.h`` in ctypes, and the search for the shared library.
 
-The one module that touches ctypes. Everything in the upper half mirrors one declaration of the
-header, in the header's order, and ``tests/test_abi.py`` compares each with the header itself.
-The lower half keeps ctypes from spreading: the rest of the package passes and gets plain
-integers, bytes and tuples.
+The only module that uses ctypes. The upper half mirrors the declarations of the header in the
+header's order, and ``tests/test_abi.py`` compares each with the header itself. The lower half
+wraps the functions, so that the rest of the package passes and gets plain integers, bytes and
+tuples.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Named(IntEnum):
-    """An integer that prints as its name: Python 3.11 turned that round for ``IntEnum``."""
+    """An integer that prints as its name, which ``IntEnum`` stopped doing in Python 3.11."""
 
     def __str__(self) -> str:
         return self.name
@@ -54,9 +54,9 @@ class Named(IntEnum):
 class Status(Named):
     """What happened to a deletion. The values are stable for ever.
 
-    The tens tell the effect: 0–9 the instance is gone, 10–29 nothing was deleted by this call,
-    30–49 it may or may not have been deleted. A number that this version has no name for is
-    still a ``Status``, named ``STATUS_<number>``.
+    The tens show the effect: 0–9 the instance is gone, 10–29 this call deleted nothing, 30–49 the
+    instance may or may not have been deleted. A number that this version has no name for is still
+    a ``Status``, named ``STATUS_<number>``.
     """
 
     OK = 0
@@ -93,7 +93,7 @@ class Status(Named):
 
     def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
         # By the number: some versions of Python (3.11.2, say) pickle and copy an enum by its name,
-        # which the class does not have for a number of a newer library.
+        # and a number of a newer library has no name here.
         return type(self), (int(self),)
 
 
@@ -103,9 +103,10 @@ class Effect(Named):
     DELETED = 0
     """The instance is gone."""
     NOT_DELETED = 1
-    """Nothing was deleted by this call."""
+    """This call deleted nothing."""
     UNKNOWN = 2
-    """It may or may not have been deleted; calling again with the same id is safe and tells."""
+    """The instance may or may not have been deleted; calling again with the same id is safe, and
+    its result shows which."""
 
 
 class Session(Named):
@@ -118,10 +119,10 @@ class Session(Named):
 
 
 class State(Named):
-    """The state of an instance, as far as it was asked for. Most are the API's own."""
+    """The state of an instance. Most values are the API's own."""
 
     NOT_ASKED = 0
-    """The list was wanted without states, or the instance is deleted."""
+    """The list was requested without states, or the instance is deleted."""
     NOT_AUTHORIZED = 1
     AUTHORIZED = 2
     BLOCKED = 3
@@ -131,12 +132,12 @@ class State(Named):
     SUSPENDED = 7
     PENDING_PASSWORD = 8
     EXPIRED = 9
-    """The API said instead of a state that the instance has expired."""
+    """Instead of a state the API answered that the instance has expired."""
     CREATING = 10
     OTHER = 11
     """A state that this version has no name for."""
     UNKNOWN = 12
-    """It could not be learned."""
+    """The state could not be learned: the question failed, or was refused."""
 
 
 FLAG_ALLOW_HTTP = 1
@@ -208,7 +209,7 @@ FD: Any = c_size_t if sys.platform == "win32" else c_int
 
 
 def _candidates() -> Iterator[tuple[str, str]]:
-    """Where the library may be, in order: a description and what the loader is given."""
+    """Where the library may be, in order: a description, and the name or path for the loader."""
     if sys.platform == "win32":
         names = ["greenapi.dll"]
     elif sys.platform == "darwin":
@@ -216,8 +217,7 @@ def _candidates() -> Iterator[tuple[str, str]]:
     else:
         names = ["libgreenapi.so", "libgreenapi.so.0"]
     inside = os.path.join(os.path.dirname(__file__), names[0])
-    # A file that is there and cannot be loaded must be reported, not passed over, so the
-    # search goes on only when there is none.
+    # The search goes on only when there is no such file: one that cannot be loaded is reported.
     if os.path.exists(inside):
         yield "inside the package", inside
         return
@@ -322,7 +322,7 @@ _list_ended: Callable[[int, Any], bool] = _declare(
 )
 list_free: Callable[[int], None] = _declare("greenapi_list_free", None, c_void_p)
 
-# --- plain Python over the above ---
+# --- the functions in plain Python ---
 
 Row = tuple[int, int, int, int, int, int, bytes]
 """A result: tag, id, status, code, HTTP status, attempts, and the message padded with NULs."""
@@ -347,9 +347,9 @@ def status_effect(status: int) -> Effect:
 
 
 def client_new(url: bytes, token: bytes, fields: dict[str, Any]) -> tuple[int, Row]:
-    """Makes a client with these fields of ``greenapi_options`` over the defaults.
+    """Makes a client; ``fields`` replace the defaults of ``greenapi_options``.
 
-    Returns its pointer and the outcome, whose status is 0 exactly when the pointer is not.
+    Returns the client's pointer, which is 0 on failure, and the result.
     """
     options = OptionsStruct()
     _options_init(options, ctypes.sizeof(options))
@@ -361,20 +361,20 @@ def client_new(url: bytes, token: bytes, fields: dict[str, Any]) -> tuple[int, R
     try:
         outcome.status = _client_new(url, token, options, pointer, outcome)
     finally:
-        # Reporters of errors show the variables of a traceback's frames.
+        # Error reporters show the local variables of a traceback's frames.
         del token, fields, options
     return pointer.value or 0, _ROW.unpack(error)
 
 
 def queue_new() -> tuple[int, int]:
-    """Makes a queue; returns its pointer and a status, which is 0 exactly when it is not."""
+    """Makes a queue; returns its pointer, which is 0 on failure, and a status."""
     pointer = c_void_p()
     status = _queue_new(pointer)
     return pointer.value or 0, status
 
 
 def list_new(client: int, flags: int) -> tuple[int, Row]:
-    """Begins to list instances; returns what `client_new` does."""
+    """Begins a list; returns its pointer, which is 0 on failure, and the result."""
     pointer = c_void_p()
     error = bytearray(_ROW.size)
     outcome = ResultStruct.from_buffer(error)
@@ -391,9 +391,9 @@ def list_ended(pointer: int) -> Row | None:
 
 
 class _Batch:
-    """Room for a batch of structs, used again for every batch.
+    """A buffer for a batch of structs, reused for every batch.
 
-    Reading them with ``struct`` instead of field by field is what keeps a deletion cheap.
+    The structs are read with ``struct``, which is much faster than ctypes' field by field.
     """
 
     __slots__ = ("_array", "_capacity", "_layout", "_take", "_view")
@@ -407,16 +407,16 @@ class _Batch:
         self._view = memoryview(room)
 
     def take(self, pointer: int, wait_ms: int) -> Iterator[Any]:
-        """What waits in a queue or list, up to the capacity; valid until the next call."""
+        """Takes from a queue or list, up to the capacity; rows are valid until the next call."""
         count = self._take(pointer, self._array, self._capacity, wait_ms)
         return self._layout.iter_unpack(self._view[: count * self._layout.size])
 
 
 def results(capacity: int) -> _Batch:
-    """Room for results, which come as rows."""
+    """A buffer for results."""
     return _Batch(ResultStruct, _ROW, _queue_take, capacity)
 
 
 def instances(capacity: int) -> _Batch:
-    """Room for instances, which come as their fields."""
+    """A buffer for instances."""
     return _Batch(InstanceStruct, _INSTANCE, _list_take, capacity)

@@ -1,7 +1,7 @@
 """The client for asyncio and trio: the event loop itself watches the queue's descriptor.
 
-No thread, no polling: there is something in the loop only while a call is under way in it or
-somebody waits for a result, so loops may come and go.
+There is no thread and no polling. A client is registered with a loop only while a call is under
+way in that loop or a caller waits for a result, so loops may come and go.
 """
 
 from __future__ import annotations
@@ -41,34 +41,34 @@ if TYPE_CHECKING:
     _Self = TypeVar("_Self")
 
     class _Event(Protocol):
-        # What asyncio's and trio's events have in common.
+        # The methods that asyncio's and trio's events share.
         def set(self) -> object: ...
         def wait(self) -> Awaitable[object]: ...
 
     class _Loop(Protocol):
-        # What is needed of an event loop.
+        # An event loop, as this module needs it.
 
-        # What tells this loop from others.
+        # The loop's identity: two of the same loop compare equal.
         @property
         def running(self) -> object: ...
 
-        # Whether it may still be told something.
+        # Whether the loop still takes callbacks.
         @property
         def usable(self) -> bool: ...
 
         # Makes an event that is set once.
         def event(self) -> _Event: ...
 
-        # Calls back while a descriptor is readable; returns what ends that.
+        # Calls back while a descriptor is readable; returns the function that ends the watch.
         def watch(self, fd: int, callback: Callable[[], object]) -> Callable[[], None]: ...
 
-        # Runs a function beside the others, and then `end` in any case; returns what cancels it,
-        # from any thread.
+        # Runs a function in a task of its own, and then `end` in any case; returns a function that
+        # cancels the task from any thread.
         def spawn(
             self, function: Callable[[], Awaitable[None]], end: Callable[[], object]
         ) -> Callable[[], None]: ...
 
-        # Waits for an event, so long at most.
+        # Waits for an event, for so many seconds at most.
         async def wait(self, event: _Event, seconds: float | None) -> None: ...
 
     AnyIds = Union[Iterable[SupportsIndex], AsyncIterable[SupportsIndex]]
@@ -77,8 +77,8 @@ if TYPE_CHECKING:
 class AsyncClient(BaseClient):
     """A client for asyncio and trio; the options are those of `Client`.
 
-    It belongs to no event loop: any number of them may use it, one after the other or at once
-    in several threads, uvloop's too.
+    A client belongs to no event loop: any number of loops may use it, one after the other or at
+    once in several threads, uvloop's too.
 
         async with greenapi.AsyncClient(url, token, session="log_out") as client:
             await client.delete_instance(1101000001)
@@ -105,14 +105,14 @@ class AsyncClient(BaseClient):
         pass
 
     async def aclose(self) -> None:
-        """The same as `close`, which never waits, under the name that async code looks for."""
+        """The same as `close`, which never waits, under the name that async code expects."""
         self.close()
 
     async def delete_instance(self, id_instance: SupportsIndex) -> Result:
         """Deletes one instance.
 
-        Cancelling the task cancels the request at once, and `fate` tells of the exception what
-        became of it.
+        Cancelling the task cancels the request at once; `fate` gives the result of the deletion
+        from the exception.
 
         Args:
             id_instance: 1 … 9 999 999 999.
@@ -142,7 +142,7 @@ class AsyncClient(BaseClient):
             async with client.delete_instances(ids) as results:
                 async for result in results:
                     ...
-            async for result in results:  # after a break: what was cancelled, or done meanwhile
+            async for result in results:  # after a break: the results of the rest
                 ...
 
         Raises:
@@ -152,7 +152,7 @@ class AsyncClient(BaseClient):
         """
         if isinstance(ids, AsyncIterable):
             feed = _Feed(ids.__aiter__(), 2 * self._max_in_flight)
-            # What was drawn ahead is finite, and has its results after a cancellation too.
+            # Sized, because few ids are drawn ahead: after a cancellation each has its result.
             return AsyncDeletions(self._bulk(feed, sized=True), feed)
         return AsyncDeletions(self._bulk(iter(ids), hasattr(ids, "__len__")), None)
 
@@ -166,8 +166,8 @@ class AsyncClient(BaseClient):
 class AsyncInstances:
     """The instances of an account, from `AsyncClient.instances`.
 
-    An async iterator and context manager; as `Instances`, and cancelling the task that waits
-    ends it at once too.
+    An async iterator and context manager; as `Instances`. Cancelling the waiting task also ends
+    the list at once.
     """
 
     def __init__(self, listing: Listing) -> None:
@@ -195,7 +195,7 @@ class AsyncInstances:
         self._listing.close()
 
     async def aclose(self) -> None:
-        """The same as `close`, under the name that async code looks for."""
+        """The same as `close`, under the name that async code expects."""
         self.close()
 
     async def __aenter__(self: _Self) -> _Self:
@@ -213,8 +213,8 @@ class AsyncInstances:
 class AsyncDeletions:
     """The results of `AsyncClient.delete_instances`: an async iterator and context manager.
 
-    As `Deletions`: nothing new is started while nobody draws from it, and a task that is
-    cancelled while it waits cancels what is left; iterating on then tells what became of it.
+    As `Deletions`: deletions start only as the caller iterates. When the waiting task is cancelled,
+    the rest of the run is cancelled too; iterating on then gives the results of the rest.
     """
 
     def __init__(self, bulk: Bulk, feed: _Feed | None) -> None:
@@ -270,7 +270,7 @@ class AsyncDeletions:
                 stop()
 
     def cancel(self) -> None:
-        """Cancels what is left. Iterating on gives its results, and ends soon.
+        """Cancels the rest of the run. Iterating on gives the results of the rest, and ends soon.
 
         As `Deletions.cancel`; an async iterable is not drawn from any more.
         """
@@ -279,13 +279,13 @@ class AsyncDeletions:
             self._feed.stop()
 
     def close(self) -> None:
-        """Cancels what is left and ends the iterator: the rest of the results is lost."""
+        """Cancels the rest and ends the iterator: results not yet handed out are lost."""
         self._bulk.close()
         if self._feed is not None:
             self._feed.stop()
 
     async def aclose(self) -> None:
-        """As `close`, and waits until nothing draws from an async iterable any more."""
+        """As `close`, and waits until the task that draws from an async iterable has ended."""
         self.close()
         if self._feed is not None:
             await self._feed.ended()
@@ -312,7 +312,7 @@ class AsyncDeletions:
 class _Feed:
     """The ids of an async iterable, drawn ahead in a task of its own.
 
-    It knows nothing of the run that it feeds, so that the run ends when nobody holds it.
+    A feed has no reference to the run that it feeds, so that dropping the run ends the run.
     """
 
     def __init__(self, source: AsyncIterator[Any], limit: int) -> None:
@@ -348,19 +348,19 @@ class _Feed:
             self._cancel = loop.spawn(self._draw, self._ended)
 
     def allow(self, ahead: int) -> None:
-        """Lets it draw, when so many ids are ahead of the results already."""
+        """Allows more ids to be drawn, given how many are ahead of the results already."""
         self._allowed = self._limit - ahead - len(self._items) - self._drawing
         if self._allowed > 0 and self._room is not None:
             self._room.set()
 
     def stop(self) -> None:
-        """Draws no more, wherever it is."""
+        """Ends the drawing of ids."""
         self._over = True
         if self._cancel is not None:
             self._cancel()
 
     async def ended(self) -> None:
-        """Waits until it draws no more."""
+        """Waits until the task that draws has ended."""
         if self._end is not None and self._loop.usable:
             await self._end.wait()
 
@@ -416,7 +416,7 @@ class _Asyncio:
 
     def spawn(self, function: Callable[[], Any], end: Callable[[], object]) -> Callable[[], None]:
         task = asyncio.ensure_future(function())
-        # A task that is cancelled before its first turn does not even begin.
+        # A task that is cancelled before its first turn never runs, so `end` is not left to it.
         task.add_done_callback(lambda _: end())
 
         def cancel() -> None:
@@ -437,7 +437,7 @@ class _Asyncio:
 def _watch_in_thread(
     loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], object]
 ) -> Callable[[], None]:
-    """Watches for a loop without readers, which is Windows' ProactorEventLoop."""
+    """Watches a descriptor in a thread for a loop without readers, Windows' ProactorEventLoop."""
     ours, theirs = socket.socketpair()
     handled = threading.Event()
     stopped = False
@@ -449,7 +449,7 @@ def _watch_in_thread(
         finally:
             handled.set()
 
-    # Registered here: by the thread's first turn, what is watched may be closed again.
+    # Registered here, because the descriptor may be closed again by the thread's first turn.
     selector = selectors.DefaultSelector()
     selector.register(fd, selectors.EVENT_READ)
     selector.register(theirs, selectors.EVENT_READ)
@@ -464,9 +464,9 @@ def _watch_in_thread(
                         return
                     loop.call_soon_threadsafe(deliver)
                 except (OSError, RuntimeError):
-                    # What was watched was closed, or the loop.
+                    # The descriptor or the loop was closed.
                     return
-                # It stays readable until the loop has taken what is there.
+                # The descriptor stays readable until the loop has taken what is there.
                 handled.wait()
 
     def stop() -> None:
@@ -537,7 +537,7 @@ class _Channel:
         except BaseException as error:
             if tag not in self._results:
                 self._queue.cancel(tag)
-                # It comes at once, so waiting for it holds up the loop less than a turn of it.
+                # The result of a cancelled call comes at once, sooner than a turn of the loop.
                 while tag not in self._results and self._deliver(SETTLING_MS):
                     pass
             if tag in self._results:

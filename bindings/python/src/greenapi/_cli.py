@@ -1,4 +1,4 @@
-"""The command ``greenapi``: what is there, delete it, and what was done."""
+"""The command ``greenapi``: lists instances, deletes them, and shows a journal."""
 
 from __future__ import annotations
 

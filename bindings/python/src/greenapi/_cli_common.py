@@ -1,4 +1,4 @@
-"""What the subcommands of ``greenapi`` share: options, signals, output, errors of the user."""
+"""The code that the subcommands of ``greenapi`` share: options, signals, output, usage errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIPE_CLOSED = 141
 
 
 class UsageError(Exception):
-    """Something the user has to correct; nothing was sent."""
+    """A mistake that the user has to correct; nothing was sent."""
 
 
 class Stopped(BaseException):
@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
 
 def add_client_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of a client; each goes under the name of the keyword of `Client`."""
+    """Adds the options of a client, each under the name of its keyword in `Client`."""
     add = parser.add_argument_group("connection").add_argument
     add(
         "--url",
@@ -103,8 +103,8 @@ def in_flags(parser: argparse.ArgumentParser, message: str) -> str:
         if not action.option_strings:
             continue
         flag, name = action.option_strings[0], action.dest
-        # At its beginning a message names what it refuses; elsewhere a name is told from a word
-        # by its underscore.
+        # A message begins with the name that it refuses; elsewhere only an underscore shows that a
+        # word is a name.
         if "_" in name:
             message = re.sub(rf"\b{name}(=True)?\b", flag, message)
         else:
@@ -113,7 +113,7 @@ def in_flags(parser: argparse.ArgumentParser, message: str) -> str:
 
 
 def again(options: argparse.Namespace, *more: str) -> str:
-    """The command line once more, for a shell, with further arguments."""
+    """The command line, quoted for a shell, with further arguments."""
     # A proxy's password stays out of logs.
     shown = [re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:PASSWORD@", one) for one in options.given]
     return shlex.join(["greenapi", *shown, *(one for one in more if one not in shown)])
@@ -124,7 +124,7 @@ def again(options: argparse.Namespace, *more: str) -> str:
 
 def require_terminal(purpose: str, instead: str) -> None:
     """Raises `UsageError` where nobody can be asked."""
-    # Not the standard streams: they may be the list of ids and a log.
+    # Not the standard streams: those may be the list of ids and a log.
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError as error:
@@ -139,12 +139,12 @@ def _ask_token() -> str:
 
 
 def printable(text: str) -> str:
-    """A text of somebody else's without line ends and terminal escapes."""
+    """A text from the API without line ends and terminal escapes."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def lose_output() -> None:
-    """Sends what is still printed nowhere: its reader went away."""
+    """Discards further standard output, whose reader went away."""
     # The interpreter flushes standard output once more at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -158,7 +158,7 @@ _ENDING = [
 
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
-    """Turns the signals that ask to end into `Stopped`."""
+    """Turns SIGINT, SIGTERM and SIGHUP into `Stopped`."""
 
     def stop(number: int, _: Any) -> None:
         raise Stopped(number)
@@ -166,11 +166,11 @@ def signals() -> Iterator[None]:
     before = {}
     try:
         for number in _ENDING:
-            # What is ignored (nohup, a shell's background job) stays so.
+            # A signal that is ignored (nohup, a shell's background job) stays ignored.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, stop)
     except ValueError:
-        # Not in the main thread: signals are somebody else's.
+        # Not in the main thread, where Python allows no handlers to be set.
         pass
     try:
         yield
@@ -181,7 +181,7 @@ def signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Keeps the signals that ask to end away from a short piece of work."""
+    """Blocks SIGINT, SIGTERM and SIGHUP during a short piece of work."""
     old = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield

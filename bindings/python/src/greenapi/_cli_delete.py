@@ -4,17 +4,16 @@ Exit status:
   0    every instance is gone
   1    some were not deleted
   2    the command line, the ids or the options cannot be used; nothing was sent
-  3    of some it is unknown whether they were deleted
+  3    some may or may not have been deleted
   130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
   141  the reader of the output went away
-Where several hold, the last come before 3, and 3 before 1.
+Where several apply, 130, 143, 129 and 141 come before 3, and 3 before 1.
 
-Running the same command again is safe. With --journal it goes on where the first run stopped,
-and knows for certain what that had done. Without, ids deleted by the first run answer NOT_FOUND
-at the second, and so do ids that never existed; only the caller can tell the two apart. So a
-missing instance counts as not deleted, unless --ignore-not-found says that missing is as good as
-gone: leave it out at the first run, to have typing errors reported, and give it when running
-again.
+Running the same command again is safe. With --journal the second run goes on where the first one
+stopped, and knows for certain what the first one did. Without a journal, ids deleted by the first
+run answer NOT_FOUND at the second, and so do ids that never existed; only you can tell the two
+apart. So a missing instance counts as not deleted, unless --ignore-not-found is given: omit it at
+the first run, to have typing errors reported, and give it when running again.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from ._instances import Instance
 
 _SHOWN = 10
-"""Ids in a line of the summary."""
+"""The most ids that a line of the summary names."""
 
 _SAMPLE = 5
-"""Instances that are shown before it is asked whether to delete them."""
+"""The most instances shown before the question whether to delete them."""
 
 
 def add_to(commands: Any) -> None:
@@ -103,7 +102,7 @@ def add_to(commands: Any) -> None:
 def _delete(options: argparse.Namespace) -> int:
     ids = _ids(options)
     if options.dry_run:
-        # Nothing is deleted, so there is nothing to note.
+        # A dry run deletes nothing, so it has nothing to note.
         options.journal = None
     with _cli_common.make_client(options) as client:
         if options.dry_run:
@@ -169,7 +168,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _find(client: Client, ids: list[int], states: bool) -> dict[int, Instance]:
-    """What the account's list says about these ids; read only until all were found."""
+    """The account's entries for these ids; the list is read only until all were found."""
     wanted, found = set(ids), {}
     with client.instances(states=states) as instances:
         for instance in instances:
@@ -219,7 +218,7 @@ def _confirm(client: Client, ids: list[int], url: str) -> None:
 
 
 def _show(client: Client, ids: list[int], options: argparse.Namespace) -> int:
-    """``--dry-run``: says what each id is."""
+    """``--dry-run``: describes each id."""
     try:
         found = _find(client, ids, states=True)
     except Error as error:
@@ -244,7 +243,7 @@ def _show(client: Client, ids: list[int], options: argparse.Namespace) -> int:
 
 
 class _Report:
-    """What the user sees: a bar on a terminal where tqdm is installed, a line each otherwise."""
+    """The output of a run: a bar on a terminal where tqdm is installed, else a line for each id."""
 
     def __init__(self, ids: list[int], options: argparse.Namespace) -> None:
         self._ids = ids
@@ -261,12 +260,12 @@ class _Report:
         for one in self._ids:
             if self.token_is_wrong and not self._options.keep_going:
                 return
-            # Without a result at the end, nobody knows.
+            # An id that never gets a result counts as unknown.
             self._results[one] = None
             yield one
 
     def leave_out_the_rest(self) -> None:
-        """Gives the ids that were not even begun their results."""
+        """Adds the result CANCELLED for the ids that were never begun."""
         for one in self._ids:
             if one not in self._results:
                 self.add(refused(one, Status.CANCELLED))
@@ -280,7 +279,7 @@ class _Report:
         return "not started" if result.status is Status.CANCELLED else "not deleted"
 
     def add(self, result: Result) -> None:
-        """Keeps and shows a result."""
+        """Records and shows a result."""
         self._results[result.id_instance] = result
         self.token_is_wrong |= result.status is Status.UNAUTHORIZED
         group = self._group(result)
@@ -298,7 +297,7 @@ class _Report:
             self._bar.update()
 
     def end(self, cut_short: str) -> int:
-        """Sums up; returns the exit status of a run that was not interrupted."""
+        """Prints the summary; returns the exit status of a run that was not interrupted."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -336,7 +335,7 @@ class _Report:
         return 3 if groups["unknown"] else 1 if groups["not deleted"] else 0
 
     def _command(self) -> str:
-        # Without a journal nobody knows that the first run deleted what the second does not find.
+        # Without a journal the second run cannot know that the first one deleted an id.
         extra = () if self._options.journal else ("--ignore-not-found",)
         return _cli_common.again(self._options, *extra)
 
@@ -364,7 +363,7 @@ def _bar(total: int) -> Any:
         from tqdm import tqdm
     except ImportError:
         return None
-    # One line drawn too late would stand there as long as a slow answer takes.
+    # A redraw that tqdm puts off would come only with the next answer, which may be slow.
     return tqdm(total=total, unit="instance", file=sys.stderr, dynamic_ncols=True, miniters=1)
 
 
@@ -384,7 +383,7 @@ def _run(client: Client, ids: list[int], options: argparse.Namespace) -> int:
     except Error as error:
         raise UsageError(_cli_common.in_flags(options.parser, error.message)) from error
     with _cli_common.undisturbed():
-        # What became of what was under way.
+        # The results of the requests that were under way.
         for result in results:
             report.add(result)
         if report.token_is_wrong and not options.keep_going:

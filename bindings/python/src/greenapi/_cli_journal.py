@@ -1,4 +1,4 @@
-"""``greenapi journal``: what a journal says. Its format is in docs/JOURNAL.md."""
+"""``greenapi journal``: shows what a journal records. docs/JOURNAL.md has its format."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _show(options: argparse.Namespace) -> int:
     for one in groups["unknown"]:
         print(f"unknown: {one} {_name(journal.ends[one])}")
     if groups["unknown"]:
-        print("Delete the unknown again with this journal: that is safe and tells.")
+        print("Delete the unknown ones again with this journal: safe, and the results show which.")
     if journal.torn:
         print("The last line is torn: what it was about had not been sent.")
     return 0
@@ -76,14 +76,14 @@ def _name(status: int | None) -> str:
 
 
 class Journal:
-    """What a journal says."""
+    """The contents of a journal."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.first = ""
         self.last = ""
         self.ends: dict[int, int | None] = {}
-        """The last status of each instance; ``None`` where its deletion has begun only."""
+        """The last status of each instance; ``None`` where its deletion has begun and not ended."""
         self.logged_out: set[int] = set()
         self.torn = False
 
@@ -92,7 +92,7 @@ def read(path: str) -> Journal:
     """Reads a journal.
 
     Raises:
-        UsageError: it cannot be read, is not one, is of a later version, or is damaged.
+        UsageError: the file cannot be read, is no journal, is of a later version, or is damaged.
     """
     try:
         with open(path, "rb") as file:

@@ -76,7 +76,7 @@ def add_to(commands: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     chosen = _Filter(options)
-    # Nobody would see the states.
+    # These outputs do not show the states.
     unseen = options.ids or options.deleted
     states = bool(chosen.states) or not (options.no_states or unseen)
     progress = _Progress()
@@ -112,7 +112,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 class _Filter:
-    """What the command line chooses."""
+    """The filter that the command line describes."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -124,7 +124,7 @@ class _Filter:
             raise UsageError("--state goes neither with --deleted nor with --no-states")
 
     def takes(self, instance: Instance) -> bool:
-        """Whether an instance is chosen."""
+        """Whether an instance passes the filter."""
         options = self._options
         created = instance.created
         if (
@@ -167,7 +167,7 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        # Python 3.9 and 3.10 do not read the Z.
+        # Python 3.9 and 3.10 reject the Z.
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise UsageError(
@@ -176,11 +176,11 @@ def _time(text: str | None) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
-# --- what comes out ---
+# --- output ---
 
 
 class _Progress:
-    """How many instances have come, on a terminal, while there is nothing else to see."""
+    """The number of instances read, on a terminal, until there is other output."""
 
     def __init__(self) -> None:
         self._shown = False
@@ -188,7 +188,7 @@ class _Progress:
         self._next = time.monotonic() + 0.2
 
     def count(self, instances: Iterator[Instance]) -> Iterator[Instance]:
-        """Passes the instances on."""
+        """Yields the instances, and counts them."""
         on_terminal = sys.stderr.isatty()
         for instance in instances:
             self._seen += 1
@@ -199,7 +199,7 @@ class _Progress:
             yield instance
 
     def clear(self) -> None:
-        """Gives the line back."""
+        """Erases the line."""
         if self._shown:
             self._shown = False
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -242,7 +242,7 @@ class _Csv:
 
 
 class _Table:
-    """A line for each that fits the terminal, and totals."""
+    """A line for each instance, cut to the terminal's width, and totals."""
 
     def __init__(self, states: bool) -> None:
         self._states = states
@@ -292,7 +292,7 @@ def _day(time_: datetime | None) -> str:
 
 
 def _cut(line: str, width: int) -> str:
-    """What fits into so many columns; most Chinese characters take two."""
+    """A text cut to so many columns; most Chinese characters take two."""
     used = 0
     for position, one in enumerate(line):
         used += 2 if unicodedata.east_asian_width(one) in "WF" else not unicodedata.combining(one)

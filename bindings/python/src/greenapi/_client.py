@@ -30,7 +30,8 @@ _UINT32_MAX = 2**32 - 1
 class BaseClient(Handle):
     """The options and the ownership that `Client` and `AsyncClient` share."""
 
-    # Until the URL is known to have no login in it, also to reporters of errors.
+    # Empty until the library has accepted the URL: it may have a login in it, which error
+    # reporters would show.
     _url = ""
 
     def __init__(
@@ -59,16 +60,16 @@ class BaseClient(Handle):
                 unless ``allow_http`` is set.
             token: The partner token. It stays in the library and is in no message or ``repr``.
             timeout: Seconds for a whole deletion, retries included: in a blocking call from its
-                beginning (`NotStarted` when its turn does not come within it), in bulk and in
-                async calls from the moment that the request is started. 0.001 … 4294967.295.
+                beginning (`NotStarted` when its turn does not come in time), in bulk and in async
+                calls from the moment that the request is started. 0.001 … 4294967.295.
             connect_timeout: Seconds to connect.
-            max_retries: Repetitions of a request that failed in a way that may pass; 0 for none.
+            max_retries: Repetitions of a request after a temporary failure; 0 for none.
             max_in_flight: Requests under way at once; further ones wait their turn.
             requests_per_second: The pace of new requests; ``None`` for no limit.
             session: What to do about an instance whose phone is still logged in: ``"ignore"``
                 deletes it all the same, ``"require_logged_out"`` refuses (`SessionActive`),
-                ``"log_out"`` logs it out first, ``"try_log_out"`` does so where that can be
-                done and deletes in any case once the API has answered.
+                ``"log_out"`` logs it out first, ``"try_log_out"`` does so where possible and
+                deletes in any case once the API has answered.
             allow_http: Permits plain ``http://`` to any host: the token then travels in clear.
             ca_file: A PEM bundle of certificates to trust instead of the system's.
             proxy: The proxy's URL; ``None`` for the environment's (``HTTPS_PROXY``,
@@ -79,7 +80,7 @@ class BaseClient(Handle):
             instance_url: Where an instance's own methods (its state, its logout) are asked;
                 ``{pool}`` in it stands for the first four digits of the id. ``None`` for ``url``.
             journal: The path of a file in which every deletion is noted durably before it is
-                sent, so that a later run knows for certain what this one did; ``None`` for none.
+                sent, so that a later run knows for certain what this run did; ``None`` for none.
 
         Raises:
             InvalidArgument: a value is unusable; the message names it and says why.
@@ -114,7 +115,7 @@ class BaseClient(Handle):
                 },
             )
         finally:
-            # Reporters of errors show the variables of a traceback's frames.
+            # Error reporters show the local variables of a traceback's frames.
             del token, proxy
         if not pointer:
             result = result_of(row)
@@ -137,9 +138,9 @@ class BaseClient(Handle):
 class Client(BaseClient):
     """A client whose calls wait, for programs without an event loop.
 
-    Use one for many deletions, as a context manager or for the life of the program: it keeps
-    its connections. Any number of threads may use it at once, also in a child after ``fork``.
-    Ctrl-C ends a call at once and cancels its request.
+    Use one client for many deletions, as a context manager or for the life of the program: it
+    keeps its connections. Any number of threads may use it at once, also in a child after
+    ``fork``. Ctrl-C ends a call at once and cancels its request.
 
         with greenapi.Client(url, token, session="log_out") as client:
             client.delete_instance(1101000001)
@@ -172,7 +173,7 @@ class Client(BaseClient):
             Error: the subclass for what happened; `OutcomeUnknown` where the instance may be
                 gone nevertheless.
             KeyboardInterrupt: and whatever else a signal handler raises; the request is
-                cancelled, and `fate` says what became of it.
+                cancelled, and `fate` gives the result from the exception.
             TypeError: the id is not an integer.
             RuntimeError: the client is closed.
         """
@@ -184,17 +185,17 @@ class Client(BaseClient):
 
         Failed deletions are results too: look at ``ok`` or call ``raise_for_status``. The ids
         may come from any iterable, which is drawn from only as fast as needed: at most
-        ``max_in_flight`` ids ahead of the results handed out. When it raises, or yields what
-        is no integer, the ids before that still get their results, and then the error is
-        raised.
+        ``max_in_flight`` ids ahead of the results handed out. When the iterable raises, or yields
+        anything but an integer, the ids before that still get their results, and then the error
+        is raised.
 
-        Used as a context manager, nothing is under way any more when the block is left, and
-        the same object then still gives what became of the rest:
+        As a context manager it cancels the rest of the run when the block is left; the same
+        object then still gives the results of the rest:
 
             with client.delete_instances(ids) as results:
                 for result in results:
                     ...
-            for result in results:  # after a break: what was cancelled, or done meanwhile
+            for result in results:  # after a break: the results of the rest
                 ...
 
         Raises:
@@ -207,8 +208,8 @@ class Client(BaseClient):
     def instances(self, states: bool = False) -> Instances:
         """Lists the account's instances, the deleted ones of the last three months included.
 
-        They come in the API's order while the list is still being read: memory does not grow
-        with it, and a slow loop holds back the reading.
+        Instances come in the API's order while the list is still being read: memory does not
+        grow with the list, and a slow loop holds back the reading.
 
             expired = [one for one in client.instances() if one.is_expired and not one.is_deleted]
 
@@ -218,7 +219,7 @@ class Client(BaseClient):
 
         Returns:
             An iterator of `Instance`, which raises an `Error` when the list breaks off. The
-            client's ``timeout`` is for the list, and again for each state.
+            client's ``timeout`` applies to the list, and again to each state.
 
         Raises:
             OutOfResources: no descriptor or memory is left.
@@ -232,10 +233,10 @@ class Client(BaseClient):
 class Deletions:
     """The results of `Client.delete_instances`: an iterator and a context manager.
 
-    Nothing new is started while nobody draws from it. Ctrl-C and whatever else is raised while
-    it waits cancels what is left, as leaving the ``with`` block does; iterating on then tells what
-    became of it. Dropping it, and `close`, cancel too, and lose the rest of the results. For one
-    thread at a time, but `cancel` may be called from any.
+    Deletions start only as the caller iterates. Ctrl-C, or any other exception while the iterator
+    waits, cancels the rest of the run, as leaving the ``with`` block does; iterating on then gives
+    the results of the rest. Dropping the iterator and `close` cancel too, and lose the results not
+    yet handed out. For one thread at a time, but `cancel` may be called from any.
     """
 
     def __init__(self, bulk: Bulk) -> None:
@@ -246,7 +247,7 @@ class Deletions:
         return self
 
     def __next__(self) -> Result:
-        # No lock, which an interrupt at the wrong moment would leave held.
+        # Without a lock, because an interrupt at the wrong moment would leave a lock held.
         thread = get_ident()
         if self._thread not in (None, thread):
             raise ValueError("another thread is drawing from these deletions")
@@ -272,18 +273,18 @@ class Deletions:
         raise StopIteration
 
     def cancel(self) -> None:
-        """Cancels what is left. Iterating on gives its results, and ends soon.
+        """Cancels the rest of the run. Iterating on gives the results of the rest, and ends soon.
 
-        `Status.CANCELLED` is the result of what had not been sent, `Status.CANCELLED_IN_FLIGHT`
-        of what may have been carried out. An iterable with a length (a list) is gone through to
-        its end, so that each of its ids has a result; one without (a generator) is not drawn
-        from any more. Callable from any thread and from signal handlers; cancelling twice, or
-        what is over, is fine.
+        A deletion that had not been sent ends in `Status.CANCELLED`, one that may have been carried
+        out in `Status.CANCELLED_IN_FLIGHT`. An iterable with a length (a list) is read to its end,
+        so that each of its ids has a result; one without (a generator) is not drawn from any more.
+        Callable from any thread and from signal handlers; has no effect on a run that is cancelled
+        or over.
         """
         self._bulk.cancel()
 
     def close(self) -> None:
-        """Cancels what is left and ends the iterator: the rest of the results is lost."""
+        """Cancels the rest and ends the iterator: results not yet handed out are lost."""
         self._bulk.close()
 
     def __enter__(self: _Self) -> _Self:
@@ -301,8 +302,8 @@ class Deletions:
 def delete_instance(url: str, token: str, id_instance: SupportsIndex) -> Result:
     """Deletes one instance with every option at its default, and waits for the outcome.
 
-    Connections are kept and used again across calls. Callable from any thread, also in a child
-    after ``fork``; Ctrl-C ends it at once and cancels the request.
+    Connections are kept and reused across calls. Callable from any thread, also in a child after
+    ``fork``; Ctrl-C ends the call at once and cancels the request.
 
     Args:
         url: ``https://host[:port][/prefix]``; plain ``http://`` for loopback hosts only.
@@ -315,7 +316,7 @@ def delete_instance(url: str, token: str, id_instance: SupportsIndex) -> Result:
     Raises:
         Error: the subclass for what happened; `OutcomeUnknown` where the instance may be gone
             nevertheless.
-        KeyboardInterrupt: the request is cancelled, and `fate` says what became of it.
+        KeyboardInterrupt: the request is cancelled; `fate` gives the result from the exception.
         TypeError: an argument has the wrong type.
     """
     try:
@@ -323,10 +324,10 @@ def delete_instance(url: str, token: str, id_instance: SupportsIndex) -> Result:
         try:
             client = Client(url, token)
         except Error as error:
-            # The client knows of no instance; the caller asked about one.
+            # The error of a client names no instance; this caller asked about one.
             raise type(error)(error.result._replace(id_instance=number)) from None
     finally:
-        # Reporters of errors show the variables of a traceback's frames.
+        # Error reporters show the local variables of a traceback's frames.
         del token
     with client:
         return client.delete_instance(number)
@@ -336,8 +337,7 @@ def _text(name: str, value: str) -> bytes:
     try:
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-        # Replaced and compared, because the error of a strict encoder carries the whole text,
-        # and that may be the token.
+        # Not by a strict encoder: its error carries the whole text, which may be the token.
         if "\0" in value or value.encode("utf-8", "replace").decode() != value:
             raise invalid_argument(
                 f"{name} contains a NUL character or half of a surrogate pair: remove it"
@@ -361,7 +361,7 @@ def _path(name: str, value: str | os.PathLike[str] | None) -> bytes | None:
 
 
 def bool_option(name: str, value: bool) -> bool:
-    """A flag; a number or a text in its place is a mistake."""
+    """Checks a flag: a number or a text in its place is a mistake."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
     return value
@@ -387,7 +387,7 @@ def _seconds(name: str, value: Number) -> float:
 
 
 def _milliseconds(seconds: float) -> int:
-    # A wait shorter than the library can express is not the same as none.
+    # Never 0, which the library refuses.
     return max(round(seconds * 1000), 1)
 
 

@@ -14,7 +14,7 @@ else:
     from ._records import NamedTuple
 
 _effects: dict[int, Effect] = {}
-"""Effects asked for before: the rule is the library's, the answer never changes."""
+"""The effects that the library has given so far; they never change."""
 
 
 class Result(NamedTuple):
@@ -35,7 +35,7 @@ class Result(NamedTuple):
 
     @property
     def effect(self) -> Effect:
-        """Whether the instance is gone, was not deleted by this call, or that is unknown."""
+        """Whether the instance is gone, was not deleted by this call, or may be gone."""
         status = self.status
         try:
             return _effects[status]
@@ -48,7 +48,7 @@ class Result(NamedTuple):
         return self.effect is Effect.DELETED
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by their names, and ``effect``; statuses and effects by their names.
+        """A dict of the fields and ``effect``, with statuses and effects by their names.
 
         Only what JSON has, so ``json.dumps`` takes it.
         """
@@ -59,7 +59,7 @@ class Result(NamedTuple):
         }
 
     def raise_for_status(self) -> Result:
-        """Returns the result itself when the instance is gone.
+        """Returns this result when the instance is gone.
 
         Raises:
             Error: the subclass for the status, otherwise.
@@ -70,15 +70,15 @@ class Result(NamedTuple):
 
 
 class Error(Exception):
-    """A deletion that cannot be called done; the base of every error of this package.
+    """The base of every error of this package: the instance is not known to be gone.
 
-    Catch `OutcomeUnknown` to know that the instance may nevertheless be gone. Errors may be
+    Its subclass `OutcomeUnknown` means that the instance may be gone nevertheless. Errors may be
     pickled, so they cross ``multiprocessing`` and Celery with all their attributes.
     """
 
     def __init__(self, result: Result) -> None:
-        # Celery's JSON backend rebuilds an error from its arguments after a tuple has become a
-        # list and an enum a number.
+        # Celery's JSON backend rebuilds an error from its arguments, among which JSON has turned a
+        # tuple into a list and an enum into a number.
         rebuilt = Result._make(result)
         self.result: Result = rebuilt._replace(status=Status(rebuilt.status))
         super().__init__(self.result)
@@ -87,7 +87,7 @@ class Error(Exception):
         return self.result.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Notes, and whatever else somebody attached.
+        # Notes and other attributes that a program has attached.
         more = {name: value for name, value in vars(self).items() if name != "result"}
         return type(self), (self.result,), more or None
 
@@ -140,7 +140,7 @@ class Forbidden(Error):
 
 
 class RateLimited(Error):
-    """The API said that there were too many requests (429) until the retries were used up."""
+    """The API answered 429, too many requests, until the retries were used up."""
 
 
 class Rejected(Error):
@@ -148,7 +148,7 @@ class Rejected(Error):
 
 
 class SessionActive(Error):
-    """The ``session`` policy forbade it: the instance is, or may be, still logged in."""
+    """The ``session`` policy forbade the deletion: the instance is, or may be, still logged in."""
 
 
 class SessionUnknown(Error):
@@ -160,7 +160,7 @@ class InvalidArgument(Error, ValueError):
 
 
 class ConnectFailed(Error, ConnectionError):
-    """No connection came about (DNS, refused, unreachable, timeout): no request was sent."""
+    """No connection was made (DNS, refused, unreachable, timeout): no request was sent."""
 
 
 class TLSFailed(Error):
@@ -186,7 +186,8 @@ class NotStarted(Error):
 class OutcomeUnknown(Error):
     """The instance may or may not have been deleted.
 
-    Calling again with the same id is safe and tells: `NotFound` then means that it is gone.
+    Calling again with the same id is safe, and its result shows which: `NotFound` then means that
+    the instance is gone.
     """
 
 
@@ -239,7 +240,7 @@ _CLASSES: dict[Status, type[Error]] = {
 
 
 def error_class(status: Status) -> type[Error]:
-    """The error for a status; for one without a class of its own, by its effect."""
+    """The class for a status; by the status's effect where the status has none of its own."""
     known = _CLASSES.get(status)
     if known is not None:
         return known
@@ -247,12 +248,12 @@ def error_class(status: Status) -> type[Error]:
 
 
 def invalid_argument(message: str, id_instance: int = 0) -> InvalidArgument:
-    """The error for a value that cannot even be passed to the library."""
+    """The error for a value that C's types cannot hold."""
     return InvalidArgument(Result(id_instance, Status.INVALID_ARGUMENT, 0, 0, 0, message))
 
 
 def refused(id_instance: int, status: int) -> Result:
-    """The result of what the library never got to see, or of what it tells a status only."""
+    """A result for a call that never reached the library, or for which it gives a status only."""
     return Result(id_instance, Status(status), 0, 0, 0, _abi.status_message(status))
 
 
@@ -260,9 +261,9 @@ _statuses: dict[int, Status] = {int(status): status for status in Status}
 
 
 def result_of(row: _abi.Row) -> Result:
-    """The library's result in Python's types and words."""
+    """The library's result in Python's types, with Python's names in its message."""
     _, id_instance, number, code, http_status, attempts, message = row
-    # A dict is several times faster than the enum's own call.
+    # A dict is several times faster than calling the enum.
     status = _statuses.get(number)
     if status is None:
         status = Status(number)
@@ -276,10 +277,10 @@ def result_of(row: _abi.Row) -> Result:
 
 
 def _in_python(message: str) -> str:
-    """A message of the library, which names options as C does, with Python's names.
+    """A message of the library with Python's names of the options in place of C's.
 
-    By rule and not by a list: ``GREENAPI_FLAG_NAME`` is the keyword ``name=True`` here, and what
-    C has in ``name_ms`` is ``name`` in seconds. All other options have the same name.
+    By two rules: ``GREENAPI_FLAG_NAME`` is the keyword ``name=True``, and C's ``name_ms`` is
+    ``name`` in seconds. All other options have the same name.
     """
     if "GREENAPI_FLAG_" in message or "_ms" in message:
         import re
@@ -291,18 +292,18 @@ def _in_python(message: str) -> str:
     return message
 
 
-# --- what is known when a call ends by an exception ---
+# --- the result of a call that ends by an exception ---
 
 _FATE = "greenapi_result"
 
 
 def fate(error: BaseException) -> Result | None:
-    """What became of the deletion that an exception ended.
+    """The result of the deletion that an exception ended.
 
-    For whatever ends a single call: an `Error`, and also ``KeyboardInterrupt``,
+    For every exception that ends a single call: an `Error`, and also ``KeyboardInterrupt``,
     ``asyncio.CancelledError``, ``trio.Cancelled`` or what a signal handler raised, which cancel
-    the request; and for an exception that came of one of these, as the ``TimeoutError`` of
-    ``asyncio.timeout`` does.
+    the request; and for exceptions caused by one of these, as the ``TimeoutError`` of
+    ``asyncio.timeout`` is.
 
         except KeyboardInterrupt as interrupt:
             print(greenapi.fate(interrupt))
@@ -329,8 +330,8 @@ def fate(error: BaseException) -> Result | None:
 
 
 def remember(error: BaseException, result: Result) -> None:
-    """Notes on an exception what became of the deletion that it ended."""
-    # Some classes of exceptions allow no attribute to be set; all have this dictionary.
+    """Attaches to an exception the result of the deletion that it ended."""
+    # Some exception classes refuse attributes; all have this dictionary.
     vars(error)[_FATE] = result
     if hasattr(error, "add_note"):
         error.add_note(f"greenapi: {result.id_instance} {result.status.name}: {result.message}")

@@ -1,4 +1,4 @@
-"""The ownership of C objects: close and the finalizer, once for all of them."""
+"""The ownership of C objects: one close and one finalizer for all of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ if TYPE_CHECKING:
 
 
 class Owned:
-    """One C object, freed when the last user of this lets go of it.
+    """One C object, freed when the last reference to this owner is gone.
 
-    A thread that calls into the library keeps a reference for the time of the call. So closing
-    in one thread while another calls needs no lock, and there is no lock that a fork could
-    leave held for ever.
+    A thread that calls into the library keeps a reference for the time of the call. So one thread
+    may close while another calls without a lock, which a fork could leave held for ever.
     """
 
     __slots__ = ("_free", "pointer")
@@ -23,7 +22,7 @@ class Owned:
 
     def __del__(self) -> None:
         # The garbage collector ends the members of a cycle in any order: a coroutine that is closed
-        # after this must find NULL, which every C function takes, and not what was freed.
+        # later must find NULL, which every C function accepts, and not the freed pointer.
         pointer, self.pointer = self.pointer, 0
         if pointer:
             self._free(pointer)
@@ -38,7 +37,7 @@ class Handle:
     _owned: Owned | None = None
 
     def close(self) -> None:
-        """Gives the C object back; closing twice is fine. Callable from any thread."""
+        """Frees the C object; closing again has no effect. Callable from any thread."""
         self._owned = None
 
     @property
@@ -47,7 +46,7 @@ class Handle:
         return self._owned is None
 
     def __reduce__(self) -> NoReturn:
-        # A copied pointer would be freed twice, and means nothing in another process.
+        # A copied pointer would be freed twice, and is invalid in another process.
         raise TypeError(
             f"a {type(self).__name__} cannot be copied or pickled: make one in each process "
             "(one that exists before a fork works in the child as it is)"

@@ -1,4 +1,4 @@
-"""The account's list: what there is to delete."""
+"""The list of the account's instances."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 class Instance(NamedTuple):
     """An instance as the account's list has it. Immutable; may be pickled, compared and kept.
 
-    It has no secrets: the instance's own token stays in the library.
+    An `Instance` has no secrets: the instance's own token stays in the library.
     """
 
     id_instance: int
     """The id."""
     name: str
-    """The name, cut after some 167 bytes. It may have any character in it, line ends too."""
+    """The name, cut to at most 167 bytes of UTF-8. It may contain any character, line ends too."""
     type: str
     """The messenger: ``whatsapp``, ``telegram``, ``v3`` (MAX), or what else the API says."""
     tariff: str
     """The tariff."""
     state: State
-    """`State.NOT_ASKED` unless the states were wanted."""
+    """The state; `State.NOT_ASKED` unless the list was requested with ``states=True``."""
     created: datetime | None
-    """When it was created; like all times aware, in UTC, and ``None`` where the API gives none."""
+    """When the instance was created: an aware UTC time; ``None`` where the API gives none."""
     deleted: datetime | None
-    """When it was deleted. The list has deleted instances for three months."""
+    """When the instance was deleted. The list has deleted instances for three months."""
     expires: datetime | None
-    """When it expires or expired."""
+    """When the instance expires or expired."""
     is_deleted: bool
-    """Whether it is deleted."""
+    """Whether the instance is deleted."""
     is_expired: bool
-    """Whether it has expired. A new one may be shown as expired in its first hour."""
+    """Whether the instance has expired. The list may show a new one as expired for an hour."""
     is_free: bool
-    """Whether it is free."""
+    """Whether the instance is free of charge."""
     is_partner: bool
-    """Whether it was made by the partner methods."""
+    """Whether the instance was made by the partner methods."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by their names; states by their names, times as ISO 8601.
+        """A dict of the fields, with states by their names and times as ISO 8601.
 
         Only what JSON has, so ``json.dumps`` takes it.
         """
@@ -110,10 +110,10 @@ class Listing(Waitable):
         self._ready: deque[Instance] = deque()
 
     def next(self) -> Instance | None:
-        """The next instance, if it is there.
+        """The next instance, or ``None`` when the caller has to wait for one.
 
         Raises:
-            StopIteration: that was all.
+            StopIteration: the list is complete.
             Error: the list broke off.
         """
         if self._ready:
@@ -135,7 +135,7 @@ class Listing(Waitable):
         raise error_class(result.status)(result)
 
     def close(self) -> None:
-        """Ends the list; what has not been taken is lost."""
+        """Ends the list; instances not yet taken are lost."""
         super().close()
         self._ready.clear()
 
@@ -143,9 +143,9 @@ class Listing(Waitable):
 class Instances:
     """The instances of an account, from `Client.instances`: an iterator and a context manager.
 
-    They come while the list is still being read. A list that breaks off raises an `Error` at its
-    end, so a part is never taken for the whole. Ctrl-C, ``close``, the end of the block and
-    dropping it end it at once.
+    Instances come while the list is still being read. A list that breaks off raises an `Error` at
+    its end, so a part is never taken for the whole. Ctrl-C, ``close``, the end of the block and
+    dropping the iterator end the list at once.
     """
 
     def __init__(self, listing: Listing) -> None:

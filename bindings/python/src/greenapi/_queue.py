@@ -1,11 +1,11 @@
-"""Queues: how Python waits for the library without ever standing still inside it.
+"""Queues: how Python waits for the library without blocking inside it.
 
 Every wait of this package, blocking or async, is a submission to a queue and then a wait for
 the queue's descriptor in Python's own hands, where signal handlers run and event loops turn.
 
-A queue has one user at a time: it is borrowed from a pool and given back when nothing is under
-way in it. Whoever leaves early cancels what is left, by a statement and not by a finalizer, and
-then has the results of it at once.
+A queue has one user at a time, who borrows it from a pool and returns it when nothing is under
+way in it. A user that leaves early cancels the rest by a statement, not by a finalizer, and then
+has the results of the rest at once.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from ._errors import Result
 
 PATIENCE = 0.005
-"""Seconds that an iterable may take for its ids before results are looked for: one that is slow
-(a database, a pace of its own) must not hold back what is done already."""
+"""Seconds that an iterable may take for its ids before results are collected: a slow one (a
+database, a pace of its own) must not hold back completed results."""
 
 SETTLING_MS = 1000
-"""How long to wait for the results of what was cancelled. They come within a millisecond, so
-event loops may wait for them too; the limit is for a library that has stopped."""
+"""How long to wait for the results of cancelled deletions. They come within a millisecond, so
+event loops may wait for them too; the limit guards against a library that has stopped."""
 
 _GRACE = 0.05
-"""Seconds after the end of a blocking call's timeout in which the library ends it by itself, if
-its request was started at once."""
+"""Seconds after a blocking call's timeout in which the library itself ends a call whose request
+was started at once."""
 
 _CATCHING_UP = 0.1
-"""Seconds by which a pace may be behind and still make up for it."""
+"""Seconds by which a pace may lag and still catch up."""
 
 _BATCH = 64
-"""Results taken in one call: enough to make the call's cost vanish, 16 KiB of room."""
+"""Results taken in one call: enough to make the call's cost negligible, in 16 KiB."""
 
 _IDLE_MAX = 32
 """Idle queues kept; each holds a descriptor."""
@@ -57,7 +57,7 @@ next_tag = count(1).__next__
 
 
 class Waitable(Handle):
-    """A C object with a descriptor that tells when there is something to take."""
+    """A C object whose descriptor is readable while there is something to take."""
 
     def __init__(self, pointer: int, free: Callable[[int], None], fd: int) -> None:
         self._owned = Owned(pointer, free)
@@ -68,7 +68,7 @@ class Waitable(Handle):
 
     @property
     def inherited(self) -> bool:
-        """Whether it was made before a fork: what is under way in it belongs to the parent."""
+        """Whether it was made before a fork: what is under way belongs to the parent."""
         return self._born != _forks
 
     def refuse_if_inherited(self) -> None:
@@ -79,7 +79,7 @@ class Waitable(Handle):
     def wait(self, seconds: float | None = None) -> None:
         """Waits until there is something to take. Signal handlers run, and may raise."""
         self.refuse_if_inherited()
-        # Looked up each time: eventlet takes poll away and gives a select of its own.
+        # Looked up each time, because eventlet removes poll and replaces select.
         poll_type = getattr(select, "poll", None)
         if poll_type is None:
             select.select((self.fd,), (), (), seconds)
@@ -92,10 +92,10 @@ class Waitable(Handle):
 
 
 class Queue(Waitable):
-    """A ``greenapi_queue`` with room for a batch of its results.
+    """A ``greenapi_queue`` with a buffer for a batch of its results.
 
     Raises:
-        OutOfResources: no descriptor or memory is left for it.
+        OutOfResources: no descriptor or memory is left.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Queue(Waitable):
         self._results = _abi.results(_BATCH)
 
     def submit(self, client: Owned, id_instance: int, tag: int) -> int:
-        """Submits a deletion; returns a status, and a result follows exactly when it is 0."""
+        """Submits a deletion; returns a status. A result follows exactly when the status is 0."""
         return _abi.queue_submit(self._open().pointer, client.pointer, id_instance, tag)
 
     def cancel(self, tag: int) -> None:
@@ -117,9 +117,10 @@ class Queue(Waitable):
             _abi.queue_cancel(owned.pointer, tag)
 
     def take(self, wait_ms: int = 0) -> list[tuple[int, Result]]:
-        """The results that are there, a batch at most, with their tags.
+        """The results that wait, a batch at most, with their tags.
 
-        Waits so long for the first of them, deaf to signals; not when nothing is under way.
+        Waits up to ``wait_ms`` for the first one, without running signal handlers; returns at once
+        when nothing is under way.
         """
         rows = self._results.take(self._open().pointer, wait_ms)
         return [(row[0], result_of(row)) for row in rows]
@@ -130,7 +131,7 @@ _idle: list[Queue] = []
 
 
 def borrow() -> Queue:
-    """An empty queue, for the caller alone."""
+    """Borrows an empty queue for the caller alone."""
     try:
         return _idle.pop()
     except IndexError:
@@ -159,10 +160,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def delete_one(client: Owned, id_instance: int, timeout: float | None = None) -> Result:
-    """Deletes one instance, waiting for it; leaving early by an exception cancels it.
+    """Deletes one instance and waits; an exception meanwhile cancels the request.
 
-    ``timeout`` counts from now, as it does in the library's own blocking call: a turn that does
-    not come within it ends the call. (In a queue it counts from the start of the request.)
+    ``timeout`` counts from now, as in the library's own blocking call: a call whose turn does not
+    come in time ends. (In a queue the timeout counts from the start of the request.)
     """
     if not fits(id_instance):
         return _refused_by_the_library(client, id_instance)
@@ -171,7 +172,7 @@ def delete_one(client: Owned, id_instance: int, timeout: float | None = None) ->
     results: list[tuple[int, Result]] = []
     under_way = late = False
     try:
-        # First, because an interrupt may come between the two.
+        # Set first, because an interrupt may come between the two lines.
         under_way = True
         status = queue.submit(client, id_instance, 0)
         under_way = status == 0
@@ -204,7 +205,7 @@ _ENDED_BY_TIME = {
 
 
 def _too_late(result: Result) -> Result:
-    """The result of a call that was cancelled because its time was over, as what it was."""
+    """The result of a call that was cancelled because its time was over, as a timeout."""
     status = _ENDED_BY_TIME.get(result.status)
     if status is None:
         return result
@@ -215,14 +216,14 @@ def _too_late(result: Result) -> Result:
 
 
 class Waiting(Exception):
-    """There is no further id yet, and there may be one later."""
+    """Raised when there is no further id yet, and there may be one later."""
 
 
 class Bulk:
     """A bulk run under way: its ids, its queue, and the results that wait to be handed out.
 
-    Nothing is started but by `draw`, and no more than can start at once, so a run that nobody
-    draws from stops by itself.
+    Only `draw` starts deletions, and no more than can start at once, so a run that nobody draws
+    from stops by itself.
     """
 
     def __init__(
@@ -245,12 +246,12 @@ class Bulk:
 
     @property
     def ahead(self) -> int:
-        """Ids that were drawn and whose result was not handed out yet."""
+        """The number of ids that were drawn and whose results were not handed out yet."""
         return self._under_way + len(self._ready)
 
     @property
     def is_ready(self) -> bool:
-        """Whether a result is there to be handed out."""
+        """Whether a result waits to be handed out."""
         return bool(self._ready)
 
     @property
@@ -260,19 +261,19 @@ class Bulk:
 
     @property
     def is_over(self) -> bool:
-        """Whether every id that there is has had its result handed out."""
+        """Whether the results of all ids have been handed out."""
         return self._ids is None and not self._under_way and not self._ready
 
     @property
     def inherited(self) -> bool:
-        """Whether it was begun before a fork."""
+        """Whether the run was begun before a fork."""
         return self._queue is not None and self._queue.inherited
 
     def draw(self, handed_out: int = 0) -> float | None:
-        """Draws ids and submits them while there is room, and for those just handed out.
+        """Draws ids and submits them while fewer than ``max_in_flight`` are under way.
 
-        Returns the seconds after which there is more to draw; ``None`` when that depends on
-        results, or on ids that are not there yet.
+        Returns the seconds after which more can be drawn; ``None`` when that depends on results,
+        or on ids that have not come yet.
         """
         spent = 0.0
         while self._ids is not None and self.ahead < self._max_in_flight + handed_out:
@@ -315,17 +316,17 @@ class Bulk:
             self._under_way -= 1
             self._ready.append(refused(value, status))
         elif self._cancelled:
-            # By another thread, between the question and the submission.
+            # Another thread cancelled between the check and the submission.
             queue.cancel(self._tag)
 
     def collect(self) -> None:
-        """Takes what the queue has; does not wait, except for what was cancelled."""
+        """Takes the results that the queue has; waits only for those of cancelled deletions."""
         if not self._under_way:
             return
         taken = self._open().take(SETTLING_MS if self._cancelled else 0)
         self._ready.extend([result for _, result in taken])
         if self._cancelled and not taken:
-            # An interrupt came between counting one and submitting it.
+            # An interrupt came between counting a submission and making it.
             self._under_way = 0
         else:
             self._under_way -= len(taken)
@@ -336,18 +337,18 @@ class Bulk:
             self._open().wait(seconds)
 
     def settle(self) -> None:
-        """Cancels, and collects what became of what was under way."""
+        """Cancels, and collects the results of what was under way."""
         self.cancel()
         while self._under_way:
             self.collect()
 
     def next_result(self) -> Result:
-        """Hands out a result that is ready, and sees to it that others come."""
+        """Hands out a result that is ready, and starts further deletions."""
         self.draw(1)
         return self._ready.popleft()
 
     def cancel(self) -> None:
-        """Cancels what is under way and starts nothing any more. Callable from any thread."""
+        """Cancels what is under way; nothing starts after that. Callable from any thread."""
         if not self._cancelled:
             self._cancelled = True
             if not self._sized:
@@ -357,17 +358,17 @@ class Bulk:
             queue.cancel(self._tag)
 
     def raise_failure(self) -> None:
-        """Raises, once, what ended the ids before their end."""
+        """Raises, once, the error that the ids' iterable ended with."""
         failure, self.failure = self.failure, None
         if failure is not None:
             try:
                 raise failure
             finally:
-                # A traceback whose frames hold the error would be a cycle.
+                # Without this the error's traceback would hold the error: a reference cycle.
                 del failure
 
     def close(self) -> None:
-        """Ends the run; what is still under way is cancelled, and results are lost."""
+        """Ends the run: cancels what is still under way; its results are lost."""
         queue, self._queue = self._queue, None
         self._ids = None
         if queue is None:
@@ -393,20 +394,20 @@ class Bulk:
 
 
 def integer(name: str, value: SupportsIndex) -> int:
-    """An integer of any library, numpy's for one."""
-    # True is an int to Python and never a number to anybody.
+    """Converts an integer of any library, such as numpy's."""
+    # True is an int in Python, and a mistake as a number.
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int, not {type(value).__name__} ({repr(value)[:80]})")
     return int(value.__index__())
 
 
 def fits(id_instance: int) -> bool:
-    """Whether C can be told the id; whether it is one of an instance, the library decides."""
+    """Whether an int64_t can hold the id; the library decides whether the id is in range."""
     return -(2**63) <= id_instance < 2**63
 
 
 def _refused_by_the_library(client: Owned, id_instance: int) -> Result:
-    """The library's answer to what no 64-bit integer holds, by the nearest that one does."""
+    """The library's result for an id beyond int64_t: the one for the nearest int64_t."""
     nearest = 2**63 - 1 if id_instance > 0 else -(2**63)
     result = delete_one(client, nearest)
     message = result.message.replace(str(nearest), str(id_instance))

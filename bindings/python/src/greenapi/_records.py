@@ -1,4 +1,4 @@
-"""``typing.NamedTuple`` at run time, without ``typing``: its import would be the dearest of all."""
+"""``typing.NamedTuple`` at run time, without ``typing``, whose import would cost the most."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _FromAnnotations(type):
 
 
 class NamedTuple(metaclass=_FromAnnotations):
-    """Makes of a subclass a named tuple whose fields are the names that the class annotates.
+    """Turns a subclass into a named tuple whose fields are the names that the class annotates.
 
-    The module that uses it needs ``from __future__ import annotations``.
+    The module of the subclass needs ``from __future__ import annotations``.
     """

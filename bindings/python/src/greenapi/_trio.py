@@ -1,4 +1,4 @@
-"""trio's event loop, as `AsyncClient` needs it; imported only by programs that use trio."""
+"""trio's event loop, as `AsyncClient` needs it; imported only in programs that use trio."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Trio:
             nonlocal watching
             watching = False
             cancel()
-            # At once, as another may watch the descriptor before the task has its turn.
+            # At once, because another task may watch the descriptor before this one has its turn.
             trio.lowlevel.notify_closing(fd)
 
         return stop

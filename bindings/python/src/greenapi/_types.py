@@ -1,4 +1,4 @@
-"""Types that exist for type checkers; imported at run time by those only who ask for them."""
+"""Types for type checkers; at run time imported only where a program asks for them."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Tells PyInstaller what it cannot see: the shared library, and what is imported by name."""
+"""Names for PyInstaller what it cannot see: the shared library, and modules imported by name."""
 
 import os
 
