@@ -1,12 +1,12 @@
-// Deletes many instances from C++ with a lambda for the progress, then lists what needs a look.
+// Deletes many instances from C++ with a lambda for the progress, then lists the failures.
 //
 //   c++ -std=c++17 bulk.cpp -o bulk $(pkg-config --cflags --libs greenapi)
 //   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./bulk 1101000001 1101000002
 //
 // GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
 //
-// Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one is
-// uncertain (run it again: that is safe, and tells), 2 wrong usage.
+// Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one may be
+// gone (running again is safe, and shows which), 2 wrong usage.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-// Of "1101x" std::stoll would make 1101, which is somebody else's instance.
+// std::stoll would read "1101x" as 1101, which is another instance.
 static std::int64_t parse_id(const std::string &text)
 {
     std::size_t used = 0;
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
         const auto results = client.delete_instances(ids, [](std::size_t done, std::size_t total,
                                                              const greenapi::result &last) {
             std::cout << done << '/' << total << ' ' << last.id() << ": " << last.message() << '\n';
-            // A wrong token is wrong for every id: false cancels what is left.
+            // A wrong token is wrong for every id: false cancels the rest.
             return last.status() != greenapi::status::unauthorized;
         });
 

@@ -1,15 +1,15 @@
 /*
  * Deletes many instances with one call, showing a progress bar on a terminal and one plain line
- * per instance elsewhere. After Ctrl-C the next result cancels what is left; every instance still
- * gets its own.
+ * per instance elsewhere. After Ctrl-C the next result cancels the rest; every instance still gets
+ * its own result.
  *
  *   cc bulk_progress.c -o bulk_progress $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./bulk_progress 1101000001 1101000002
  *
  * GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
  *
- * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one is
- * uncertain (run it again: that is safe, and tells), 2 wrong usage.
+ * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one may be gone
+ * (running again is safe, and shows which), 2 wrong usage.
  */
 #include <greenapi.h>
 #include <inttypes.h>

@@ -4,8 +4,8 @@
  *   cc delete.c -o delete $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./delete 1101000001
  *
- * Exit status: 0 the instance is gone, 1 it was not deleted, 3 nobody knows yet (run it again:
- * that is safe, and tells), 2 wrong usage.
+ * Exit status: 0 the instance is gone, 1 it was not deleted, 3 it may be gone (running again is
+ * safe, and shows which), 2 wrong usage.
  */
 #include <greenapi.h>
 #include <inttypes.h>

@@ -1,12 +1,12 @@
-// Deletes one instance from C++; what goes wrong is an exception that a program can branch on.
+// Deletes one instance from C++; failures are exceptions that a program can branch on.
 //
 //   c++ -std=c++17 delete.cpp -o delete $(pkg-config --cflags --libs greenapi)
 //   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./delete 1101000001
 //
 // GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
 //
-// Exit status: 0 the instance is gone, 1 it was not deleted, 3 nobody knows yet (run it again:
-// that is safe, and tells), 2 wrong usage.
+// Exit status: 0 the instance is gone, 1 it was not deleted, 3 it may be gone (running again is
+// safe, and shows which), 2 wrong usage.
 #include <cstdint>
 #include <cstdlib>
 #include <greenapi.hpp>
@@ -14,7 +14,7 @@
 #include <stdexcept>
 #include <string>
 
-// Of "1101x" std::stoll would make 1101, which is somebody else's instance.
+// std::stoll would read "1101x" as 1101, which is another instance.
 static std::int64_t parse_id(const std::string &text)
 {
     std::size_t used = 0;

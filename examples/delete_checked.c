@@ -7,8 +7,8 @@
  *
  * GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
  *
- * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one is
- * uncertain (run it again: that is safe, and tells), 2 wrong usage.
+ * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one may be gone
+ * (running again is safe, and shows which), 2 wrong usage.
  */
 #include <greenapi.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-//! Shows the library at work, from C, Python and Go where these are installed:
+//! Shows the library in use, from C, Python and Go where these are installed:
 //!
 //! ```text
 //! cargo run --example demo                  against the bundled stand-in of the API
@@ -17,13 +17,13 @@ use std::process::{Command, ExitCode};
 
 use greenapi_standin::{Config, Standin, FIRST_ID};
 
-/// Where the API is, and with which token.
+/// The API's address and the token.
 struct Api {
     url: String,
     token: String,
 }
 
-/// A program in one language that deletes the instance that it is told.
+/// A program in one language that deletes the instance given as its argument.
 struct Program {
     language: &'static str,
     command: Vec<PathBuf>,
@@ -53,8 +53,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// Builds the shared library beside this program. (Cargo does not do that for an example: a C
-/// library is nothing that Rust could link.)
+/// Builds the shared library beside this program. (Cargo does not do that for an example, because
+/// Rust cannot link a cdylib.)
 fn build_library(root: &Path, built: &Path) -> Result<(), Box<dyn Error>> {
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
@@ -100,7 +100,7 @@ fn show(programs: &[Program]) -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// One deletion, by the first language there is.
+/// One deletion, by the first language that is installed.
 fn delete_for_real(programs: &[Program], url: &str, id: &str) -> Result<ExitCode, Box<dyn Error>> {
     let program = programs.first().ok_or("no language to call it from")?;
     let token = match env::var("GREENAPI_TOKEN") {
@@ -153,11 +153,11 @@ fn run(program: &Program, api: &Api, id: &str) -> io::Result<Option<i32>> {
     Ok(output.status.code())
 }
 
-/// Builds what can be built here, and says what cannot.
+/// Builds the programs whose compilers are installed, and names the others.
 fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
     let place = built.join("demo");
     fs::create_dir_all(&place)?;
-    // Programs look for the library by the name that it has inside.
+    // Programs look for the library by its soname.
     let library = place.join("libgreenapi.so.0");
     let shared = format!(
         "{}greenapi{}",
@@ -213,7 +213,7 @@ fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
         println!("Python is left out: there is no python3 here.");
     }
 
-    // As make install would say it, for the library as it stands here.
+    // As make install would write it, for the library in this place.
     let version = env!("CARGO_PKG_VERSION");
     fs::write(
         place.join("greenapi.pc"),
@@ -227,9 +227,9 @@ fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
     let compiled = Command::new("go")
         .current_dir(root.join("bindings/go"))
         .env("PKG_CONFIG_PATH", &place)
-        // Go's build cache knows this, but not what pkg-config says.
+        // Go's build cache depends on this variable, but not on pkg-config's output.
         .env("CGO_LDFLAGS", format!("-L{}", place.display()))
-        // With -buildvcs it would ask git, which answers only where the user owns the checkout.
+        // With -buildvcs Go would ask git, which answers only where the user owns the checkout.
         .args(["build", "-buildvcs=false", "-o"])
         .arg(&go)
         .arg("./examples/delete")

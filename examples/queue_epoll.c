@@ -1,14 +1,14 @@
 /*
  * Deletes many instances from an epoll loop, the way a server would: one thread, two descriptors,
- * one for the results and one for Ctrl-C, which cancels what is left.
+ * one for the results and one for Ctrl-C, which cancels the rest.
  *
  *   cc queue_epoll.c -o queue_epoll $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./queue_epoll 1101000001 1101000002
  *
  * GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
  *
- * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one is
- * uncertain (run it again: that is safe, and tells), 2 wrong usage.
+ * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one may be gone
+ * (running again is safe, and shows which), 2 wrong usage.
  */
 #include <errno.h>
 #include <greenapi.h>
@@ -75,7 +75,7 @@ int main(int argc, char **argv)
         char *end;
         int64_t id = strtoll(argv[i], &end, 10);
         if (end == argv[i] || *end != '\0')
-            id = 0; /* refused by submit, like every number that cannot be an id */
+            id = 0; /* out of range: the result is GREENAPI_STATUS_INVALID_ARGUMENT */
 
         status = greenapi_queue_submit(queue, client, id, TAG);
         if (status == GREENAPI_STATUS_OK) {
@@ -99,10 +99,10 @@ int main(int argc, char **argv)
             struct signalfd_siginfo info;
             if (read(interrupts, &info, sizeof info) == (ssize_t)sizeof info)
                 fprintf(stderr, "cancelled: %zu\n", greenapi_queue_cancel(queue, TAG));
-            continue; /* the results of what was cancelled come like all others */
+            continue; /* results of cancelled deletions come like all others */
         }
 
-        /* Level-triggered: what does not fit into the array is announced again. */
+        /* Level-triggered: epoll reports again if more results wait. */
         greenapi_result results[64];
         size_t taken = greenapi_queue_take(queue, results, 64, 0);
         under_way -= taken;

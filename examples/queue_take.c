@@ -6,8 +6,8 @@
  *
  * GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
  *
- * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one is
- * uncertain (run it again: that is safe, and tells), 2 wrong usage.
+ * Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one may be gone
+ * (running again is safe, and shows which), 2 wrong usage.
  */
 #include <greenapi.h>
 #include <inttypes.h>
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
         char *end;
         int64_t id = strtoll(argv[i], &end, 10);
         if (end == argv[i] || *end != '\0')
-            id = 0; /* refused by submit, like every number that cannot be an id */
+            id = 0; /* out of range: the result is GREENAPI_STATUS_INVALID_ARGUMENT */
 
         /* The tag comes back with the result: here, the place among the arguments. */
         status = greenapi_queue_submit(queue, client, id, (uint64_t)i);
@@ -58,7 +58,7 @@ int main(int argc, char **argv)
         }
     }
 
-    /* Nothing is left when take, waiting without a limit, comes back with nothing. */
+    /* With no limit, take returns 0 only when nothing is under way. */
     greenapi_result results[64];
     size_t taken;
     while ((taken = greenapi_queue_take(queue, results, 64, -1)) > 0) {

@@ -1,9 +1,9 @@
 /// \file greenapi.hpp
-/// Delete instances of a GREEN-API partner account: the C++17 face of greenapi.h.
+/// Delete instances of a GREEN-API partner account: the C++17 interface over greenapi.h.
 ///
-/// Header-only; link with the same library as a C program (`-lgreenapi`). It owns handles, turns
-/// statuses into exceptions and durations into milliseconds, and decides nothing by itself: what
-/// a status means, how retries work and which values are allowed stands in greenapi.h.
+/// Header-only; link with the same library as a C program (`-lgreenapi`). The classes own handles,
+/// turn statuses into exceptions and durations into milliseconds, and decide nothing: greenapi.h
+/// documents what a status means, how retries work and which values are allowed.
 ///
 /// \code
 /// greenapi::options options;
@@ -13,7 +13,7 @@
 ///     client.delete_instance(1101000001);
 /// } catch (const greenapi::error& problem) {
 ///     if (problem.effect() == greenapi::effect::unknown)
-///         ;   // calling again with the same id is safe, and tells
+///         ;   // calling again with the same id is safe, and its result shows which
 /// }
 /// \endcode
 ///
@@ -45,24 +45,24 @@
 namespace greenapi
 {
 
-/// What happened: `greenapi_status` as a scoped enumeration. The tens tell the effect. A newer
+/// What happened: `greenapi_status` as a scoped enumeration. The tens show the effect. A newer
 /// library may give a number that has no name here.
 enum class status : std::int32_t {
     /// The API said that the instance is deleted.
     ok = GREENAPI_STATUS_OK,
-    /// A retry found it gone after an earlier attempt of this same call may have deleted it.
+    /// A retry found the instance gone, after an earlier attempt of this call may have deleted it.
     gone = GREENAPI_STATUS_GONE,
     /// There is no such instance, or it had already been deleted.
     not_found = GREENAPI_STATUS_NOT_FOUND,
     /// The token is wrong.
     unauthorized = GREENAPI_STATUS_UNAUTHORIZED,
-    /// The token has no right to this.
+    /// The token has no right to this instance.
     forbidden = GREENAPI_STATUS_FORBIDDEN,
     /// Too many requests, and the retries are used up.
     rate_limited = GREENAPI_STATUS_RATE_LIMITED,
     /// Any other refusal.
     rejected = GREENAPI_STATUS_REJECTED,
-    /// The session policy forbade it.
+    /// The session policy forbade the deletion.
     session_active = GREENAPI_STATUS_SESSION_ACTIVE,
     /// The session policy could not be checked.
     session_unknown = GREENAPI_STATUS_SESSION_UNKNOWN,
@@ -70,7 +70,7 @@ enum class status : std::int32_t {
     invalid_argument = GREENAPI_STATUS_INVALID_ARGUMENT,
     /// No connection: no request was sent.
     connect_failed = GREENAPI_STATUS_CONNECT_FAILED,
-    /// No trustworthy connection: no request was sent.
+    /// The certificate or the handshake failed: no request was sent.
     tls_failed = GREENAPI_STATUS_TLS_FAILED,
     /// Cancelled before the request was sent.
     cancelled = GREENAPI_STATUS_CANCELLED,
@@ -78,7 +78,7 @@ enum class status : std::int32_t {
     out_of_resources = GREENAPI_STATUS_OUT_OF_RESOURCES,
     /// The server said that it did not process the request, and the retries are used up.
     unprocessed = GREENAPI_STATUS_UNPROCESSED,
-    /// Its turn did not come within its timeout, and nothing was sent.
+    /// The call's turn did not come within its timeout, and nothing was sent.
     not_started = GREENAPI_STATUS_NOT_STARTED,
     /// No answer in time, after the request may have been sent.
     timeout = GREENAPI_STATUS_TIMEOUT,
@@ -86,7 +86,7 @@ enum class status : std::int32_t {
     connection_lost = GREENAPI_STATUS_CONNECTION_LOST,
     /// The server failed, and the retries are used up.
     server_error = GREENAPI_STATUS_SERVER_ERROR,
-    /// An answer that is not one of this API.
+    /// The response did not come from this API.
     bad_response = GREENAPI_STATUS_BAD_RESPONSE,
     /// Cancelled after the request may have been sent.
     cancelled_in_flight = GREENAPI_STATUS_CANCELLED_IN_FLIGHT,
@@ -94,35 +94,36 @@ enum class status : std::int32_t {
     internal = GREENAPI_STATUS_INTERNAL,
 };
 
-/// What a status says about the instance. Its zero is unknown, unlike in C, so that a value that
-/// nobody has set never says that something was deleted.
+/// What a status says about the instance. Unlike in C zero is unknown, so that an unset value never
+/// means a deletion.
 enum class effect {
-    /// It may or may not have been deleted; calling again with the same id is safe and tells.
+    /// The instance may or may not have been deleted; calling again with the same id is safe, and
+    /// its result shows which.
     unknown,
-    /// It is gone.
+    /// The instance is gone.
     deleted,
-    /// This call did not delete it.
+    /// This call did not delete the instance.
     not_deleted,
 };
 
 /// What to do about a session that is still open on somebody's phone: deleting an instance does
-/// not end it.
+/// not end its session.
 enum class session : std::uint32_t {
-    /// Delete without looking.
+    /// Delete without asking for the state.
     ignore = GREENAPI_SESSION_IGNORE,
-    /// Delete only what is logged out already.
+    /// Delete only an instance that is logged out already.
     require_logged_out = GREENAPI_SESSION_REQUIRE_LOGGED_OUT,
     /// Log out first, and delete once that is confirmed.
     log_out = GREENAPI_SESSION_LOG_OUT,
-    /// Log out where that can be done, and delete in any case once the API has answered the
+    /// Log out where possible, and delete in any case once the API has answered the
     /// logout, or said that the instance cannot be asked (expired, being created, starting).
     try_log_out = GREENAPI_SESSION_TRY_LOG_OUT,
 };
 
-/// What is known of an instance's state: `greenapi_state` as a scoped enumeration. A newer library
-/// may give a number that has no name here.
+/// The state of an instance: `greenapi_state` as a scoped enumeration. A newer library may give a
+/// number that has no name here.
 enum class state : std::int32_t {
-    /// The list was wanted without states, or the instance is deleted.
+    /// The list was requested without states, or the instance is deleted.
     not_asked = GREENAPI_STATE_NOT_ASKED,
     /// Nobody is logged in.
     not_authorized = GREENAPI_STATE_NOT_AUTHORIZED,
@@ -132,7 +133,7 @@ enum class state : std::int32_t {
     blocked = GREENAPI_STATE_BLOCKED,
     /// A device is logged in and switched off.
     sleep_mode = GREENAPI_STATE_SLEEP_MODE,
-    /// It is starting, which takes up to five minutes.
+    /// The instance is starting, which takes up to five minutes.
     starting = GREENAPI_STATE_STARTING,
     /// A device is logged in; sending is limited for suspicion of spam.
     yellow_card = GREENAPI_STATE_YELLOW_CARD,
@@ -140,21 +141,21 @@ enum class state : std::int32_t {
     suspended = GREENAPI_STATE_SUSPENDED,
     /// A login waits for its password.
     pending_password = GREENAPI_STATE_PENDING_PASSWORD,
-    /// None of its own methods works until it is renewed.
+    /// The instance has expired: none of its own methods works until it is renewed.
     expired = GREENAPI_STATE_EXPIRED,
-    /// It is being created, which takes up to five minutes.
+    /// The instance is being created, which takes up to five minutes.
     creating = GREENAPI_STATE_CREATING,
-    /// One that this version of the library does not know.
+    /// A state that this version of the library does not know.
     other = GREENAPI_STATE_OTHER,
-    /// It could not be learned.
+    /// The state could not be learned.
     unknown = GREENAPI_STATE_UNKNOWN,
 };
 
 /// Whether client::instances asks each instance for its state.
 enum class states : std::uint32_t {
-    /// It does not: one request in all.
+    /// Without states: one request in all.
     not_asked = 0,
-    /// It does, under the client's pace and limits, each instance at most once a second.
+    /// With states, under the client's pace and limits, each instance at most once a second.
     asked = GREENAPI_LIST_STATES,
 };
 
@@ -189,11 +190,11 @@ enum class states : std::uint32_t {
     }
 }
 
-/// What became of one id. A plain value: copy it, keep it, hand it to another thread.
+/// The result of one deletion. A plain value: copy it, keep it, pass it to another thread.
 class result
 {
 public:
-    /// Takes over what the C interface reported.
+    /// Wraps a result of the C interface.
     explicit result(const greenapi_result &raw) noexcept : raw_(raw) {}
 
     /// The tag given to queue::submit; 0 for blocking calls.
@@ -205,8 +206,8 @@ public:
     {
         return static_cast<greenapi::status>(raw_.status);
     }
-    /// What that says about the instance. A result without an id, such as one made from a zeroed
-    /// greenapi_result, never says that something was deleted.
+    /// What the status says about the instance. A result without an id, such as one made from a
+    /// zeroed greenapi_result, never means a deletion.
     [[nodiscard]] greenapi::effect effect() const noexcept
     {
         const auto said = status_effect(status());
@@ -222,19 +223,19 @@ public:
     [[nodiscard]] std::uint32_t attempts() const noexcept { return raw_.attempts; }
     /// What happened and what to do, in UTF-8; valid as long as this object.
     [[nodiscard]] std::string_view message() const noexcept { return raw_.message; }
-    /// The same as the C interface has it.
+    /// The result of the C interface.
     [[nodiscard]] const greenapi_result &raw() const noexcept { return raw_; }
 
 private:
     greenapi_result raw_;
 };
 
-// Lets a vector of results be filled by the C interface without a second copy of it.
+// So that the C interface can fill a vector of results without a copy.
 static_assert(sizeof(result) == sizeof(greenapi_result) && std::is_standard_layout_v<result> &&
               std::is_trivially_copyable_v<result>);
 
-/// A call that did not end with the instance gone, or whose arguments were refused. `what()` says
-/// what happened and what to do.
+/// Thrown when the instance is not known to be gone, or an argument was refused. `what()` says what
+/// happened and what to do.
 class error : public std::runtime_error
 {
 public:
@@ -246,17 +247,17 @@ public:
 
     /// What happened.
     [[nodiscard]] greenapi::status status() const noexcept { return result_.status(); }
-    /// What that says about the instance.
+    /// What the status says about the instance.
     [[nodiscard]] greenapi::effect effect() const noexcept { return result_.effect(); }
     /// The API's own code when its answer had one, else the HTTP status, else 0.
     [[nodiscard]] std::int32_t code() const noexcept { return result_.code(); }
-    /// The HTTP status of the last answer; 0 when there was none, and always from the free
-    /// function greenapi::delete_instance, which is not told.
+    /// The HTTP status of the last answer; 0 when there was none. Always 0 from the free function
+    /// greenapi::delete_instance, whose C function does not report the HTTP status.
     [[nodiscard]] std::int32_t http_status() const noexcept { return result_.http_status(); }
-    /// Deletion requests that may have been sent; always 0 from the free function
-    /// greenapi::delete_instance, which is not told.
+    /// Deletion requests that may have been sent. Always 0 from the free function
+    /// greenapi::delete_instance, whose C function does not report them.
     [[nodiscard]] std::uint32_t attempts() const noexcept { return result_.attempts(); }
-    /// All of it, as a value.
+    /// The whole result.
     [[nodiscard]] const greenapi::result &result() const noexcept { return result_; }
 
 private:
@@ -267,41 +268,41 @@ private:
 class instance
 {
 public:
-    /// A moment, in UTC, as which the API's times, which have no zone, are read.
+    /// A time in UTC: the API's times have no zone and are read as UTC.
     using time_point = std::chrono::system_clock::time_point;
 
-    /// Takes over what the C interface reported.
+    /// Wraps an instance of the C interface.
     explicit instance(const greenapi_instance &raw) noexcept : raw_(raw) {}
 
     /// The instance's id.
     [[nodiscard]] std::int64_t id() const noexcept { return raw_.id; }
-    /// Its messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says, in UTF-8;
-    /// valid as long as this object, as are the next two.
+    /// The messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says, in UTF-8.
+    /// This text, the name and the tariff are valid as long as this object.
     [[nodiscard]] std::string_view type() const noexcept { return raw_.type; }
-    /// Its name, of which the library keeps 167 bytes. It may have any character in it.
+    /// The name, cut to at most 167 bytes. It may contain any character.
     [[nodiscard]] std::string_view name() const noexcept { return raw_.name; }
-    /// Its tariff.
+    /// The tariff.
     [[nodiscard]] std::string_view tariff() const noexcept { return raw_.tariff; }
-    /// Its state; state::not_asked unless states::asked was given, and for deleted ones.
+    /// The state; state::not_asked unless states::asked was given, and for deleted instances.
     [[nodiscard]] greenapi::state state() const noexcept
     {
         return static_cast<greenapi::state>(raw_.state);
     }
-    /// When it was created, if the API says so.
+    /// When the instance was created, if the API says so.
     [[nodiscard]] std::optional<time_point> created_at() const { return moment(raw_.created); }
-    /// When it was deleted, if the API says so.
+    /// When the instance was deleted, if the API says so.
     [[nodiscard]] std::optional<time_point> deleted_at() const { return moment(raw_.deleted); }
-    /// When it expires or expired, if the API says so.
+    /// When the instance expires or expired, if the API says so.
     [[nodiscard]] std::optional<time_point> expires_at() const { return moment(raw_.expires); }
-    /// Whether it is deleted.
+    /// Whether the instance is deleted.
     [[nodiscard]] bool is_deleted() const noexcept { return has(GREENAPI_INSTANCE_DELETED); }
-    /// Whether it has expired. A fresh instance can show as expired for an hour.
+    /// Whether the instance has expired. A new one may be shown as expired for an hour.
     [[nodiscard]] bool is_expired() const noexcept { return has(GREENAPI_INSTANCE_EXPIRED); }
-    /// Whether it is free of charge.
+    /// Whether the instance is free of charge.
     [[nodiscard]] bool is_free() const noexcept { return has(GREENAPI_INSTANCE_FREE); }
-    /// Whether it is a partner's.
+    /// Whether the instance was made by a partner.
     [[nodiscard]] bool is_partner() const noexcept { return has(GREENAPI_INSTANCE_PARTNER); }
-    /// The same as the C interface has it.
+    /// The instance of the C interface.
     [[nodiscard]] const greenapi_instance &raw() const noexcept { return raw_; }
 
 private:
@@ -317,15 +318,15 @@ private:
     greenapi_instance raw_;
 };
 
-// Lets a vector of instances be filled by the C interface; see `result`.
+// So that the C interface can fill a vector of instances.
 static_assert(sizeof(instance) == sizeof(greenapi_instance) &&
               std::is_standard_layout_v<instance> && std::is_trivially_copyable_v<instance>);
 
-/// Not for programs: what the header needs inside.
+/// Internals of this header, not for programs.
 namespace detail
 {
 
-/// A result for what the C interface reports by a status alone.
+/// A result for a C function that reports only a status.
 inline result make_result(greenapi_status status, std::string_view message, std::int64_t id = 0,
                           std::int32_t code = 0) noexcept
 {
@@ -333,7 +334,7 @@ inline result make_result(greenapi_status status, std::string_view message, std:
     raw.status = status;
     raw.id = id;
     raw.code = code;
-    // The array is zeroed, and its last byte stays so.
+    // The array is zeroed, so the last byte ends the text.
     message.copy(raw.message, sizeof raw.message - 1);
     return result(raw);
 }
@@ -346,7 +347,7 @@ inline result make_result(greenapi_status status, std::int64_t id = 0,
                        code);
 }
 
-/// Why no client was made, with the names that members of `options` have here for those in C.
+/// The result of a refused client, with the names of `options` in C++ in place of those in C.
 inline result in_own_words(const greenapi_result &refusal)
 {
     std::string message = refusal.message;
@@ -358,7 +359,7 @@ inline result in_own_words(const greenapi_result &refusal)
     return make_result(refusal.status, message);
 }
 
-/// The text as C has it. C would cut it at a NUL byte in silence, so such a text is refused.
+/// The text for C. C would silently cut a text at a NUL byte, so such a text is refused.
 inline const char *c_string(const std::string &text, const char *name)
 {
     if (text.find('\0') != std::string::npos) {
@@ -368,18 +369,18 @@ inline const char *c_string(const std::string &text, const char *name)
     return text.c_str();
 }
 
-/// The same for what may be absent.
+/// The same for an optional text.
 inline const char *c_string(const std::optional<std::string> &text, const char *name)
 {
     return text ? c_string(*text, name) : nullptr;
 }
 
-/// A duration in the range of the C type. What is negative becomes 0, as it does everywhere in
-/// the standard library's waits; what is too long becomes the longest.
+/// A duration in the range of the C type. A negative one becomes 0, as in the standard library's
+/// waits; one that is too long becomes the longest.
 template <class Number>
 constexpr Number clamp_milliseconds(std::chrono::milliseconds duration) noexcept
 {
-    // In parentheses, as <windows.h> has a macro of that name.
+    // In parentheses, because <windows.h> defines a macro of that name.
     constexpr auto longest = (std::numeric_limits<Number>::max)();
     if (duration.count() <= 0)
         return 0;
@@ -388,7 +389,7 @@ constexpr Number clamp_milliseconds(std::chrono::milliseconds duration) noexcept
     return static_cast<Number>(duration.count());
 }
 
-/// The library's defaults, so that they are written down only there.
+/// The library's defaults, so that no default is repeated here.
 inline greenapi_options default_options() noexcept
 {
     greenapi_options defaults;
@@ -396,19 +397,19 @@ inline greenapi_options default_options() noexcept
     return defaults;
 }
 
-/// Room for so many results; a place that nobody fills must not read as a deletion.
+/// A vector for so many results, none of which reads as a deletion before C fills it.
 inline std::vector<result> blank_results(std::size_t count)
 {
     return std::vector<result>(count, make_result(GREENAPI_STATUS_INTERNAL));
 }
 
-/// The vector as the C interface fills it; see the assertion beside `result`.
+/// The vector's memory for the C interface; see the assertion beside `result`.
 inline greenapi_result *raw_results(std::vector<result> &results) noexcept
 {
     return reinterpret_cast<greenapi_result *>(results.data());
 }
 
-/// Calls the caller's function, and says whether to go on: one that returns nothing always does.
+/// Calls the caller's function; returns whether to go on. A function without a result always does.
 template <class Progress>
 bool goes_on(Progress &progress, std::size_t done, std::size_t total, const result &last)
 {
@@ -420,11 +421,11 @@ bool goes_on(Progress &progress, std::size_t done, std::size_t total, const resu
     }
 }
 
-/// A caller's function on its way through C, with the exception that it may have thrown.
+/// A caller's function for the C callback, and the exception that it may have thrown.
 template <class Progress> struct progress_call {
     /// The caller's function.
     Progress &progress;
-    /// What it threw, if it did.
+    /// The exception, if the function threw one.
     std::exception_ptr thrown;
 
     /// The function that C calls; `user_data` is the object.
@@ -432,7 +433,7 @@ template <class Progress> struct progress_call {
                     void *user_data) noexcept
     {
         auto &self = *static_cast<progress_call *>(user_data);
-        // What was under way when the function threw still reports its end; nobody listens.
+        // The deletions under way when the function threw still report their ends.
         if (self.thrown)
             return false;
         try {
@@ -446,10 +447,10 @@ template <class Progress> struct progress_call {
 
 } // namespace detail
 
-/// How a client behaves. Every member begins with the library's default, read from the library.
+/// How a client behaves. Every member starts with the default that the library reports.
 ///
-/// A value that makes no sense is refused by the constructor of the client, with a message that
-/// names the option. A duration below one millisecond counts as 0, one above 49 days as 49 days.
+/// The constructor of the client refuses an invalid value, with a message that names the option. A
+/// duration below one millisecond counts as 0, one above 49 days as 49 days.
 struct options {
     /// For the whole call, retries included; default 30 s.
     std::chrono::milliseconds timeout{detail::default_options().timeout_ms};
@@ -476,8 +477,8 @@ struct options {
     /// Where an instance's own methods (its state, its logout) are asked; `{pool}` stands for the
     /// first four digits of its id. Default: the client's URL.
     std::optional<std::string> instance_url{};
-    /// The path of a journal, which notes each deletion durably before its request may leave, so
-    /// that a later process knows what this one did; default: none.
+    /// The path of a journal, which notes each deletion durably before its request may be sent, so
+    /// that a later process knows what this process did; default: none.
     std::optional<std::string> journal{};
 };
 
@@ -486,7 +487,7 @@ struct options {
 ///
 /// May be called from any thread; blocks for at most 30 s. Returns when the instance is gone
 /// (status ok or gone).
-/// \throws greenapi::error in every other case; see error::effect for what that means.
+/// \throws greenapi::error in every other case; see error::effect.
 inline result delete_instance(const std::string &url, const std::string &token, std::int64_t id)
 {
     int code = 0;
@@ -498,19 +499,19 @@ inline result delete_instance(const std::string &url, const std::string &token, 
     return outcome;
 }
 
-/// The account's instances, read as they come: an input range for one loop and one thread.
+/// The account's instances, read while the loop runs: an input range for one loop and one thread.
 ///
 /// Made by client::instances. The loop ends when the whole list has come; a list that breaks off
-/// throws, so a loop that ends without an exception has seen all of it. Destroying it ends the
-/// reading at once.
+/// throws, so a loop that ends without an exception has seen the whole list. Destroying the range
+/// ends the reading at once.
 class instance_list
 {
 public:
-    /// Goes through the list; std::input_iterator_tag says what it can do.
+    /// An input iterator over the list.
     class iterator
     {
     public:
-        /// As std::iterator_traits wants them.
+        /// For std::iterator_traits.
         using iterator_category = std::input_iterator_tag;
         /// See above.
         using value_type = instance;
@@ -523,11 +524,11 @@ public:
 
         /// The end.
         iterator() noexcept = default;
-        /// The one that is there; valid until the iterator goes on.
+        /// The current instance; valid until the iterator is incremented.
         reference operator*() const noexcept { return list_->page_[list_->next_]; }
         /// See operator*.
         pointer operator->() const noexcept { return &**this; }
-        /// Waits for the next one.
+        /// Waits for the next instance.
         /// \throws greenapi::error when the list breaks off.
         iterator &operator++()
         {
@@ -536,7 +537,7 @@ public:
         }
         /// See above.
         void operator++(int) { ++*this; }
-        /// Equal are only ends.
+        /// Whether both are the end.
         friend bool operator==(const iterator &a, const iterator &b) noexcept
         {
             return a.list_ == b.list_;
@@ -573,13 +574,13 @@ public:
     /// Ends the reading at once.
     ~instance_list() { greenapi_list_free(handle_); }
 
-    /// Waits for the first instance that has not been passed by.
-    /// \throws greenapi::error when the list breaks off before it; then it is not whole.
+    /// Waits for the first instance that no iterator has passed.
+    /// \throws greenapi::error when the list breaks off before that instance.
     iterator begin() { return current(); }
     /// The end of the list.
     [[nodiscard]] iterator end() const noexcept { return {}; }
 
-    /// The handle for the C interface; it stays this object's.
+    /// The handle for the C interface; this object keeps owning it.
     [[nodiscard]] greenapi_list *get() const noexcept { return handle_; }
 
 private:
@@ -611,15 +612,15 @@ private:
 
 /// An account at a URL, with its options, connections and limits.
 ///
-/// Its functions may be called by many threads at once; moving and destroying it may not run
-/// beside them. Destroying it never waits: what is queued with it completes. One that was moved
-/// from refuses every call as an invalid argument.
+/// Many threads may call its functions at once, but not while it is moved or destroyed. Destroying
+/// a client never waits: submissions under way complete. A client that was moved from refuses every
+/// call as an invalid argument.
 class client
 {
 public:
-    /// Checks everything and connects to nothing yet.
-    /// \throws greenapi::error with status::invalid_argument and a message that names the culprit,
-    /// or with status::out_of_resources.
+    /// Checks all arguments; makes no connection yet.
+    /// \throws greenapi::error with status::invalid_argument and a message that names the
+    /// argument or option, or with status::out_of_resources.
     client(const std::string &url, const std::string &token, const options &settings = {})
     {
         greenapi_options raw = detail::default_options();
@@ -650,10 +651,10 @@ public:
     client(const client &) = delete;
     client &operator=(const client &) = delete;
 
-    /// Takes the other's handle; the other is left without one.
+    /// Takes the other's handle; the other has none afterwards.
     client(client &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
 
-    /// Frees what this one had and takes the other's handle.
+    /// Frees this client's handle and takes the other's.
     client &operator=(client &&other) noexcept
     {
         if (this != &other) {
@@ -663,7 +664,7 @@ public:
         return *this;
     }
 
-    /// Frees the client at once; what is queued with it completes.
+    /// Frees the client at once; submissions under way complete.
     ~client() { greenapi_client_free(handle_); }
 
     /// Deletes one instance and blocks for at most options::timeout. Returns when it is gone
@@ -686,8 +687,8 @@ public:
     }
 
     /// Deletes many instances, options::max_in_flight at a time, and blocks until each has its
-    /// result; the results come in the order of `ids`. What goes wrong with an id is in its
-    /// result, never an exception.
+    /// result; the results come in the order of `ids`. A failed deletion is a result, never an
+    /// exception.
     std::vector<result> delete_instances(const std::vector<std::int64_t> &ids)
     {
         auto results = detail::blank_results(ids.size());
@@ -697,10 +698,10 @@ public:
     }
 
     /// The same, calling `progress(done, total, last)` on this thread after each result, with the
-    /// counts as `std::size_t` and the latest result as `const result&`. When it returns false,
-    /// what is left is cancelled; one that returns nothing never cancels.
-    /// \throws whatever `progress` throws, after what was left has been cancelled and has ended.
-    /// What became of the ids is then lost with the results: the next function keeps them.
+    /// counts as `std::size_t` and the latest result as `const result&`. When `progress` returns
+    /// false, the rest is cancelled; a function without a result never cancels.
+    /// \throws whatever `progress` throws, after the rest has been cancelled and has ended. The
+    /// results are then lost; the next function keeps them.
     template <class Progress>
     std::vector<result> delete_instances(const std::vector<std::int64_t> &ids, Progress &&progress)
     {
@@ -709,9 +710,9 @@ public:
         return results;
     }
 
-    /// The same, with the results in `results`, in place of what was there: each id has its own
-    /// there, in the order of `ids`, also when `progress` throws.
-    /// \throws whatever `progress` throws, after what was left has been cancelled and has ended.
+    /// The same, replacing `results` with the result of each id, in the order of `ids`, also when
+    /// `progress` throws.
+    /// \throws whatever `progress` throws, after the rest has been cancelled and has ended.
     template <class Progress>
     void delete_instances(const std::vector<std::int64_t> &ids, std::vector<result> &results,
                           Progress &&progress)
@@ -727,7 +728,7 @@ public:
 
     /// The account's instances, deleted ones of the last three months included, in the API's
     /// order: `for (const auto &instance : client.instances())`. They are read while the loop
-    /// runs, and a loop that takes its time holds back the reading. The client may be destroyed.
+    /// runs, and a slow loop holds back the reading. The client may be destroyed meanwhile.
     /// \throws greenapi::error here for a client that was moved from and for resources, and in
     /// the loop when the list breaks off.
     [[nodiscard]] instance_list instances(states wanted = states::not_asked)
@@ -740,7 +741,7 @@ public:
         return instance_list(list);
     }
 
-    /// The handle for the C interface; it stays this object's.
+    /// The handle for the C interface; this object keeps owning it.
     [[nodiscard]] greenapi_client *get() const noexcept { return handle_; }
 
 private:
@@ -749,9 +750,9 @@ private:
 
 /// Many deletions at once from any event loop: submit, wait for the descriptor, take the results.
 ///
-/// Its functions may be called by many threads at once; moving and destroying it may not run
-/// beside them. Destroying it never waits: it cancels everything that is left, whose results are
-/// lost. To stop and know what became of every id, cancel each tag and take until nothing comes.
+/// Many threads may call its functions at once, but not while it is moved or destroyed. Destroying
+/// a queue never waits: the rest of the submissions is cancelled, and their results are lost. To
+/// stop without losing results, cancel each tag and take until nothing comes.
 class queue
 {
 public:
@@ -767,10 +768,10 @@ public:
     queue(const queue &) = delete;
     queue &operator=(const queue &) = delete;
 
-    /// Takes the other's handle; the other is left without one.
+    /// Takes the other's handle; the other has none afterwards.
     queue(queue &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
 
-    /// Frees what this one had and takes the other's handle.
+    /// Frees this queue's handle and takes the other's.
     queue &operator=(queue &&other) noexcept
     {
         if (this != &other) {
@@ -780,18 +781,18 @@ public:
         return *this;
     }
 
-    /// Cancels everything that is left and frees the queue at once.
+    /// Cancels the rest of the submissions and frees the queue at once.
     ~queue() { greenapi_queue_free(handle_); }
 
     /// The descriptor that is readable exactly while results wait (level-triggered; for poll,
-    /// epoll, kqueue, Asio). It stays the queue's: never read or close it.
+    /// epoll, kqueue, Asio). The queue owns the descriptor: never read or close it.
     [[nodiscard]] greenapi_fd fd() const noexcept { return greenapi_queue_fd(handle_); }
 
-    /// Hands in a deletion without blocking. It gives exactly one result, with this tag, also
-    /// when the id is out of range; its time limit begins when its request is started, not while
-    /// it waits for its turn.
-    /// \throws greenapi::error for a client that was moved from and for resources, never for what
-    /// the network does.
+    /// Submits a deletion without blocking. Every submission gives exactly one result, with this
+    /// tag, also when the id is out of range. The timeout starts with the request, not while the
+    /// submission waits for its turn.
+    /// \throws greenapi::error for a client that was moved from and for resources, never for
+    /// errors of the network.
     void submit(const client &with, std::int64_t id, std::uint64_t tag = 0)
     {
         const auto status = greenapi_queue_submit(handle_, with.get(), id, tag);
@@ -799,21 +800,21 @@ public:
             throw error(detail::make_result(status, id));
     }
 
-    /// Cancels what was submitted with this tag and has no result yet, and says how many that
-    /// were. Their results come out of the queue like all others.
+    /// Cancels the submissions with this tag that have no result yet; returns how many. Their
+    /// results come out of the queue like all others.
     std::size_t cancel(std::uint64_t tag) noexcept { return greenapi_queue_cancel(handle_, tag); }
 
-    /// Waits for a result as long as it takes, and takes up to `capacity` of them in the order of
-    /// completion. Comes back empty only when nothing is under way.
+    /// Waits without a limit for a result, and takes up to `capacity` results in the order of
+    /// completion. Returns none only when nothing is under way.
     [[nodiscard]] std::vector<result> take(std::size_t capacity) { return take_for(capacity, -1); }
 
-    /// The same, waiting at most so long; zero or less means not at all.
+    /// The same, waiting at most for `timeout`; zero or less means not at all.
     [[nodiscard]] std::vector<result> take(std::size_t capacity, std::chrono::milliseconds timeout)
     {
         return take_for(capacity, detail::clamp_milliseconds<int>(timeout));
     }
 
-    /// The handle for the C interface; it stays this object's.
+    /// The handle for the C interface; this object keeps owning it.
     [[nodiscard]] greenapi_queue *get() const noexcept { return handle_; }
 
 private:

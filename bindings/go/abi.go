@@ -2,7 +2,7 @@
 
 package greenapi
 
-// This file is the only one that touches C: it turns the types of greenapi.h into Go's and back.
+// This file is the only one that uses C: it converts between the types of greenapi.h and Go's.
 
 /*
 #cgo !greenapi_static pkg-config: greenapi
@@ -39,7 +39,7 @@ func statusMessage(s Status) string {
 // clientHandle is a client of the library, freed with freeClient, which ignores nil.
 type clientHandle = *C.greenapi_client
 
-// newClient also returns the client's max_in_flight, whose default is the library's to know.
+// newClient also returns the client's max_in_flight, because only the library knows its default.
 func newClient(url, token string, o *options) (clientHandle, uint32, error) {
 	var strs cStrings
 	defer strs.free()
@@ -104,8 +104,8 @@ type cStrings struct {
 	err error
 }
 
-// add copies a string. C would end it at a NUL byte and work with a part of what was meant, so
-// such a string is refused; the message leaves it out, because it may be a secret.
+// add copies a string. C would cut the string at a NUL byte, so such a string is refused; the
+// message omits the string, because it may be a secret.
 func (s *cStrings) add(argument, value string) *C.char {
 	if strings.IndexByte(value, 0) >= 0 {
 		if s.err == nil {
@@ -124,11 +124,11 @@ func (s *cStrings) free() {
 	}
 }
 
-// queueHandle is a queue of the library. The one there is lives as long as the process.
+// queueHandle is a queue of the library. There is one, which lives as long as the process.
 type queueHandle = *C.greenapi_queue
 
-// newQueue returns a queue and a descriptor of our own that becomes readable when it does: the
-// library's must not be read or closed by us, and Go's poller closes what it watches.
+// newQueue returns a queue and a duplicate of its descriptor, because Go's poller closes the
+// descriptors that it watches, and the library's own must stay open.
 func newQueue() (queueHandle, *os.File, error) {
 	var handle queueHandle
 	if status := Status(C.greenapi_queue_new(&handle)); status != StatusOK {
@@ -151,7 +151,7 @@ func duplicate(of string, fd C.int) (*os.File, error) {
 	return os.NewFile(uintptr(own), "greenapi "+of), nil
 }
 
-// unwatchable is the error for a descriptor that Go's network poller does not take.
+// unwatchable is the error for a descriptor that Go's network poller refuses.
 func unwatchable(of string, err error) error {
 	return refused(0, StatusOutOfResources,
 		fmt.Sprintf("The %s's descriptor cannot be watched by Go's network poller (%v).", of, err), nil).Err()
@@ -171,10 +171,10 @@ type tagged struct {
 	Result
 }
 
-// batch is where results cross, many at a time. It has no pointers, so C may write to it.
+// batch receives many results in one call. It has no pointers, so C may write to it.
 type batch [256]C.greenapi_result
 
-// take appends what is there to results, without waiting.
+// take appends the results that wait in the queue, without waiting for more.
 func (b *batch) take(queue queueHandle, results []tagged) []tagged {
 	count := C.greenapi_queue_take(queue, &b[0], C.size_t(len(b)), 0)
 	for i := range b[:count] {
@@ -194,7 +194,7 @@ func toResult(r *C.greenapi_result) Result {
 	}
 }
 
-// list is a list of instances under way, with a descriptor of our own as newQueue has one.
+// list is a list of instances under way, with a duplicated descriptor as in newQueue.
 type list struct {
 	handle *C.greenapi_list
 	file   *os.File
@@ -226,7 +226,7 @@ func (l *list) close() {
 	C.greenapi_list_free(l.handle)
 }
 
-// take returns what is there, without waiting; it is valid until the next call.
+// take returns the instances that have come, without waiting; they are valid until the next call.
 func (l *list) take() []Instance {
 	count := C.greenapi_list_take(l.handle, &l.batch[0], C.size_t(len(l.batch)), 0)
 	l.page = l.page[:0]

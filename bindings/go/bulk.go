@@ -8,31 +8,30 @@ import (
 )
 
 // DeleteInstances deletes many instances and yields their results as they complete, in any order,
-// failed ones too (see [Result.Err]). Every id that is taken from ids gives exactly one result.
+// failed ones too (see [Result.Err]). Every id taken from ids gives exactly one result.
 //
-// The ids are taken on the goroutine of the loop and only as fast as they are needed: at most
-// twice as many as [WithMaxInFlight] allows are under way or yet to be yielded. A sequence that
-// blocks holds up the results that complete meanwhile. Nothing starts before the loop does, and
-// each loop over the returned sequence deletes anew.
+// The goroutine of the loop takes the ids, only as fast as they are needed: at most twice as many
+// as [WithMaxInFlight] allows are under way or yet to be yielded. A sequence that blocks holds up
+// the results that complete meanwhile. Nothing starts before the loop does, and each loop over the
+// returned sequence deletes anew.
 //
-// When ctx ends, what is under way is cancelled, no further ids are taken, and the results of
-// those that were are yielded: look at ctx.Err after the loop. So to stop half-way and know all,
-// cancel ctx and let the loop go on. Leaving the loop cancels too, but nobody is told what became
-// of the ids that were under way: [Client.Deletions] tells.
+// When ctx ends, the requests under way are cancelled, no further ids are taken, and the results
+// of all ids taken so far are yielded: look at ctx.Err after the loop. So to stop half-way without
+// losing a result, cancel ctx and let the loop go on. Leaving the loop cancels too, and loses the
+// results of the ids under way; [Client.Deletions] keeps them.
 func (c *Client) DeleteInstances(ctx context.Context, ids iter.Seq[int64]) iter.Seq[Result] {
 	return func(yield func(Result) bool) {
 		c.Deletions(ctx, ids).run(yield)
 	}
 }
 
-// Deletions prepares what [Client.DeleteInstances] does, as a value that still knows what became
-// of every id when its loop has been left. Nothing starts before [Deletions.Results] is looped
-// over.
+// Deletions prepares what [Client.DeleteInstances] does, as a value that keeps the results which a
+// loop that was left has not seen. Nothing starts before the loop over [Deletions.Results].
 func (c *Client) Deletions(ctx context.Context, ids iter.Seq[int64]) *Deletions {
 	return &Deletions{client: c.open(), ctx: ctx, ids: ids}
 }
 
-// Deletions deletes many instances and can be stopped without losing what is known. It is for one
+// Deletions deletes many instances and can be stopped without losing a result. It is for one
 // goroutine at a time; from another one, cancel the context.
 type Deletions struct {
 	client *client
@@ -40,10 +39,10 @@ type Deletions struct {
 	ids    iter.Seq[int64]
 
 	state state
-	// waiter is there while the loop runs.
+	// waiter is nil except while the loop runs.
 	waiter   *waiter
 	underWay uint64
-	// results have completed; the loop has seen those before next.
+	// results have completed; the loop has seen those before index next.
 	results []Result
 	next    int
 }
@@ -56,14 +55,14 @@ const (
 	stopped
 )
 
-// Results yields what [Client.DeleteInstances] does, to one loop: a second one gets nothing.
-// Leaving it, by break, return or panic, is a [Deletions.Stop].
+// Results yields what [Client.DeleteInstances] does, to one loop: a second loop gets nothing.
+// Leaving the loop by break, return or panic calls [Deletions.Stop].
 func (d *Deletions) Results() iter.Seq[Result] { return d.run }
 
-// Stop takes no further ids, cancels what is under way, and returns the results that the loop has
-// not seen: those of cancelled deletions, and of some that completed just before. They are there
-// at once, and every id that was taken has had one result then, here or in the loop. It may be
-// called within the loop, which ends, and after it. A second call returns nothing.
+// Stop takes no further ids, cancels the requests under way, and at once returns the results that
+// the loop has not seen: those of cancelled deletions, and of some that completed just before. So
+// every id taken has had one result, here or in the loop. Stop may be called after the loop, and
+// within the loop, which then ends. A second call returns nothing.
 func (d *Deletions) Stop() []Result {
 	d.stop()
 	rest := d.results[d.next:]
@@ -87,7 +86,7 @@ func (d *Deletions) stop() {
 	d.waiter = nil
 }
 
-// collect returns what has completed since it was last called; for empty see queue.collect.
+// collect returns the results that have completed since the last call; for empty see queue.collect.
 func (d *Deletions) collect(empty []Result) []Result {
 	results := d.client.queue.collect(d.waiter, empty)
 	d.underWay -= uint64(len(results))
@@ -118,7 +117,7 @@ func (d *Deletions) run(yield func(Result) bool) {
 	queue := d.client.queue
 	d.waiter = queue.register()
 	tag, ready := d.waiter.tag, d.waiter.ready
-	// Not only between two results: the loop's body and ids may take their time.
+	// Cancelled from here, because the loop's body and ids may be slow.
 	unwatch := context.AfterFunc(d.ctx, func() { queue.cancel(tag) })
 	defer unwatch()
 
@@ -137,8 +136,8 @@ func (d *Deletions) run(yield func(Result) bool) {
 	}
 }
 
-// take submits an id and yields what has completed until there is room for the next one. It
-// reports whether the loop goes on.
+// take submits an id and yields completed results until there is room for the next id. It reports
+// whether the loop goes on.
 func (d *Deletions) take(id int64, yield func(Result) bool) bool {
 	if d.ctx.Err() != nil {
 		return yield(unsent(d.ctx, id)) && d.state == running
@@ -148,7 +147,7 @@ func (d *Deletions) take(id int64, yield func(Result) bool) bool {
 	}
 	d.underWay++
 	if d.ctx.Err() != nil {
-		// It may have been submitted just after the others were cancelled.
+		// The id may have been submitted just after the others were cancelled.
 		d.client.queue.cancel(d.waiter.tag)
 	}
 	for d.deliver(yield) {
@@ -160,7 +159,7 @@ func (d *Deletions) take(id int64, yield func(Result) bool) bool {
 	return false
 }
 
-// deliver yields what has completed, and reports whether the loop goes on.
+// deliver yields the completed results, and reports whether the loop goes on.
 func (d *Deletions) deliver(yield func(Result) bool) bool {
 	d.results, d.next = d.collect(d.results[:0]), 0
 	for d.next < len(d.results) {

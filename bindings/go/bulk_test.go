@@ -130,8 +130,8 @@ func TestIDsAreTakenOnlyAsNeededAndLeavingTheLoopCancels(t *testing.T) {
 	}
 	go func() {
 		defer close(watched)
-		// The results must not come before the loop has taken all that it may: the next ones would
-		// then not be under way when the loop is left.
+		// The results must not come before the loop has taken as many ids as it may: otherwise the
+		// next ids would not be under way when the loop is left.
 		select {
 		case <-windowTaken:
 		case <-time.After(30 * time.Second):
@@ -163,8 +163,8 @@ func TestIDsAreTakenOnlyAsNeededAndLeavingTheLoopCancels(t *testing.T) {
 	}
 }
 
-// oneHeld yields 2, which the stand-in holds, and once that is so 1, which it answers. They are on
-// two connections, of which the first goes with its request.
+// oneHeld yields 2, which the stand-in holds, and then 1, which the stand-in answers, on a second
+// connection. The first connection ends with its request.
 func oneHeld(t *testing.T, s *standin) iter.Seq[int64] {
 	s.instances(t, 1, 2)
 	s.fault(t, fields{"hold": true}, fields{"id": 2})

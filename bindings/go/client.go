@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// DeleteInstance deletes one instance, by the defaults of [NewClient]: 30 seconds for the whole
+// DeleteInstance deletes one instance with the defaults of [NewClient]: 30 seconds for the whole
 // call, 10 to connect, 3 retries, the system's certificates and proxy settings. It returns nil
 // when the instance is gone and an [*Error] otherwise.
 //
@@ -16,8 +16,8 @@ import (
 // 9999999999. Connections are kept and reused across calls, whatever their token. Deleting cannot
 // be undone, and does not log out the instance's device: see [WithSession].
 //
-// It is for a few deletions: it cannot be cancelled, and nothing limits how many such calls
-// goroutines have under way at once. Many deletions share a [Client].
+// Use it for a few deletions: a call cannot be cancelled, and nothing limits how many calls
+// goroutines have under way at once. For many deletions make a [Client].
 func DeleteInstance(url, token string, id int64) error {
 	c, err := NewClient(url, token)
 	if err != nil {
@@ -28,18 +28,17 @@ func DeleteInstance(url, token string, id int64) error {
 	return err
 }
 
-// Client deletes instances of one account. It may be used by many goroutines at once, and should
-// be kept: its calls share connections, pace and limits. Copies of a Client are the same client.
-// The zero Client is closed. A client that is dropped without Close leaves nothing behind once the
-// garbage collector has run.
+// Client deletes instances of one account. Many goroutines may use it at once. Keep a client: its
+// calls share connections, pace and limits. Copies of a Client are the same client. The zero Client
+// is closed. The garbage collector frees a client that is dropped without Close.
 type Client struct {
-	// inner is what copies share, as in os.File: each handle must be freed once.
+	// inner is shared by copies, as in os.File, because each handle must be freed once.
 	inner *client
 }
 
 type client struct {
 	queue *queue
-	// window is how many submissions of one DeleteInstances are under way at most.
+	// window is the most submissions that one DeleteInstances has under way.
 	window uint64
 
 	// mu keeps Close from freeing the handle while another goroutine passes it to the library.
@@ -72,16 +71,15 @@ func NewClient(url, token string, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The library starts requests in turn, so as many again wait in it: a slot that gets free
-	// is filled without the caller having to be awake.
+	// Twice max_in_flight, so that the library can fill a free slot before the caller wakes.
 	c := &client{queue: q, window: 2 * uint64(maxInFlight), handle: handle}
 	runtime.SetFinalizer(c, (*client).close)
 	return &Client{c}, nil
 }
 
-// Close releases the client. Calls under way are not disturbed: they complete. Closing twice is
-// fine, and so is closing nil; every later call ends in [ErrClosed]. The error is always nil: it
-// makes Client an [io.Closer].
+// Close releases the client. Calls under way complete; every later call ends in [ErrClosed].
+// Closing again, or closing nil, has no effect. The error is always nil: it makes Client an
+// [io.Closer].
 func (c *Client) Close() error {
 	if inner := c.open(); inner != nil {
 		inner.close()
@@ -108,10 +106,11 @@ func (c *client) close() {
 // DeleteInstance deletes one instance and waits for the result. The error is nil when the instance
 // is gone, and the result's [Result.Err] otherwise.
 //
-// When ctx ends first the request is cancelled and the call returns at once: nothing was deleted
-// when the request had not been sent ([ErrCancelled]), and calling again tells what happened when
-// it may have been ([ErrCancelledInFlight]). Both also match the error of ctx. A result that was
-// there just before is returned as it is.
+// When ctx ends first, the request is cancelled and the call returns at once, with [ErrCancelled]
+// when the request had not been sent: nothing was deleted. [ErrCancelledInFlight] means that the
+// request may have been sent: call again with the same id, and the result shows whether the
+// instance is gone. Both also match the error of ctx. A result that came just before is returned
+// as it is.
 func (c *Client) DeleteInstance(ctx context.Context, id int64) (Result, error) {
 	result := c.open().deleteInstance(ctx, id)
 	return result, result.Err()
@@ -133,15 +132,14 @@ func (c *client) deleteInstance(ctx context.Context, id int64) Result {
 	case <-w.ready:
 		return w.only()
 	case <-ctx.Done():
-		// The result comes out of the queue at once, whatever it is: a submission that is
-		// cancelled has one like any other.
+		// A cancelled submission has its result at once.
 		c.queue.cancel(w.tag)
 		<-w.ready
 		return w.only().interrupted(ctx)
 	}
 }
 
-// submit hands a deletion to the library, or returns why it was not accepted.
+// submit hands a deletion to the library, or returns the result of one that it refused.
 func (c *client) submit(id int64, tag uint64) *Result {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -156,12 +154,12 @@ func (c *client) submit(id int64, tag uint64) *Result {
 	return &failure
 }
 
-// closed is the result for an id that a closed client was asked to delete.
+// closed is the result of a call on a closed client.
 func closed(id int64) Result {
 	return refused(id, StatusInvalidArgument, "The client is closed: make another one with NewClient.", ErrClosed)
 }
 
-// unsent is the result for an id whose context ended before the library was asked.
+// unsent is the result of a call whose context had ended before the submission.
 func unsent(ctx context.Context, id int64) Result {
 	return refused(id, StatusCancelled, StatusCancelled.Message(), nil).interrupted(ctx)
 }

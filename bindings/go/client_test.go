@@ -52,7 +52,7 @@ func TestClosingLeavesCallsUnderWayAlone(t *testing.T) {
 	}
 }
 
-// descriptors lists what the descriptors of this process are open for.
+// descriptors lists the targets of this process's descriptors.
 func descriptors(t *testing.T) []string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -61,7 +61,7 @@ func descriptors(t *testing.T) []string {
 	}
 	var all []string
 	for _, entry := range entries {
-		// The one that was open for the listing is gone.
+		// The descriptor of the listing itself is closed by now.
 		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil {
 			all = append(all, entry.Name()+" "+target)
 		}
@@ -72,7 +72,7 @@ func descriptors(t *testing.T) []string {
 func TestADroppedClientLeavesNothingBehind(t *testing.T) {
 	s := newStandin(t)
 	s.instances(t, 1, 100)
-	// The process's own share is there from the first client on.
+	// The first client opens the descriptors that the process keeps.
 	if _, err := s.client(t).DeleteInstance(context.Background(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestADroppedClientLeavesNothingBehind(t *testing.T) {
 	open := s.stats(t).Connections.Open
 
 	for i := range int64(20) {
-		// Certificates of its own, so that its connections are nobody else's.
+		// With certificates of its own, so that the client shares no connections.
 		c, err := greenapi.NewClient(s.HTTPS, s.Token, greenapi.WithCAFile(s.CAFile),
 			greenapi.WithUserAgent(fmt.Sprintf("dropped/%d", i)))
 		if err != nil {
@@ -106,7 +106,7 @@ func TestADroppedClientLeavesNothingBehind(t *testing.T) {
 	if len(own) != 2 { // the one goroutine's function, and "created by"
 		t.Errorf("the package's goroutines are at %q", own)
 	}
-	// The function that the README tells leak detectors to ignore.
+	// The README names this function for leak detectors to ignore.
 	if !strings.Contains(string(stacks), "github.com/greenapi/greenapi/bindings/go.(*queue).dispatch(") {
 		t.Errorf("the package's goroutine is at %q", own)
 	}
@@ -160,7 +160,7 @@ func TestStringsAreFreedOnEveryPath(t *testing.T) {
 }
 
 // TestNoSecretInSight looks for any four characters of the token in a row, in everything that a
-// program could print after everything that can go wrong.
+// program could print after each kind of failure.
 func TestNoSecretInSight(t *testing.T) {
 	const token = "gac.QvXzJkWqYhZpUwBnMxTf"
 	s := newStandin(t, "--token", token)

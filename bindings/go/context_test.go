@@ -79,8 +79,8 @@ func TestADeadlineEndsTheWaitAndTheRequest(t *testing.T) {
 func TestAnEndedContextSendsNothing(t *testing.T) {
 	s := newStandin(t)
 	c := s.client(t)
-	// A connection that is there, and many times, because a request that is begun and then
-	// cancelled might not get far.
+	// On a connection that is open already, and many times, because a request that is cancelled
+	// at once might not get far.
 	if _, err := c.DeleteInstance(context.Background(), firstID); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestCancellingManyTellsWhichWereSent(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ids := func(yield func(int64) bool) {
-		// Two are sent, and the third waits for its turn: what has been yielded is submitted.
+		// Two are sent, and the third waits for its turn: every id yielded is submitted.
 		for id := range idRange(firstID, 3) {
 			if !yield(id) {
 				t.Errorf("the loop ended at id %d", id)

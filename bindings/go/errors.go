@@ -29,8 +29,8 @@ type Error struct {
 	cause error
 }
 
-// Error returns the message, the instance it is about, and why the context ended when that ended
-// the call. It contains no token but one that the caller put into the cause of a context.
+// Error returns the message, the instance, and the errors of the context if its end was the reason.
+// It contains no token, unless the caller put one into the cause of a context.
 func (e *Error) Error() string {
 	text := "greenapi: "
 	if e.ID != 0 {
@@ -48,7 +48,7 @@ func (e *Error) Error() string {
 }
 
 // Effect returns what the status means for the instance: [EffectNotDeleted] or [EffectUnknown].
-// An error never says that an instance is gone.
+// It is never [EffectDeleted].
 func (e *Error) Effect() Effect {
 	if effect := e.Status.Effect(); effect != EffectDeleted {
 		return effect
@@ -65,7 +65,7 @@ func (e *Error) LogValue() slog.Value {
 }
 
 // Is reports whether target is the error variable of e's status or of its effect. A
-// [StatusTimeout] also is [context.DeadlineExceeded], as it is with net/http.
+// [StatusTimeout] also matches [context.DeadlineExceeded], as a timeout of net/http does.
 func (e *Error) Is(target error) bool {
 	switch target := target.(type) {
 	case statusError:
@@ -77,17 +77,17 @@ func (e *Error) Is(target error) bool {
 	}
 }
 
-// Unwrap returns why the context ended when that ended the call, which [errors.Is] finds to be
-// both its error and its [context.Cause]; else [ErrClosed], [ErrLibraryVersion] or nil.
+// Unwrap returns, for a call that its context ended, an error that [errors.Is] matches with both
+// the context's error and its [context.Cause]; else [ErrClosed], [ErrLibraryVersion] or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Timeout reports whether the call ended because its time was up: that of the client
-// ([WithTimeout]) or the deadline of its context. With Temporary it makes *Error a [net.Error].
+// Timeout reports whether the timeout of the client ([WithTimeout]) or the deadline of the context
+// ended the call. With Temporary it makes *Error a [net.Error].
 func (e *Error) Timeout() bool {
 	return e.Status == StatusTimeout || errors.Is(e.cause, context.DeadlineExceeded)
 }
 
-// Temporary is what Timeout is. [net.Error] asks for it; programs should look at the status.
+// Temporary returns what Timeout does. [net.Error] requires it; programs should look at the status.
 func (e *Error) Temporary() bool { return e.Timeout() }
 
 // statusError is an error variable that stands for a status.
@@ -100,16 +100,16 @@ type effectError Effect
 
 func (e effectError) Error() string { return "greenapi: effect: " + Effect(e).String() }
 
-// What a failed call has in common with others: for [errors.Is].
+// Errors by effect, for [errors.Is].
 var (
-	// ErrNotDeleted: nothing was deleted by this call (statuses 10 to 29).
+	// ErrNotDeleted: this call deleted nothing (statuses 10 to 29).
 	ErrNotDeleted error = effectError(EffectNotDeleted)
-	// ErrOutcomeUnknown: it may or may not have been deleted (statuses from 30). Calling again
-	// with the same id is safe and tells.
+	// ErrOutcomeUnknown: the instance may or may not have been deleted (statuses from 30).
+	// Calling again with the same id is safe, and its result shows which.
 	ErrOutcomeUnknown error = effectError(EffectUnknown)
 )
 
-// One for each [Status] that is a failure, where it is explained: for [errors.Is].
+// Errors by status, for [errors.Is]. Each is explained at its [Status].
 var (
 	ErrNotFound          error = statusError(StatusNotFound)
 	ErrUnauthorized      error = statusError(StatusUnauthorized)
@@ -133,7 +133,7 @@ var (
 	ErrInternal          error = statusError(StatusInternal)
 )
 
-// Errors of the package itself, which come with [StatusInvalidArgument]: for [errors.Is].
+// Errors of the package itself, for [errors.Is]. Their status is [StatusInvalidArgument].
 var (
 	// ErrClosed: the client was used after Close.
 	ErrClosed = errors.New("greenapi: the client is closed")
@@ -158,12 +158,12 @@ type Result struct {
 	// Message says what happened and, after a failure, what to do.
 	Message string
 
-	// cause is Error's.
+	// cause is that of Error.
 	cause error
 }
 
-// Effect returns what the result means for the instance: that of its status. A result without an
-// ID, such as Result{}, is about no instance, so it is unknown unless nothing was sent.
+// Effect returns what the result means for the instance: the effect of its status. A result without
+// an ID, such as Result{}, is about no instance: its effect is unknown, unless nothing was sent.
 func (r Result) Effect() Effect {
 	if r.ID == 0 && !r.Status.unsent() {
 		return EffectUnknown
@@ -204,7 +204,7 @@ func refused(id int64, status Status, message string, cause error) Result {
 	return Result{ID: id, Status: status, Message: message, cause: cause}
 }
 
-// contextError is why a context ended: its error, and its cause where that is another one.
+// contextError is the error of a context, and its cause where that is another one.
 type contextError struct{ err, cause error }
 
 func (c contextError) Error() string {
@@ -216,8 +216,8 @@ func (c contextError) Error() string {
 
 func (c contextError) Unwrap() []error { return []error{c.err, c.cause} }
 
-// interrupted is r with the context's errors as its cause, where it was the context that ended
-// the call: only cancellation leads to these statuses.
+// interrupted is r with the context's errors as its cause if the status is one to which only
+// cancellation leads.
 func (r Result) interrupted(ctx context.Context) Result {
 	if r.Status == StatusCancelled || r.Status == StatusCancelledInFlight {
 		r.cause = contextError{ctx.Err(), context.Cause(ctx)}

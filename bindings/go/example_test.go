@@ -97,7 +97,7 @@ func ExampleClient_DeleteInstances() {
 	// to call again: []
 }
 
-// What was under way when a loop was left has its results too.
+// Deletions under way when the loop is left have results too.
 func ExampleClient_Deletions() {
 	client, err := greenapi.NewClient(os.Getenv("GREENAPI_URL"), os.Getenv("GREENAPI_TOKEN"),
 		greenapi.WithMaxInFlight(1))
@@ -118,7 +118,7 @@ func ExampleClient_Deletions() {
 	// 1101000001 deleted
 }
 
-// The list says what there is to delete.
+// Lists the account's instances.
 func ExampleClient_Instances() {
 	client, err := greenapi.NewClient(os.Getenv("GREENAPI_URL"), os.Getenv("GREENAPI_TOKEN"))
 	if err != nil {
@@ -128,7 +128,7 @@ func ExampleClient_Instances() {
 
 	for instance, err := range client.Instances(context.Background(), greenapi.WithStates()) {
 		if err != nil {
-			log.Fatal(err) // what came before is not the whole list
+			log.Fatal(err) // the list broke off
 		}
 		if instance.State == greenapi.StateNotAuthorized && !instance.Deleted {
 			fmt.Println(instance.ID, "is logged out")

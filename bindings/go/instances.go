@@ -14,27 +14,27 @@ import (
 type Instance struct {
 	// ID is the instance.
 	ID int64
-	// Type is its messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says.
+	// Type is the messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says.
 	Type string
-	// Name is its name, of which the library keeps 167 bytes. It may have any character in it.
+	// Name is the name, cut to at most 167 bytes. It may contain any character.
 	Name string
-	// Tariff is its tariff.
+	// Tariff is the tariff.
 	Tariff string
-	// State is its state: [StateNotAsked] without [WithStates] and for deleted instances.
+	// State is the state: [StateNotAsked] without [WithStates] and for deleted instances.
 	State State
-	// CreatedAt, DeletedAt and ExpiresAt are in UTC, as which the API's times, which have no
-	// zone, are read. They are zero where the API gives none.
+	// CreatedAt, DeletedAt and ExpiresAt are in UTC: the API's times have no zone and are read as
+	// UTC. They are zero where the API gives none.
 	CreatedAt, DeletedAt, ExpiresAt time.Time
 	// Deleted, Expired, Free and Partner are what the API says.
 	Deleted, Expired, Free, Partner bool
 }
 
-// State is what is known of an instance's state. A newer library may know more of them.
+// State is the state of an instance. A newer library may add some.
 type State int32
 
 // The states that the library knows.
 const (
-	// StateNotAsked: the list was wanted without states, or the instance is deleted.
+	// StateNotAsked: the list was requested without states, or the instance is deleted.
 	StateNotAsked State = 0
 	// StateNotAuthorized: nobody is logged in.
 	StateNotAuthorized State = 1
@@ -44,7 +44,7 @@ const (
 	StateBlocked State = 3
 	// StateSleepMode: a device is logged in and switched off.
 	StateSleepMode State = 4
-	// StateStarting: it is starting, which takes up to five minutes.
+	// StateStarting: the instance is starting, which takes up to five minutes.
 	StateStarting State = 5
 	// StateYellowCard: a device is logged in; sending is limited for suspicion of spam.
 	StateYellowCard State = 6
@@ -52,21 +52,21 @@ const (
 	StateSuspended State = 7
 	// StatePendingPassword: a login waits for its password.
 	StatePendingPassword State = 8
-	// StateExpired: none of its own methods works until it is renewed.
+	// StateExpired: the instance has expired: none of its own methods works until it is renewed.
 	StateExpired State = 9
-	// StateCreating: it is being created, which takes up to five minutes.
+	// StateCreating: the instance is being created, which takes up to five minutes.
 	StateCreating State = 10
-	// StateOther: one that this version of the library does not know.
+	// StateOther: a state that this version of the library does not know.
 	StateOther State = 11
-	// StateUnknown: it could not be learned.
+	// StateUnknown: the state could not be learned.
 	StateUnknown State = 12
 )
 
 var stateNames = [...]string{"not asked", "notAuthorized", "authorized", "blocked", "sleepMode", "starting",
 	"yellowCard", "suspended", "pendingPassword", "expired", "creating", "other", "unknown"}
 
-// String returns the API's word for the state, such as "notAuthorized", or what there is no word
-// for: "not asked", "expired", "creating", "other" or "unknown".
+// String returns the API's word for the state, such as "notAuthorized"; for a state without one,
+// "not asked", "expired", "creating", "other" or "unknown".
 func (s State) String() string {
 	if s < 0 || int(s) >= len(stateNames) {
 		return "other"
@@ -87,7 +87,7 @@ func (s *State) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ListOption changes what [Client.Instances] asks for.
+// ListOption is an option of [Client.Instances].
 type ListOption func(*listOptions)
 
 type listOptions struct{ states bool }
@@ -99,12 +99,12 @@ func WithStates() ListOption {
 }
 
 // Instances yields the account's instances in the API's order, the deleted ones of the last three
-// months included, while the list is still being read. A loop that takes its time holds back the
-// reading, so memory does not grow with the list.
+// months included, while the list is still being read. A slow loop holds back the reading, so
+// memory does not grow with the list.
 //
-// A list that breaks off ends with one error, an [*Error], and the zero Instance: what came before
-// is only a part. So a loop that meets no error has seen the whole list. The loop may be left at
-// any time, and ctx ends it at once, also with an error. Each loop asks anew.
+// A list that breaks off ends with one error, an [*Error], and the zero Instance. So a loop without
+// an error has seen the whole list. The loop may be left at any time; the end of ctx ends the loop
+// at once, also with an error. Each loop requests the list anew.
 func (c *Client) Instances(ctx context.Context, opts ...ListOption) iter.Seq2[Instance, error] {
 	return func(yield func(Instance, error) bool) {
 		var o listOptions
@@ -146,7 +146,7 @@ func (c *client) instances(ctx context.Context, o listOptions, yield func(Instan
 	for {
 		var page []Instance
 		var end *Result
-		// The poller tells of each change once only; see queue.dispatch.
+		// The poller reports each change only once; see queue.dispatch.
 		err := conn.Read(func(uintptr) bool {
 			page = l.take()
 			if len(page) == 0 {

@@ -108,7 +108,7 @@ func TestAnEmptyListIsWhole(t *testing.T) {
 	}
 }
 
-// A list that is not whole ends with an error, always.
+// A list that breaks off always ends with an error.
 func TestAListThatBreaksOffSaysSo(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Option changes how a [Client] works. An option that makes no sense is reported by [NewClient],
-// with [StatusInvalidArgument] and a message that names it.
+// Option changes how a [Client] works. [NewClient] refuses an invalid value with
+// [StatusInvalidArgument] and a message that names the option.
 type Option func(*options)
 
-// options is what the options ask for, in the units of the C interface; nil is its default.
+// options holds the options in the units of the C interface; nil is the default.
 type options struct {
 	timeoutMS         *uint32
 	connectTimeoutMS  *uint32
@@ -28,7 +28,7 @@ type options struct {
 	instanceURL       *string
 	journal           *string
 
-	// err is the first value that the C interface has no room for.
+	// err is about the first value that the types of the C interface cannot hold.
 	err error
 }
 
@@ -38,9 +38,9 @@ func (o *options) refuse(format string, args ...any) {
 	}
 }
 
-// WithTimeout sets the time for a whole deletion, retries included, counted from the moment its
-// first request is started. The default is 30 seconds. It is rounded up to whole milliseconds, of
-// which there must be at least one and at most 2³²−1, about 49 days. A context ends a call earlier.
+// WithTimeout sets the time for a whole deletion, retries included, counted from the start of its
+// first request. The default is 30 seconds. The time is rounded up to whole milliseconds, from 1 to
+// 2³²−1, about 49 days. A context may end a call earlier.
 func WithTimeout(timeout time.Duration) Option {
 	return func(o *options) { o.timeoutMS = o.milliseconds("WithTimeout", timeout) }
 }
@@ -51,8 +51,8 @@ func WithConnectTimeout(timeout time.Duration) Option {
 	return func(o *options) { o.connectTimeoutMS = o.milliseconds("WithConnectTimeout", timeout) }
 }
 
-// WithMaxRetries sets how many more attempts follow a failed one, where the failure is one that
-// may pass. The default is 3; 0 is one attempt only.
+// WithMaxRetries sets how many more attempts follow a temporary failure. The default is 3; 0 means
+// one attempt only.
 func WithMaxRetries(retries int) Option {
 	return func(o *options) { o.maxRetries = o.count("WithMaxRetries", retries) }
 }
@@ -69,22 +69,22 @@ func WithRequestsPerSecond(rate float64) Option {
 	return func(o *options) { o.requestsPerSecond = &rate }
 }
 
-// Session is what to do about a device that is still logged in to an instance: see [WithSession].
+// Session is a policy for devices that are still logged in to an instance: see [WithSession].
 type Session uint32
 
 const (
-	// SessionIgnore deletes without asking. An active session then stays on somebody's phone.
-	// The default, because it is exactly the documented call.
+	// SessionIgnore deletes without asking for the state. An active session then stays on somebody's
+	// phone. This is the default, because it is exactly the documented call.
 	SessionIgnore Session = 0
 	// SessionRequireLoggedOut deletes only an instance whose state is notAuthorized, and ends in
 	// [StatusSessionActive] otherwise.
 	SessionRequireLoggedOut Session = 1
-	// SessionLogOut logs the device out where it must, and deletes once that is confirmed. When
-	// it is not, nothing is deleted: [StatusSessionActive].
+	// SessionLogOut logs the device out if it is logged in, and deletes once that is confirmed.
+	// Otherwise nothing is deleted: [StatusSessionActive].
 	SessionLogOut Session = 2
-	// SessionTryLogOut logs the device out where that can be done, and deletes in any case once
-	// the API has answered the logout, or said that the instance cannot be asked (expired, being
-	// created, starting).
+	// SessionTryLogOut logs the device out where possible, and deletes in any case once the API
+	// has answered the logout, or said that the instance cannot be asked (expired, being created,
+	// starting).
 	SessionTryLogOut Session = 3
 )
 
@@ -94,8 +94,8 @@ func WithSession(session Session) Option {
 	return func(o *options) { o.session = &session }
 }
 
-// WithAllowHTTP permits URLs that begin with http:// for any host; without it they are for
-// loopback only. The partner token then travels in clear.
+// WithAllowHTTP permits URLs that begin with http:// for any host, not only for loopback. The
+// partner token then travels in clear.
 func WithAllowHTTP() Option {
 	return func(o *options) { o.allowHTTP = true }
 }
@@ -125,24 +125,24 @@ func WithUserAgent(userAgent string) Option {
 	return func(o *options) { o.userAgent = &userAgent }
 }
 
-// WithInstanceURL sets where the methods of an instance itself, its state and its logout, are asked
-// for by [WithSession] and [WithStates]. {pool} in it stands for the first four digits of the
-// instance's id, as in https://{pool}.api.greenapi.com. The default is the client's own URL. The
-// instance's token is sent nowhere else.
+// WithInstanceURL sets the URL at which [WithSession] and [WithStates] ask an instance itself for its
+// state and its logout. {pool} in the URL stands for the first four digits of the instance's id, as
+// in https://{pool}.api.greenapi.com. The default is the client's own URL. The instance's token is
+// sent nowhere else.
 func WithInstanceURL(url string) Option {
 	return func(o *options) { o.instanceURL = &url }
 }
 
-// WithJournal sets the path of a journal: a file in which each deletion is noted durably before
-// its request may leave, and its end after, so that a later process knows what this one did. What
-// the journal says is gone is not sent again, and what it leaves open is, with [StatusGone] where
-// it then is not found. The file is made where there is none. One process at a time holds it, with
-// any number of clients of one address.
+// WithJournal sets the path of a journal: a file in which each deletion is noted durably before its
+// request may be sent, and its end after, so that a later process knows what this process did.
+// Deletions that the journal confirms are not sent again; those that it leaves open are, and end in
+// [StatusGone] if the instance is then not found. The file is created if there is none. One process
+// at a time holds the journal, with any number of clients of one address.
 func WithJournal(path string) Option {
 	return func(o *options) { o.journal = &path }
 }
 
-// milliseconds rounds up, so that no wish for a short time turns into none at all.
+// milliseconds rounds up, so that a short time does not become 0.
 func (o *options) milliseconds(option string, d time.Duration) *uint32 {
 	ms := d / time.Millisecond
 	if d%time.Millisecond > 0 {

@@ -18,7 +18,7 @@ import (
 	greenapi "github.com/greenapi/greenapi/bindings/go"
 )
 
-// namesOfC are words that no Go program knows.
+// namesOfC matches C's names, which must not reach a Go program.
 var namesOfC = regexp.MustCompile(`\w+_\w+|NULL|millisecond`)
 
 func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
@@ -188,7 +188,7 @@ func TestCACertificates(t *testing.T) {
 	}
 }
 
-// With a URL of their own, an instance's methods are found where nothing else is.
+// The methods of instances are asked at a URL of their own, where nothing else answers.
 func TestInstanceURL(t *testing.T) {
 	s := newStandin(t)
 	s.call(t, "POST", "/settings", fields{"instance_prefix": "/pool/{pool}"}, nil)
@@ -202,7 +202,7 @@ func TestInstanceURL(t *testing.T) {
 	}
 }
 
-// What a client with a journal did is known to the next one, and not sent again.
+// A second client with the same journal does not repeat the deletions of the first.
 func TestJournal(t *testing.T) {
 	s := newStandin(t)
 	journal := filepath.Join(t.TempDir(), "journal")

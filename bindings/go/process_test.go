@@ -85,8 +85,8 @@ func TestAChildProcessInheritsNoDescriptor(t *testing.T) {
 	}
 }
 
-// descriptorsOfAnyChild are those that this program hands down anyway; whoever started it may
-// have left more than three.
+// descriptorsOfAnyChild are the descriptors that every child inherits: the parent of this program
+// may have left more than three.
 var descriptorsOfAnyChild, _ = childDescriptors()
 
 func childDescriptors() (string, error) {
@@ -102,8 +102,8 @@ func TestWithoutDescriptorsACallFailsAndTheNextWorks(t *testing.T) {
 func init() {
 	children["no-descriptors"] = func() error {
 		url, token := os.Getenv("GREENAPI_URL"), os.Getenv("GREENAPI_TOKEN")
-		// Go's runtime ends the program when it cannot begin to poll. Any file that it polls
-		// makes it begin, before there is too little room.
+		// Go's runtime ends the program when it cannot set up its poller, so polling a file here makes
+		// the runtime set it up before descriptors run short.
 		reader, writer, err := os.Pipe()
 		if err != nil {
 			return err
@@ -114,8 +114,7 @@ func init() {
 		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 			return err
 		}
-		// From nothing being possible up, so that every step on the way to an answer is the
-		// one that fails once.
+		// From no free descriptor up, so that every step on the way to an answer fails once.
 		for room := uint64(3); ; room++ {
 			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: room, Max: limit.Max}); err != nil {
 				return err

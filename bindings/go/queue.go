@@ -11,8 +11,8 @@ import (
 
 // queue delivers the results of the library's queue to the goroutines that wait for them.
 //
-// One is enough for a process, because its results carry a tag that says whose they are. So a
-// client costs no descriptor and no goroutine, and one that is dropped leaves none behind.
+// A process has one queue: the tag of a result shows which waiter the result belongs to. So a
+// client has no descriptor and no goroutine of its own.
 type queue struct {
 	handle queueHandle
 
@@ -24,10 +24,10 @@ type queue struct {
 // waiter receives the results of the submissions that were made for it.
 type waiter struct {
 	tag uint64
-	// ready holds a token when results may be there. Its capacity is one, so that a delivery
+	// ready holds a token when there may be results. Its capacity is one, so that a delivery
 	// never blocks.
 	ready chan struct{}
-	// results is guarded by the queue's mu, until the last one is there.
+	// results is guarded by the queue's mu until the last result has come.
 	results []Result
 }
 
@@ -36,8 +36,8 @@ var processQueue struct {
 	queue *queue
 }
 
-// openQueue returns the process's queue. A failure is not kept: what was short may be there at
-// the next call.
+// openQueue returns the process's queue. After a failure the next call tries again, because
+// resources may be free then.
 func openQueue() (*queue, error) {
 	processQueue.mu.Lock()
 	defer processQueue.mu.Unlock()
@@ -50,7 +50,7 @@ func openQueue() (*queue, error) {
 	}
 	conn, err := file.SyscallConn()
 	if err == nil {
-		// The descriptor was taken by the poller exactly when deadlines work on it.
+		// Deadlines work exactly when the poller has accepted the descriptor.
 		err = file.SetReadDeadline(time.Time{})
 	}
 	if err != nil {
@@ -68,8 +68,8 @@ func openQueue() (*queue, error) {
 func (q *queue) dispatch(conn syscall.RawConn) {
 	var b batch
 	var results []tagged
-	// The poller tells of each change once only, so all there is must be taken before it is
-	// waited for again, which is what returning false does.
+	// The poller reports each change only once, so the queue must be empty before the next
+	// wait, which begins by returning false.
 	err := conn.Read(func(uintptr) bool {
 		for {
 			results = b.take(q.handle, results[:0])
@@ -79,8 +79,8 @@ func (q *queue) dispatch(conn syscall.RawConn) {
 			q.deliver(results)
 		}
 	})
-	// The descriptor is nobody else's and is never closed, so the wait cannot end. If it does,
-	// callers would hang without a word.
+	// Nothing closes the descriptor, so the wait cannot end. If it did, all callers would hang,
+	// so this panics.
 	panic(fmt.Sprintf("greenapi: the wait for results ended: %v", err))
 }
 
@@ -97,8 +97,7 @@ func (q *queue) deliver(results []tagged) {
 	}
 }
 
-// Every submission gives exactly one result, so a waiter that has received them all is as good as
-// new.
+// A waiter can be reused once it has received the results of all its submissions.
 var idleWaiters = sync.Pool{New: func() any { return &waiter{ready: make(chan struct{}, 1)} }}
 
 // register returns a waiter with a tag that was never used before.
@@ -112,7 +111,7 @@ func (q *queue) register() *waiter {
 	return w
 }
 
-// unregister gives a waiter back that has nothing under way.
+// unregister returns a waiter that has nothing under way to the pool.
 func (q *queue) unregister(w *waiter) {
 	q.mu.Lock()
 	delete(q.waiters, w.tag)
@@ -124,8 +123,8 @@ func (q *queue) unregister(w *waiter) {
 	idleWaiters.Put(w)
 }
 
-// collect exchanges the results that w has received for an empty slice, whose room is used for
-// the next ones.
+// collect exchanges the results that w has received for an empty slice, which the next results
+// fill.
 func (q *queue) collect(w *waiter, empty []Result) []Result {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -134,13 +133,13 @@ func (q *queue) collect(w *waiter, empty []Result) []Result {
 	return results
 }
 
-// only returns the result of a waiter that was made ready and had one submission under way.
+// only returns the result of a waiter that is ready and had one submission under way.
 func (w *waiter) only() Result {
 	result := w.results[0]
 	w.results = w.results[:0]
 	return result
 }
 
-// cancel ends what is under way for a tag; the results arrive as always. It does nothing where
-// nothing is left, so it may come late.
+// cancel cancels the submissions with a tag; their results arrive as always. It has no effect when
+// nothing with the tag is under way.
 func (q *queue) cancel(tag uint64) { cancel(q.handle, tag) }

@@ -38,7 +38,7 @@ type standin struct {
 // with this one, is authorized.
 const firstID int64 = 1101000001
 
-// errNoStandin is what those see who test their dependencies.
+// errNoStandin is shown when somebody tests this package as a dependency.
 var errNoStandin = errors.New("needs GREENAPI_STANDIN, the path of the greenapi-standin program: " +
 	"`cargo build -p greenapi-standin` at the root of greenapi's repository builds it")
 
@@ -49,7 +49,7 @@ func startStandin(arguments ...string) (*standin, error) {
 	}
 	cmd := exec.Command(program, arguments...)
 	cmd.Stderr = os.Stderr
-	// It ends with its input, so that none is left behind when a test is killed.
+	// The stand-in ends with its input, so that none is left behind when a test is killed.
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -148,19 +148,19 @@ func (s *standin) instances(t testing.TB, first int64, count int) {
 	s.call(t, "POST", "/instances", fields{"first": first, "count": count, "state": "notAuthorized"}, nil)
 }
 
-// wait waits until a condition such as "held=1&open=1" holds, which it must within 30 seconds.
+// wait waits until a condition such as "held=1&open=1" holds, for at most 30 seconds.
 func (s *standin) wait(t testing.TB, condition string) {
 	t.Helper()
 	s.call(t, "GET", "/wait?"+condition, nil, nil)
 }
 
-// release lets the held requests go on.
+// release resumes the held requests.
 func (s *standin) release(t testing.TB) {
 	t.Helper()
 	s.call(t, "POST", "/release", nil, nil)
 }
 
-// deleted returns the ids that really were deleted, sorted.
+// deleted returns the ids in the stand-in's ledger, sorted.
 func (s *standin) deleted(t testing.TB) []int64 {
 	t.Helper()
 	var ledger []struct{ ID int64 }
@@ -173,7 +173,7 @@ func (s *standin) deleted(t testing.TB) []int64 {
 	return ids
 }
 
-// stats are those of the stand-in's counters that tests look at.
+// stats are the stand-in's counters that tests use.
 type stats struct {
 	Connections struct{ Accepted, Open int }
 	Received    int
@@ -207,11 +207,11 @@ func newClient(t testing.TB, url, token string, opts ...greenapi.Option) *greena
 	return c
 }
 
-// children are what this program does instead of testing when GREENAPI_TEST_CHILD names one of
-// them: for tests that need a process of their own.
+// children are functions for tests that need a process of their own: this program runs one instead
+// of the tests when GREENAPI_TEST_CHILD names it.
 var children = map[string]func() error{}
 
-// runChild runs one of them and returns its output; it must succeed.
+// runChild runs one of the children and returns its output; the child must succeed.
 func runChild(t *testing.T, name string, environment ...string) string {
 	t.Helper()
 	executable, err := os.Executable()
@@ -228,7 +228,7 @@ func runChild(t *testing.T, name string, environment ...string) string {
 	return output.String()
 }
 
-// The examples read the address and the token as programs should, from the environment.
+// The examples read the address and the token from the environment.
 func TestMain(m *testing.M) {
 	if name := os.Getenv("GREENAPI_TEST_CHILD"); name != "" {
 		if err := children[name](); err != nil {
@@ -249,7 +249,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	// These instances answer alike however often the examples are run.
+	// These instances give the same answer however often the examples are run.
 	deletable := []fields{}
 	for id := firstID; id < firstID+10; id++ {
 		deletable = append(deletable, fields{"method": "delete", "id": id,
@@ -270,14 +270,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// fatal stands in for a test where there is none.
+// fatal is a testing.TB outside of a test.
 type fatal struct{ testing.TB }
 
 func (fatal) Helper()                      {}
 func (fatal) Fatal(args ...any)            { fmt.Fprintln(os.Stderr, args...); os.Exit(1) }
 func (fatal) Fatalf(f string, args ...any) { fmt.Fprintf(os.Stderr, f+"\n", args...); os.Exit(1) }
 
-// within fails the test when what is awaited takes so long that it must be taken for hanging.
+// within waits for a value, and fails the test after d.
 func within[T any](t *testing.T, d time.Duration, c <-chan T) T {
 	t.Helper()
 	select {

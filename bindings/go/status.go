@@ -38,11 +38,11 @@ const (
 	// StatusSessionUnknown: the policy given by [WithSession] could not be checked, so no
 	// deletion was sent.
 	StatusSessionUnknown Status = 16
-	// StatusInvalidArgument: refused before anything was sent; Error.Message names the argument.
+	// StatusInvalidArgument: refused before anything was sent; the message names the argument.
 	StatusInvalidArgument Status = 20
 	// StatusConnectFailed: no connection could be made, so no request was sent.
 	StatusConnectFailed Status = 21
-	// StatusTLSFailed: the certificate or the handshake was bad, so no request was sent.
+	// StatusTLSFailed: the certificate or the handshake failed, so no request was sent.
 	StatusTLSFailed Status = 22
 	// StatusCancelled: cancelled before the request was sent.
 	StatusCancelled Status = 23
@@ -56,7 +56,7 @@ const (
 )
 
 // The instance may or may not have been deleted ([EffectUnknown]). Calling again with the same id
-// is safe and tells.
+// is safe, and its result shows which.
 const (
 	// StatusTimeout: no answer in time, after the request may have been sent.
 	StatusTimeout Status = 30
@@ -65,7 +65,7 @@ const (
 	StatusConnectionLost Status = 31
 	// StatusServerError: the server failed, and the retries are used up.
 	StatusServerError Status = 32
-	// StatusBadResponse: what came back is not an answer of this API.
+	// StatusBadResponse: the response did not come from this API.
 	StatusBadResponse Status = 33
 	// StatusCancelledInFlight: cancelled after the request may have been sent.
 	StatusCancelledInFlight Status = 34
@@ -76,12 +76,12 @@ const (
 // String returns the name of the status in the C interface, such as "GREENAPI_STATUS_NOT_FOUND".
 func (s Status) String() string { return statusName(s) }
 
-// Message returns what the status means, as one plain sentence. [Result] and [Error] have a more
-// telling one for what happened to their call.
+// Message returns what the status means, as one plain sentence. The messages of [Result] and
+// [Error] say more about their call.
 func (s Status) Message() string { return statusMessage(s) }
 
-// Effect returns what a call that ended in this status did: the tens tell, also of a status that
-// only a newer library knows.
+// Effect returns what a call that ended in this status did, also for a status that only a newer
+// library knows: the tens show the effect.
 func (s Status) Effect() Effect {
 	switch {
 	case 0 <= s && s < 10:
@@ -93,7 +93,7 @@ func (s Status) Effect() Effect {
 	}
 }
 
-// unsent reports whether no deletion was sent, whatever the id.
+// unsent reports whether no request was sent.
 func (s Status) unsent() bool { return 20 <= s && s < 30 }
 
 const (
@@ -109,7 +109,7 @@ func (s Status) MarshalText() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(s), 10), nil
 }
 
-// UnmarshalText reads what MarshalText writes, the name also without its "GREENAPI_STATUS_".
+// UnmarshalText reads what MarshalText writes, and the name also without "GREENAPI_STATUS_".
 func (s *Status) UnmarshalText(text []byte) error {
 	if number, err := strconv.ParseInt(string(text), 10, 32); err == nil {
 		*s = Status(number)
@@ -130,7 +130,7 @@ type Effect int32
 
 const (
 	// EffectUnknown: the instance may or may not have been deleted. Calling again with the same
-	// id is safe and tells.
+	// id is safe, and its result shows which.
 	EffectUnknown Effect = iota
 	// EffectDeleted: the instance is gone.
 	EffectDeleted

@@ -95,7 +95,7 @@ func TestStoppingHalfWayLosesNothing(t *testing.T) {
 	}
 }
 
-// To cancel the context is to stop, too, and the loop itself gets the rest.
+// After the context is cancelled, the loop itself gets the rest of the results.
 func TestCancellingGivesTheLoopTheRest(t *testing.T) {
 	s := newStandin(t)
 	cause := errors.New("enough")

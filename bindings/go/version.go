@@ -15,8 +15,8 @@ const Version = "0.2.0"
 // LibraryVersion returns the version of the libgreenapi that this program runs with.
 func LibraryVersion() string { return libraryVersion() }
 
-// checkLibrary compares the two versions, once. Calling across an unknown interface would be
-// undefined behaviour, so every way into the library passes here first.
+// checkLibrary compares the two versions, once. Every call into the library is preceded by this
+// check, because calls across an unknown interface would be undefined behaviour.
 var checkLibrary = sync.OnceValue(func() error {
 	library := LibraryVersion()
 	if releaseSeries(library) == releaseSeries(Version) {

@@ -20,8 +20,8 @@ func TestTheLibraryIsOfThisVersion(t *testing.T) {
 	}
 }
 
-// libraryThatSays builds a library whose only word is its version. Loaded first, it speaks for
-// the real one.
+// libraryThatSays builds a library with one function, greenapi_version. Loaded first, the function
+// replaces the real one.
 func libraryThatSays(t *testing.T, version string) string {
 	t.Helper()
 	directory := t.TempDir()

@@ -4,8 +4,8 @@ package greenapi
 
 import "strings"
 
-// ownNames are the names that callers of this package know for what messages of the library name
-// as C does: every field of greenapi_options and every flag. A test reads these from greenapi.h.
+// ownNames maps C's names in messages of the library, every field of greenapi_options and every
+// flag, to this package's names. A test reads the names from greenapi.h.
 var ownNames = map[string]string{
 	"timeout_ms":               "WithTimeout",
 	"connect_timeout_ms":       "WithConnectTimeout",
@@ -22,8 +22,7 @@ var ownNames = map[string]string{
 	"journal":                  "WithJournal",
 }
 
-// ownWords replaces C's names in a message. Those that are plain words, such as "session", mean
-// what they say there.
+// ownWords replaces C's names in a message, except names that are plain words, such as "session".
 func ownWords(message string) string {
 	if !strings.Contains(message, "_") {
 		return message
@@ -38,8 +37,8 @@ func ownWords(message string) string {
 	return strings.Join(words, "")
 }
 
-// refusal is a result that says why no client was made. Its message begins with C's name of what
-// was refused, be that a plain word or not.
+// refusal is the result of a client that was refused. Its message begins with C's name of the
+// refused option, which is replaced even if the name is a plain word.
 func refusal(r Result) Result {
 	name, _, _ := strings.Cut(r.Message, " ")
 	name = strings.TrimSuffix(name, ":")

@@ -24,7 +24,7 @@ func TestEveryOptionOfTheHeaderHasOurName(t *testing.T) {
 	if !names["size"] || !names["flags"] || len(names) < 11 {
 		t.Fatalf("the header's options were not understood: %v", names)
 	}
-	// These two are no option of anybody's.
+	// These two are no options.
 	delete(names, "size")
 	delete(names, "flags")
 	for _, found := range regexp.MustCompile(`GREENAPI_FLAG_\w+`).FindAll(header, -1) {

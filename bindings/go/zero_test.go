@@ -36,7 +36,7 @@ func TestZeroValuesAreUnknown(t *testing.T) {
 			t.Errorf("%s says only %q", name, err)
 		}
 	}
-	// What was never sent deleted nothing, whatever its id.
+	// A request that was never sent deleted nothing, whatever its id.
 	if err := (greenapi.Result{Status: greenapi.StatusInvalidArgument}).Err(); !errors.Is(err, greenapi.ErrNotDeleted) {
 		t.Errorf("the refusal of id 0: %v", err)
 	}
@@ -116,7 +116,7 @@ func TestStatusAndEffectAreTextInJSON(t *testing.T) {
 			t.Errorf("%s: %v, %v", s.name, short, err)
 		}
 	}
-	// A number of a newer library survives, and nonsense is refused.
+	// The number of a newer library survives the round trip; nonsense is refused.
 	newer, err := greenapi.Status(29).MarshalText()
 	var back greenapi.Status
 	if err != nil || string(newer) != "29" || back.UnmarshalText(newer) != nil || back != 29 {

@@ -1,6 +1,6 @@
 // Deletes instances from Java 11 or later, with JNA (net.java.dev.jna:jna) and libgreenapi.
 //   GREENAPI_URL=... GREENAPI_TOKEN=... java -cp jna.jar Delete.java 1101000001 1101000002
-// Exit status: 0 all are gone, 1 one or more were not deleted, 3 uncertain (run it again).
+// Exit status: 0 all are gone, 1 one or more were not deleted, 3 some may be gone (run it again).
 import com.sun.jna.*;
 import com.sun.jna.ptr.PointerByReference;
 import java.util.*;

@@ -3,8 +3,8 @@
 //   npm install koffi
 //   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... node delete.js 1101000001 1101000002
 //
-// Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one is
-// uncertain (run it again: that is safe, and tells). Ctrl-C cancels what is left.
+// Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one may be
+// gone (running again is safe, and shows which). Ctrl-C cancels the rest.
 const { promisify } = require('node:util');
 const koffi = require('koffi');
 
@@ -47,7 +47,7 @@ async function deleteInstance(client, id) {
   return result;
 }
 
-// Many: one thread of koffi's pool waits for all of them, and what it brings is yielded.
+// Many: one thread of koffi's pool waits for all of them.
 async function* deleteInstances(client, ids, signal) {
   const out = [null], buffer = Buffer.alloc(64 * koffi.sizeof(Result));
   check(c.queue_new(out));

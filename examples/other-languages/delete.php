@@ -1,8 +1,8 @@
 <?php
 // Deletes instances from PHP. Needs PHP 8.0 or later with its FFI extension, and libgreenapi.
 //   GREENAPI_URL=... GREENAPI_TOKEN=... php delete.php 1101000001 1101000002
-// Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one is
-// uncertain (run it again: that is safe, and tells). Ctrl-C cancels what is left.
+// Exit status: 0 every instance is gone, 1 at least one was not deleted, 3 at least one may be
+// gone (running again is safe, and shows which). Ctrl-C cancels the rest.
 
 $c = FFI::cdef('
     typedef struct { uint64_t tag; int64_t id; int32_t status, code, http_status;

@@ -100,8 +100,8 @@ def measure(tools, quick):
         "One deletion against the stand-in with that fault, each contender used as its "
         "documentation shows, and its word held against the stand-in's ledger. ✓: what it says "
         "is what happened. “unknown” is only ever said by greenapi, and means that calling again "
-        "is safe and tells. ✗: it says “deleted” and nothing was, or it reports a failure and "
-        "the instance is gone.\n\n"
+        "is safe, and its result shows which. ✗: it says “deleted” and nothing was, or it reports "
+        "a failure and the instance is gone.\n\n"
         f"{table}\n\n{met}\n\n"
         "¹ right in a program that does not trust the status and looks for "
         '`"deleteInstanceAccount": true` in the body by itself.'

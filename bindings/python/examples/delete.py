@@ -2,8 +2,8 @@
 
     GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=… python delete.py 1101000001
 
-Exit status: 0 the instance is gone, 1 it was not deleted, 3 nobody knows yet (run it again: that
-is safe, and tells).
+Exit status: 0 the instance is gone, 1 it was not deleted, 3 it may be gone (running again is safe,
+and shows which).
 """
 
 import os

@@ -17,7 +17,7 @@ async def delete(ids: list[int]) -> int:
     """Deletes the instances; returns how many are not known to be gone."""
     url = os.environ.get("GREENAPI_URL", "https://api.green-api.com")
     failures = 0
-    # Without this policy the phones stay logged in to instances that are no more.
+    # Without this policy the phones stay logged in to deleted instances.
     async with greenapi.AsyncClient(
         url, os.environ["GREENAPI_TOKEN"], session="log_out", max_in_flight=16
     ) as client:
