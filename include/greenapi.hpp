@@ -268,8 +268,9 @@ private:
 class instance
 {
 public:
-    /// A time in UTC: the API's times have no zone and are read as UTC.
-    using time_point = std::chrono::system_clock::time_point;
+    /// A time in UTC: the API's times have no zone and are read as UTC. In seconds, because
+    /// system_clock's own ticks can end in 2262, and an instance may expire in 9999.
+    using time_point = std::chrono::time_point<std::chrono::system_clock, std::chrono::seconds>;
 
     /// Wraps an instance of the C interface.
     explicit instance(const greenapi_instance &raw) noexcept : raw_(raw) {}

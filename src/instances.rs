@@ -286,7 +286,11 @@ impl Optional<'_> {
             .map(|raw| raw.get())
             .filter(|raw| raw.starts_with('"'));
         match text.and_then(|raw| serde_json::from_str::<Bytes<'_>>(raw).ok()) {
-            Some(text) => String::from_utf8_lossy(&text.0).into_owned().into(),
+            // The parser writes half a pair as three bytes, of which each would become one.
+            Some(text) => match String::from_utf8_lossy(&text.0) {
+                Cow::Borrowed(text) => text.to_owned().into(),
+                Cow::Owned(text) => text.replace("\u{FFFD}\u{FFFD}\u{FFFD}", "\u{FFFD}").into(),
+            },
             None => "".into(),
         }
     }
@@ -371,7 +375,9 @@ fn read_time(text: &str) -> Option<i64> {
             }
         }
     };
-    Some(date + hour * 3_600 + minute * 60 + second - ahead)
+    let seconds = date + hour * 3_600 + minute * 60 + second - ahead;
+    // The calendars of some languages end with the year 9999.
+    (seconds < days_since_1970(10_000, 1, 1) * 86_400).then_some(seconds)
 }
 
 fn days_in(year: i64, month: i64) -> i64 {
@@ -491,11 +497,7 @@ mod tests {
         let name = |json: &str| one(&format!("\"name\":{json}")).name;
         assert_eq!(name(r#""a\u0000b""#), Text::new("a\u{FFFD}b"));
         assert_eq!(name(r#""\ud83e\udd80""#), Text::new("🦀"));
-        let lone = format!("{:?}", name(r#""x\ud83ey""#));
-        assert!(
-            lone.starts_with("\"x\u{FFFD}") && lone.ends_with("y\""),
-            "{lone}"
-        );
+        assert_eq!(name(r#""x\ud83ey\udd80""#), Text::new("x\u{FFFD}y\u{FFFD}"));
         for c in (0..=u32::from(char::MAX))
             .filter_map(char::from_u32)
             .step_by(7)

@@ -5,6 +5,11 @@
 //! whether there is one, `trap`, `url` ("https": its TLS), `token` and `id` what is called instead, `max_retries` and
 //! `timeout_ms` the options (rows with options are not for the one call, which has none), `pad_to`
 //! the length of a body whose PAD is filled up.
+//!
+//! A row with `list` lists the account's instances, with or without their states: `fault` is what
+//! the stand-in does to the requests of the list, `account` the instances that it has, `fill` how
+//! many plain ones. `instances` is what is expected to come, in order; where that is left out,
+//! `count` of them.
 
 mod support;
 
@@ -12,7 +17,7 @@ use std::collections::BTreeMap;
 
 use greenapi_standin::{Config, Instance, Rule, Standin};
 use serde::Deserialize;
-use support::{shows, Driver};
+use support::{shows, Driver, Line, ListedInstance};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,8 +48,52 @@ struct Expect {
     attempts: Option<u32>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListCase {
+    name: String,
+    list: ListOf,
+    #[serde(default)]
+    account: Vec<Instance>,
+    #[serde(default)]
+    fill: u32,
+    fault: Option<serde_json::Value>,
+    times: Option<u64>,
+    token: Option<String>,
+    max_retries: Option<u32>,
+    timeout_ms: Option<u32>,
+    expect: Expect,
+    instances: Option<Vec<ListedInstance>>,
+    #[serde(default)]
+    count: usize,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum ListOf {
+    Instances,
+    States,
+}
+
 fn yes() -> bool {
     true
+}
+
+impl Expect {
+    /// Whether a driver's line says so, as far as its language says anything.
+    fn is_met_by(&self, line: &Line) -> bool {
+        let named = match line.status {
+            Some(status) => {
+                support::abi::status_name(status) == format!("GREENAPI_STATUS_{}", self.status)
+            }
+            None => line.name == "ok" && matches!(&*self.status, "OK" | "GONE"),
+        };
+        let attempts = line.attempts.zip(self.attempts);
+        named
+            && line.code.is_none_or(|got| got == self.code)
+            && line.http_status.is_none_or(|got| got == self.http_status)
+            && attempts.is_none_or(|(got, expected)| got == expected)
+    }
 }
 
 const FIRST: i64 = 2_200_000_000;
@@ -69,12 +118,20 @@ impl Case {
 
 /// Every way of calling at the same time: most of it is waiting.
 fn drive(drivers: &[Driver]) {
-    let cases: Vec<Case> =
+    let rows: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("cases.json")).expect("the table is well-formed");
+    let (lists, deletions) = rows.into_iter().partition(|row| row.get("list").is_some());
+    let cases: Vec<Case> = read(deletions);
+    let lists: Vec<ListCase> = read(lists);
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let ways: Vec<_> = drivers
             .iter()
-            .map(|driver| scope.spawn(|| wrong_rows(driver, &cases)))
+            .map(|driver| {
+                scope.spawn(|| match driver.lists() {
+                    true => wrong_lists(driver, &lists),
+                    false => wrong_rows(driver, &cases),
+                })
+            })
             .collect();
         let rows = ways
             .into_iter()
@@ -87,6 +144,71 @@ fn drive(drivers: &[Driver]) {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+fn read<T: serde::de::DeserializeOwned>(rows: Vec<serde_json::Value>) -> Vec<T> {
+    let read = |row: serde_json::Value| {
+        let name = row["name"].to_string();
+        serde_json::from_value(row).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// The lists in which this way of calling says something else.
+fn wrong_lists(driver: &Driver, cases: &[ListCase]) -> Vec<String> {
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    let endpoints = standin.endpoints();
+    let mut wrong = Vec::new();
+    for case in cases {
+        standin.clear_faults();
+        standin.clear_instances();
+        standin.put_instances(case.account.clone());
+        standin.fill(1, case.fill, None);
+        standin.add_faults(case.fault.clone().map(|fault| {
+            let rule = serde_json::json!({"method": "list", "times": case.times, "fault": fault});
+            serde_json::from_value::<Rule>(rule)
+                .unwrap_or_else(|error| panic!("{}: {error}", case.name))
+        }));
+        let token = case.token.as_ref().unwrap_or(&endpoints.token);
+        let mut environment = vec![
+            ("GREENAPI_URL", endpoints.http.clone()),
+            ("GREENAPI_TOKEN", token.clone()),
+            // What takes a time for a local one is wrong here at any hour.
+            ("TZ", "Asia/Kathmandu".to_owned()),
+        ];
+        if case.list == ListOf::States {
+            environment.push(("GREENAPI_STATES", "1".to_owned()));
+        }
+        if let Some(retries) = case.max_retries {
+            environment.push(("GREENAPI_MAX_RETRIES", retries.to_string()));
+        }
+        if let Some(timeout) = case.timeout_ms {
+            environment.push(("GREENAPI_TIMEOUT_MS", timeout.to_string()));
+        }
+        let (instances, end) = driver.list(&environment);
+        let as_expected = match &case.instances {
+            Some(expected) => *expected == instances,
+            None => instances.len() == case.count,
+        };
+        if !as_expected || !case.expect.is_met_by(&end) || end.message.is_empty() {
+            wrong.push(format!(
+                "{} {}: {}: expected {} {} and {:?}, got {end:?} and {instances:?}",
+                driver.language,
+                driver.mode,
+                case.name,
+                case.expect.status,
+                case.expect.code,
+                case.instances
+            ));
+        }
+        assert!(
+            !shows(&end.message, token),
+            "{}: {}",
+            case.name,
+            end.message
+        );
+    }
+    wrong
 }
 
 /// The rows in which this way of calling says something else.
@@ -154,25 +276,12 @@ fn wrong_rows(driver: &Driver, cases: &[Case]) -> Vec<String> {
                 .find(|line| line.id == case.id(index))
                 .unwrap_or_else(|| panic!("{}: no result", case.name));
             let expect = &case.expect;
-            let status = line.status.map_or("none", support::abi::status_name);
-            let meets = |expect: &Expect| {
-                let named = status == format!("GREENAPI_STATUS_{}", expect.status)
-                    || (line.status.is_none()
-                        && line.name == "ok"
-                        && matches!(&*expect.status, "OK" | "GONE"));
-                named
-                    && line.code.is_none_or(|got| got == expect.code)
-                    && line.http_status.is_none_or(|got| got == expect.http_status)
-                    && line
-                        .attempts
-                        .zip(expect.attempts)
-                        .is_none_or(|(got, expected)| got == expected)
-            };
-            let right =
-                (meets(expect) || case.or.as_ref().is_some_and(meets)) && !line.message.is_empty();
+            let right = (expect.is_met_by(line)
+                || case.or.as_ref().is_some_and(|other| other.is_met_by(line)))
+                && !line.message.is_empty();
             if !right {
                 wrong.push(format!(
-                    "{} {}: {}: expected {} {}, got {status} {line:?}",
+                    "{} {}: {}: expected {} {}, got {line:?}",
                     driver.language, driver.mode, case.name, expect.status, expect.code
                 ));
             }
@@ -190,20 +299,20 @@ fn wrong_rows(driver: &Driver, cases: &[Case]) -> Vec<String> {
 
 #[test]
 fn in_c() {
-    drive(&Driver::of("c"));
+    drive(&Driver::all("c"));
 }
 
 #[test]
 fn in_cpp() {
-    drive(&Driver::of("c++"));
+    drive(&Driver::all("c++"));
 }
 
 #[test]
 fn in_python() {
-    drive(&Driver::of("python"));
+    drive(&Driver::all("python"));
 }
 
 #[test]
 fn in_go() {
-    drive(&Driver::of("go"));
+    drive(&Driver::all("go"));
 }

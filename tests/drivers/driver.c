@@ -1,6 +1,7 @@
 /*
  * The C side of the tables that are driven through every language: runs deletions in one MODE
- * (one_call, client, queue, bulk) and prints what the library said, one line per id.
+ * (one_call, client, queue, bulk) and prints what the library said, one line per id; or lists the
+ * account's instances (list).
  *
  * Environment: GREENAPI_URL, GREENAPI_TOKEN, and optionally GREENAPI_CA_FILE,
  * GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS, GREENAPI_SESSION (0 to 3, ignore,
@@ -11,6 +12,13 @@
  * Line: id, status number, code, http_status, attempts, status name, message; separated by tabs.
  * one_call is told neither http_status nor attempts and prints "-" for each. When the client
  * itself is refused, every id gets that refusal.
+ *
+ * list takes no ids, and asks for states where GREENAPI_STATES is set. Line of an instance:
+ * "instance", id, state number, the times created, deleted and expires in seconds since 1970 ("-"
+ * for none), whether it is deleted, expired, free and a partner's (0 or 1); then type, tariff and
+ * name, each as hexadecimal bytes. How the list ended is a line like a deletion's with the id 0;
+ * languages that say no more of the end of a whole list than that it is the end print "-" for all
+ * that they are not told.
  */
 #include <errno.h>
 #include <greenapi.h>
@@ -164,10 +172,62 @@ static void bulk(greenapi_client *client, const int64_t *ids, size_t count)
     free(results);
 }
 
+static void print_time(int64_t seconds)
+{
+    if (seconds == 0)
+        fputs("\t-", stdout);
+    else
+        printf("\t%" PRId64, seconds);
+}
+
+static void print_text(const char *text)
+{
+    putchar('\t');
+    for (; *text != '\0'; text++)
+        printf("%02x", (unsigned char)*text);
+}
+
+static void print_instance(const greenapi_instance *one)
+{
+    printf("instance\t%" PRId64 "\t%" PRId32, one->id, one->state);
+    print_time(one->created);
+    print_time(one->deleted);
+    print_time(one->expires);
+    printf("\t%d\t%d\t%d\t%d", (one->flags & GREENAPI_INSTANCE_DELETED) != 0,
+           (one->flags & GREENAPI_INSTANCE_EXPIRED) != 0,
+           (one->flags & GREENAPI_INSTANCE_FREE) != 0,
+           (one->flags & GREENAPI_INSTANCE_PARTNER) != 0);
+    print_text(one->type);
+    print_text(one->tariff);
+    print_text(one->name);
+    putchar('\n');
+}
+
+static void list(greenapi_client *client, const int64_t *ids, size_t count)
+{
+    (void)ids;
+    (void)count;
+    greenapi_list *list;
+    greenapi_result end;
+    uint32_t flags = getenv("GREENAPI_STATES") != NULL ? GREENAPI_LIST_STATES : 0;
+    if (greenapi_client_list_instances(client, flags, &list, &end) == GREENAPI_STATUS_OK) {
+        greenapi_instance instances[32];
+        for (;;) {
+            size_t taken = greenapi_list_take(list, instances, 32, -1);
+            for (size_t i = 0; i < taken; i++)
+                print_instance(&instances[i]);
+            if (taken == 0 && greenapi_list_ended(list, &end))
+                break;
+        }
+    }
+    print(&end);
+    greenapi_list_free(list);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
-        die("usage: driver one_call|client|queue|bulk < ids");
+        die("usage: driver one_call|client|queue|bulk|list < ids");
     const char *mode = argv[1];
     const char *url = required("GREENAPI_URL");
     const char *token = required("GREENAPI_TOKEN");
@@ -183,9 +243,10 @@ int main(int argc, char **argv)
     void (*run)(greenapi_client *, const int64_t *, size_t) = strcmp(mode, "client") == 0 ? blocking
                                                               : strcmp(mode, "queue") == 0 ? queued
                                                               : strcmp(mode, "bulk") == 0  ? bulk
+                                                              : strcmp(mode, "list") == 0  ? list
                                                                                            : NULL;
     if (run == NULL)
-        die("\"%s\" is no mode: one_call, client, queue or bulk", mode);
+        die("\"%s\" is no mode: one_call, client, queue, bulk or list", mode);
 
     greenapi_options options;
     greenapi_options_init(&options, sizeof options);

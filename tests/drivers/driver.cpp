@@ -8,6 +8,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace
@@ -163,6 +164,45 @@ void bulk(greenapi::client &client, const std::vector<std::int64_t> &ids)
         print(ids[i], results[i]);
 }
 
+void print(std::optional<greenapi::instance::time_point> moment)
+{
+    if (moment)
+        std::cout << '\t' << moment->time_since_epoch().count();
+    else
+        std::cout << "\t-";
+}
+
+void print(std::string_view text)
+{
+    constexpr auto digits = "0123456789abcdef";
+    std::cout << '\t';
+    for (const unsigned char byte : text)
+        std::cout << digits[byte >> 4] << digits[byte & 15];
+}
+
+void list(greenapi::client &client)
+{
+    const auto wanted =
+        variable("GREENAPI_STATES") ? greenapi::states::asked : greenapi::states::not_asked;
+    try {
+        for (const auto &one : client.instances(wanted)) {
+            std::cout << "instance\t" << one.id() << '\t' << static_cast<std::int32_t>(one.state());
+            print(one.created_at());
+            print(one.deleted_at());
+            print(one.expires_at());
+            std::cout << '\t' << one.is_deleted() << '\t' << one.is_expired() << '\t'
+                      << one.is_free() << '\t' << one.is_partner();
+            print(one.type());
+            print(one.tariff());
+            print(one.name());
+            std::cout << '\n';
+        }
+        std::cout << "0\t-\t-\t-\t-\tok\t-\n";
+    } catch (const greenapi::error &problem) {
+        print(0, problem.result());
+    }
+}
+
 int run(const std::string &mode)
 {
     const auto url = required("GREENAPI_URL");
@@ -173,8 +213,8 @@ int run(const std::string &mode)
         one_call(url, token, ids);
         return 0;
     }
-    if (mode != "client" && mode != "queue" && mode != "bulk")
-        throw usage_error('"' + mode + "\" is no mode: one_call, client, queue or bulk");
+    if (mode != "client" && mode != "queue" && mode != "bulk" && mode != "list")
+        throw usage_error('"' + mode + "\" is no mode: one_call, client, queue, bulk or list");
 
     std::optional<greenapi::client> client;
     try {
@@ -190,6 +230,8 @@ int run(const std::string &mode)
         queued(*client, ids);
     if (mode == "bulk")
         bulk(*client, ids);
+    if (mode == "list")
+        list(*client);
     return 0;
 }
 
@@ -199,7 +241,7 @@ int main(int argc, char **argv)
 {
     try {
         if (argc != 2)
-            throw usage_error("usage: driver one_call|client|queue|bulk < ids");
+            throw usage_error("usage: driver one_call|client|queue|bulk|list < ids");
         return run(argv[1]);
     } catch (const std::exception &problem) {
         std::cerr << "driver: " << problem.what() << '\n';

@@ -1,11 +1,12 @@
-"""Runs deletions through the Python package, for the table that all languages are tested by.
+"""Runs the Python package, for the table that all languages are tested by.
 
-    driver.py one_call|client|async|bulk < ids
+    driver.py one_call|client|async|bulk|list|list_async < ids
 
 The ids are on standard input, one per line; GREENAPI_URL and GREENAPI_TOKEN say where, and
 GREENAPI_CA_FILE, GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION set options
 (the one call has none). Prints for each id, separated by tabs: id, status, code, HTTP status,
-attempts, the class of the error or ``ok``, and the message.
+attempts, the class of the error or ``ok``, and the message. The lists take no ids, and ask for
+states where GREENAPI_STATES is set; the head of driver.c has the form of their lines.
 """
 
 import asyncio
@@ -94,7 +95,59 @@ def use_async(url: str, token: str, ids: Iterator[int]) -> None:
     asyncio.run(main())
 
 
-MODES = {"one_call": one_call, "client": client, "bulk": bulk, "async": use_async}
+WITH_STATES = "GREENAPI_STATES" in os.environ
+END = "0\t-\t-\t-\t-\tok\t-"
+
+
+def show_instance(one: greenapi.Instance) -> None:
+    """Prints the line for an instance."""
+    times = [
+        "-" if time is None else str(int(time.timestamp()))
+        for time in (one.created, one.deleted, one.expires)
+    ]
+    flags = [
+        str(int(flag)) for flag in (one.is_deleted, one.is_expired, one.is_free, one.is_partner)
+    ]
+    texts = [text.encode().hex() for text in (one.type, one.tariff, one.name)]
+    print("instance", one.id_instance, int(one.state), *times, *flags, *texts, sep="\t")
+
+
+def list_all(url: str, token: str, _ids: Iterator[int]) -> None:
+    """The account's instances by ``Client.instances``."""
+    with greenapi.Client(url, token, **options()) as made:
+        try:
+            for one in made.instances(states=WITH_STATES):
+                show_instance(one)
+        except greenapi.Error as error:
+            show(error.result, type(error).__name__)
+        else:
+            print(END)
+
+
+def list_async(url: str, token: str, _ids: Iterator[int]) -> None:
+    """The account's instances by ``AsyncClient.instances``."""
+
+    async def main() -> None:
+        async with greenapi.AsyncClient(url, token, **options()) as made:
+            try:
+                async for one in made.instances(states=WITH_STATES):
+                    show_instance(one)
+            except greenapi.Error as error:
+                show(error.result, type(error).__name__)
+            else:
+                print(END)
+
+    asyncio.run(main())
+
+
+MODES = {
+    "one_call": one_call,
+    "client": client,
+    "bulk": bulk,
+    "async": use_async,
+    "list": list_all,
+    "list_async": list_async,
+}
 
 
 def main() -> None:

@@ -396,6 +396,26 @@ pub struct Line {
     pub message: String,
 }
 
+/// An instance as a driver lists it.
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListedInstance {
+    pub id: i64,
+    pub state: i32,
+    /// Seconds since 1970; `None` where the language has none. So are the next two.
+    pub created: Option<i64>,
+    pub deleted: Option<i64>,
+    pub expires: Option<i64>,
+    pub is_deleted: bool,
+    pub is_expired: bool,
+    pub is_free: bool,
+    pub is_partner: bool,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub tariff: String,
+    pub name: String,
+}
+
 /// One way of calling the library in one language.
 pub struct Driver {
     pub language: &'static str,
@@ -405,8 +425,21 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Every way of calling in one language; none where it was left out.
+    /// Every way of deleting in one language; none where it was left out.
     pub fn of(language: &'static str) -> Vec<Self> {
+        Self::all(language)
+            .into_iter()
+            .filter(|driver| !driver.lists())
+            .collect()
+    }
+
+    /// Whether this way of calling lists instances, and deletes none.
+    pub fn lists(&self) -> bool {
+        self.mode.starts_with("list")
+    }
+
+    /// Every way of calling in one language; none where it was left out.
+    pub fn all(language: &'static str) -> Vec<Self> {
         if is_left_out(language) {
             return Vec::new();
         }
@@ -417,15 +450,16 @@ impl Driver {
                 // .ci/windows has one that was compiled for another system.
                 std::env::var_os("GREENAPI_C_DRIVER")
                     .map_or_else(|| compile(&folder.join("driver.c"), &[]), PathBuf::from),
-                &["one_call", "client", "queue", "bulk"][..],
+                &["one_call", "client", "queue", "bulk", "list"][..],
             ),
             "c++" => (
                 compile(&folder.join("driver.cpp"), &[]),
-                &["one_call", "client", "queue", "bulk"][..],
+                &["one_call", "client", "queue", "bulk", "list"][..],
             ),
             "python" => {
                 arguments.push(folder.join("driver.py").display().to_string());
-                (python(), &["one_call", "client", "async", "bulk"][..])
+                let modes = &["one_call", "client", "async", "bulk", "list", "list_async"];
+                (python(), &modes[..])
             }
             "go" => {
                 let program = scratch("programs").join("driver-go");
@@ -434,7 +468,7 @@ impl Driver {
                     .args(["build", "-o"])
                     .arg(&program)
                     .arg("."));
-                (program, &["one_call", "client", "bulk"][..])
+                (program, &["one_call", "client", "bulk", "list"][..])
             }
             other => panic!("{other} has no driver"),
         };
@@ -451,6 +485,19 @@ impl Driver {
 
     /// Deletes `ids` and returns what was said of each, in any order.
     pub fn delete(&self, environment: &[(&str, String)], ids: &[i64]) -> Vec<Line> {
+        let input: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        self.run(environment, &input).lines().map(parse).collect()
+    }
+
+    /// The account's instances, and how the list ended.
+    pub fn list(&self, environment: &[(&str, String)]) -> (Vec<ListedInstance>, Line) {
+        let printed = self.run(environment, "");
+        let mut lines: Vec<&str> = printed.lines().collect();
+        let end = lines.pop().expect("the end of the list");
+        (lines.into_iter().map(parse_instance).collect(), parse(end))
+    }
+
+    fn run(&self, environment: &[(&str, String)], input: &str) -> String {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -463,8 +510,46 @@ impl Driver {
         for (name, value) in environment {
             command.env(name, value);
         }
-        let input: String = ids.iter().map(|id| format!("{id}\n")).collect();
-        feed(&mut command, &input).lines().map(parse).collect()
+        feed(&mut command, input)
+    }
+}
+
+fn parse_instance(line: &str) -> ListedInstance {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let ["instance", id, state, created, deleted, expires, is_deleted, is_expired, is_free, is_partner, kind, tariff, name] =
+        fields[..]
+    else {
+        panic!("not a driver's line: {line:?}")
+    };
+    let number = |text: &str| {
+        text.parse::<i64>()
+            .unwrap_or_else(|_| panic!("no number in {line:?}"))
+    };
+    let time = |text: &str| (text != "-").then(|| number(text));
+    let flag = |text: &str| match text {
+        "0" => false,
+        "1" => true,
+        _ => panic!("no flag in {line:?}"),
+    };
+    let text = |hexadecimal: &str| {
+        let byte = |at| u8::from_str_radix(&hexadecimal[at..at + 2], 16);
+        let bytes: Result<Vec<u8>, _> = (0..hexadecimal.len()).step_by(2).map(byte).collect();
+        String::from_utf8(bytes.unwrap_or_else(|_| panic!("no text in {line:?}")))
+            .unwrap_or_else(|_| panic!("no UTF-8 in {line:?}"))
+    };
+    ListedInstance {
+        id: number(id),
+        state: i32::try_from(number(state)).expect("a state"),
+        created: time(created),
+        deleted: time(deleted),
+        expires: time(expires),
+        is_deleted: flag(is_deleted),
+        is_expired: flag(is_expired),
+        is_free: flag(is_free),
+        is_partner: flag(is_partner),
+        kind: text(kind),
+        tariff: text(tariff),
+        name: text(name),
     }
 }
 

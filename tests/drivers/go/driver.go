@@ -3,7 +3,8 @@
 //
 //	id  status_number  code  http_status  attempts  sentinel_or_ok  message
 //
-// Its argument is one_call, client or bulk. A successful one_call tells no more than that, so that
+// Its argument is one_call, client, bulk or list, which takes no ids and asks for states where
+// GREENAPI_STATES is set; the head of driver.c has the form of its lines. A successful one_call tells no more than that, so that
 // line has "-" for what is not known. The environment says the rest: GREENAPI_URL, GREENAPI_TOKEN
 // and, except for one_call, which has no options, GREENAPI_CA_FILE, GREENAPI_INSTANCE_URL,
 // GREENAPI_JOURNAL, GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION.
@@ -31,7 +32,7 @@ func main() {
 
 func run(arguments []string) (err error) {
 	if len(arguments) != 1 {
-		return errors.New("give one argument: one_call, client or bulk")
+		return errors.New("give one argument: one_call, client, bulk or list")
 	}
 	output := bufio.NewWriter(os.Stdout)
 	defer func() { err = errors.Join(err, output.Flush()) }()
@@ -69,10 +70,42 @@ func run(arguments []string) (err error) {
 		for result := range client.DeleteInstances(context.Background(), ids) {
 			printResult(output, result)
 		}
+	case "list":
+		list(output, client)
 	default:
-		return fmt.Errorf("no mode is called %q: give one_call, client or bulk", arguments[0])
+		return fmt.Errorf("no mode is called %q: give one_call, client, bulk or list", arguments[0])
 	}
 	return failure
+}
+
+func list(output *bufio.Writer, client *greenapi.Client) {
+	var opts []greenapi.ListOption
+	if _, ok := os.LookupEnv("GREENAPI_STATES"); ok {
+		opts = append(opts, greenapi.WithStates())
+	}
+	for one, err := range client.Instances(context.Background(), opts...) {
+		if err != nil {
+			printError(output, 0, err)
+			return
+		}
+		_, _ = fmt.Fprintf(output, "instance\t%d\t%d", one.ID, int32(one.State))
+		for _, moment := range []time.Time{one.CreatedAt, one.DeletedAt, one.ExpiresAt} {
+			text := "-"
+			if !moment.IsZero() {
+				text = strconv.FormatInt(moment.Unix(), 10)
+			}
+			_, _ = fmt.Fprintf(output, "\t%s", text)
+		}
+		for _, flag := range []bool{one.Deleted, one.Expired, one.Free, one.Partner} {
+			digit := 0
+			if flag {
+				digit = 1
+			}
+			_, _ = fmt.Fprintf(output, "\t%d", digit)
+		}
+		_, _ = fmt.Fprintf(output, "\t%x\t%x\t%x\n", one.Type, one.Tariff, one.Name)
+	}
+	printError(output, 0, nil)
 }
 
 // readIDs yields the ids on the standard input and stops at the first line that is none.
