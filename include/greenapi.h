@@ -55,6 +55,11 @@
 #define GREENAPI_VERSION_PATCH 0
 
 /**
+ * Four digits of a year are enough until then.
+ */
+#define LAST_MOMENT 253402300799999
+
+/**
  * What happened to a deletion.
  *
  * The values are stable for ever. The tens tell the effect, so one comparison is enough for a

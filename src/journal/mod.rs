@@ -8,6 +8,7 @@
 
 mod file;
 mod index;
+mod messages;
 mod record;
 mod registry;
 mod writer;
@@ -26,7 +27,7 @@ use crate::status::{Effect, Status};
 use crate::sync::lock;
 use crate::transport::CallState;
 use index::{Deletion, Index, Past};
-use record::{now, write_time, Event, Record};
+use record::{now, Event, Record};
 
 pub use registry::Journal;
 
@@ -88,7 +89,7 @@ impl Shared {
         let state = lock(&self.state);
         match state.broken.clone() {
             Some(outcome) => Some(outcome),
-            None => answer(&state.index.get(id)),
+            None => messages::answer(&state.index.get(id)),
         }
     }
 
@@ -108,7 +109,7 @@ impl Shared {
                     return Err(outcome);
                 }
                 let past = state.index.get(id);
-                if let Some(outcome) = answer(&past) {
+                if let Some(outcome) = messages::answer(&past) {
                     return Err(outcome);
                 }
                 match state.claimed.get_mut(&id) {
@@ -117,7 +118,7 @@ impl Shared {
                         other.notified()
                     }
                     None => {
-                        state.reserve().map_err(|_| no_memory())?;
+                        state.reserve().map_err(|_| messages::no_memory())?;
                         state.claimed.insert(id, None);
                         return Ok(Claim {
                             shared: self.clone(),
@@ -216,16 +217,8 @@ impl Claim {
         let progress = match timeout_at(deadline.into(), done).await {
             Ok(Ok(progress)) => progress.clone(),
             // The writer has died.
-            Ok(Err(_)) => return Err(broken(&self.shared.path, "its thread ended")),
-            Err(_) => {
-                return Err(Outcome::new(
-                    Status::OutOfResources,
-                    format!(
-                        "Check the journal's disk and call again: it did not take a note in time, so no request was sent. The journal is {}",
-                        self.shared.path
-                    ),
-                ))
-            }
+            Ok(Err(_)) => return Err(messages::broken(&self.shared.path, "its thread ended")),
+            Err(_) => return Err(messages::late(&self.shared.path)),
         };
         if let Progress::Failed(outcome) = progress {
             self.batch = None;
@@ -333,48 +326,10 @@ impl Drop for Claim {
     }
 }
 
-/// The outcome of a call with an instance that is gone.
-fn answer(past: &Past) -> Option<Outcome> {
-    let Deletion::Gone { status, code, at } = past.deletion else {
-        return None;
-    };
-    let mut time = String::new();
-    write_time(at, &mut time);
-    // To the second.
-    let time = time.replace('T', " ").replace(".000Z", " UTC");
-    let status = Status::from_repr(status).unwrap_or(Status::Gone);
-    let mut outcome = Outcome::new(
-        status,
-        match status {
-            Status::Ok => format!("The instance was deleted at {time}, by the journal; this call sent nothing."),
-            _ => format!("The instance is gone: an earlier call most likely deleted it and found it missing at {time}, by the journal; this call sent nothing."),
-        },
-    );
-    outcome.code = code;
-    Some(outcome)
-}
-
 /// The message with `more` behind it, if there is room for all of it.
 fn append(message: std::borrow::Cow<'static, str>, more: &str) -> std::borrow::Cow<'static, str> {
     match message.len() + more.len() < crate::outcome::MESSAGE_SIZE {
         true => (message.into_owned() + more).into(),
         false => message,
     }
-}
-
-fn no_memory() -> Outcome {
-    Outcome::new(
-        Status::OutOfResources,
-        "Free memory and call again: there is none for a note in the journal, so no request was sent.",
-    )
-}
-
-/// The outcome of all calls after a journal has failed.
-fn broken(path: &str, why: &str) -> Outcome {
-    Outcome::new(
-        Status::OutOfResources,
-        format!(
-            "Check the journal's disk, free all clients that use the journal and open it anew: it can no longer be trusted ({why}), so no request was sent. The journal is {path}"
-        ),
-    )
 }

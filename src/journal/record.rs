@@ -247,7 +247,7 @@ fn number(digits: &[u8]) -> Option<i64> {
 }
 
 /// Four digits of a year are enough until then.
-const LAST_MOMENT: u64 = 253_402_300_799_999;
+pub const LAST_MOMENT: u64 = 253_402_300_799_999;
 
 const DAY: u64 = 86_400;
 

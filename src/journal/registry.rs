@@ -11,12 +11,11 @@ use std::time::Instant;
 use super::file::{JournalFile, OpenFailure};
 use super::index::Refusal;
 use super::writer::Writer;
-use super::{Claim, Shared};
+use super::{messages, Claim, Shared};
 use crate::call::Call;
 use crate::outcome::Outcome;
-use crate::process::file::{is_broken_disk, is_disk_full, Identity};
-use crate::process::{self, generation, is_exhaustion, PerProcess};
-use crate::status::Status;
+use crate::process::file::Identity;
+use crate::process::{self, generation, PerProcess};
 use crate::sync::{lock, unpoisoned};
 
 static REGISTRY: PerProcess<Registry> = PerProcess::new();
@@ -48,8 +47,8 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal of `address` at `path`, or makes it.
     pub fn open(path: &str, address: &str) -> Result<Self, Outcome> {
-        let shown = shown(path);
-        let refuse = |failure: OpenFailure| explain(&shown, address, failure);
+        let shown = messages::shown(path);
+        let refuse = |failure: OpenFailure| messages::refused(&shown, address, failure);
         let file = JournalFile::open(Path::new(path)).map_err(refuse)?;
         let identity = file
             .identity()
@@ -243,34 +242,5 @@ impl Drop for Serving {
         }
         drop(entries);
         registry.changed.notify_all();
-    }
-}
-
-/// A path in messages: their end, where it stands, is cut off if it is long, and its own end is
-/// what tells files apart.
-fn shown(path: &str) -> String {
-    const LONGEST: usize = 80;
-    let path = path.replace(char::is_control, "?");
-    match path.char_indices().nth_back(LONGEST) {
-        Some((start, _)) => format!("…{}", &path[start..]),
-        None => path,
-    }
-}
-
-fn explain(path: &str, address: &str, failure: OpenFailure) -> Outcome {
-    use OpenFailure::*;
-    let invalid = |text: String| Outcome::invalid(text);
-    match failure {
-        NotAFile(what) => invalid(format!("journal: give the path of a file, or of none yet: {what} is at {path}")),
-        Held => invalid(format!("journal: end the other process, or give another file: another process holds {path}")),
-        Refused(Refusal::NotAJournal) => invalid(format!("journal: give the path of a journal, or of no file yet: line 1 says that it is something else: {path}")),
-        Refused(Refusal::OtherAddress(other)) => invalid(format!("journal: give {address} a journal of its own: this one belongs to {other}: {path}")),
-        Refused(Refusal::LaterVersion(version)) => invalid(format!("journal: use a newer greenapi: version {version} of the format is unknown to {}: {path}", env!("CARGO_PKG_VERSION"))),
-        Refused(Refusal::Damaged(line)) => invalid(format!("journal: repair it from a copy, or begin another: line {line} is damaged, so nothing in it is believed: {path}")),
-        Refused(Refusal::NoMemory) => Outcome::new(Status::OutOfResources, format!("journal: free memory: there is not enough to read {path}")),
-        Refused(Refusal::Failed(error)) | Failed(error) => match is_exhaustion(&error) || is_disk_full(&error) || is_broken_disk(&error) {
-            true => Outcome::new(Status::OutOfResources, format!("journal: free what is short or check the disk ({error}): it could not be opened: {path}")),
-            false => invalid(format!("journal: give a path that can be written to ({error}): {path}")),
-        },
     }
 }

@@ -7,10 +7,7 @@ use tokio::sync::watch;
 
 use super::file::{JournalFile, WriteFailure};
 use super::record::{Event, Record};
-use super::{broken, Progress, Shared};
-use crate::outcome::Outcome;
-use crate::process::file::is_disk_full;
-use crate::status::Status;
+use super::{messages, Progress, Shared};
 use crate::sync::{lock, unpoisoned};
 
 /// With the longest name of a status.
@@ -100,7 +97,7 @@ impl Writer {
         progress: &watch::Sender<Progress>,
         failure: &WriteFailure,
     ) {
-        let outcome = explain(&self.shared.path, failure);
+        let outcome = messages::not_noted(&self.shared.path, failure);
         if failure.can_pass {
             for (place, note) in notes.iter().enumerate() {
                 if is_end(note)
@@ -166,7 +163,7 @@ impl Drop for Writer {
     /// Also when it panics.
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
-        state.broken = Some(broken(&self.shared.path, "its thread ended"));
+        state.broken = Some(messages::broken(&self.shared.path, "its thread ended"));
         // Whoever waits for the old one is woken.
         state.batch = watch::Sender::new(Progress::Waiting);
     }
@@ -186,19 +183,4 @@ fn out_of_memory() -> WriteFailure {
         error: std::io::ErrorKind::OutOfMemory.into(),
         can_pass: true,
     }
-}
-
-fn explain(path: &str, failure: &WriteFailure) -> Outcome {
-    let error = &failure.error;
-    if !failure.can_pass {
-        return broken(path, &error.to_string());
-    }
-    let advice = match is_disk_full(error) {
-        true => "Free room on the journal's disk",
-        false => "Check the journal's disk",
-    };
-    Outcome::new(
-        Status::OutOfResources,
-        format!("{advice} and call again: the deletion could not be noted ({error}), so no request was sent. The journal is {path}"),
-    )
 }

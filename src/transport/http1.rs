@@ -90,15 +90,7 @@ impl Connection {
                     again_at_once: silent && self.kept,
                 }
             }
-            Err(Problem::Grammar(reason)) => Ended::Answered(
-                Response {
-                    http_status: 0,
-                    retry_after: None,
-                    body: ResponseBody::Unreadable(reason),
-                    kept: false,
-                },
-                false,
-            ),
+            Err(Problem::Grammar(reason)) => Ended::Answered(Response::not_http(reason), false),
         }
     }
 }
@@ -181,9 +173,7 @@ impl Reader<'_> {
                 }
             }
             if self.buffer.len() > HEAD_LIMIT {
-                return Err(Problem::Grammar(
-                    "the head of its answer is longer than 64 KiB",
-                ));
+                return Err(Problem::Grammar(ResponseBody::HEAD_TOO_LONG));
             }
             seen = self.buffer.len();
             self.more().await?;

@@ -28,7 +28,10 @@ use crate::failure::{Failure, Stage};
 use crate::sync::lock;
 
 /// Bytes that the heads of one answer, interim ones (1xx) included, may have together.
-const HEAD_LIMIT: u32 = 64 * 1024;
+const HEAD_LIMIT: usize = 64 * 1024;
+/// From here on h2 itself refuses a head, and reports it like any malformed one. Between the two
+/// limits a head comes whole, so that its result can say what is wrong with it.
+const H2_HEAD_LIMIT: u32 = 4 * HEAD_LIMIT as u32;
 /// What each head counts at least, as its frames are work too.
 const HEAD_COST: usize = 64;
 /// Until the server says how many streams it takes, more than one may be refused.
@@ -65,6 +68,8 @@ struct Streams {
     chatter: AtomicU32,
     /// The server ended the handshake for want of a client certificate.
     refused_client: AtomicBool,
+    /// The last stream whose head was longer than [`HEAD_LIMIT`], compressed; 0 if none was.
+    long_head: AtomicU32,
 }
 
 struct StreamPermit<'a>(&'a Streams);
@@ -120,10 +125,11 @@ impl Connection {
             head: [0; 9],
             have: 0,
             skip: 0,
+            block: 0,
         };
         let (send, mut connection) = h2::client::Builder::new()
             .enable_push(false)
-            .max_header_list_size(HEAD_LIMIT)
+            .max_header_list_size(H2_HEAD_LIMIT)
             .initial_max_send_streams(FIRST_STREAMS)
             .handshake::<_, Bytes>(observed)
             .await
@@ -216,6 +222,9 @@ impl Connection {
             }
             Err(error) => error,
         };
+        if error.is_library() && self.streams.long_head.load(Ordering::Relaxed) == awaited.id {
+            return Ended::Answered(Response::not_http(ResponseBody::HEAD_TOO_LONG), false);
+        }
         let reason = describe_http2(&error);
         let begun = awaited.has_begun();
         let goes_away = error.is_remote() && error.is_go_away();
@@ -278,43 +287,42 @@ async fn read(response: &mut ResponseFuture) -> Result<Response, h2::Error> {
             Some(interim) => heads += size_of_head(interim?.headers()),
             None => return Poll::Ready(Ok::<_, h2::Error>(false)),
         }
-        if heads > HEAD_LIMIT as usize {
+        if heads > HEAD_LIMIT {
             return Poll::Ready(Ok(true));
         }
     })
     .await?;
     if flooded {
-        return Ok(Response {
-            http_status: 0,
-            retry_after: None,
-            body: ResponseBody::Unreadable("it sends interim answers without end"),
-            kept: false,
-        });
+        const FLOOD: &str = "it sends interim answers without end";
+        return Ok(Response::not_http(FLOOD));
     }
-    let (head, mut stream) = response.await?.into_parts();
-    let mut body = Vec::new();
-    let mut too_large = false;
-    while let Some(data) = stream.data().await {
-        let data = data?;
-        if body.len() + data.len() > BODY_LIMIT {
-            too_large = true;
-            break;
-        }
-        body.extend_from_slice(&data);
-        stream.flow_control().release_capacity(data.len())?;
-    }
+    let (head, stream) = response.await?.into_parts();
+    let body = match heads + size_of_head(&head.headers) > HEAD_LIMIT {
+        true => ResponseBody::Unreadable(ResponseBody::HEAD_TOO_LONG),
+        false => read_body(stream).await?,
+    };
     Ok(Response {
         http_status: head.status.as_u16(),
         retry_after: head
             .headers
             .get(http::header::RETRY_AFTER)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        body: match too_large {
-            true => ResponseBody::TOO_LARGE,
-            false => ResponseBody::Whole(body),
-        },
+        body,
         kept: false,
     })
+}
+
+async fn read_body(mut stream: h2::RecvStream) -> Result<ResponseBody, h2::Error> {
+    let mut body = Vec::new();
+    while let Some(data) = stream.data().await {
+        let data = data?;
+        if body.len() + data.len() > BODY_LIMIT {
+            return Ok(ResponseBody::TOO_LARGE);
+        }
+        body.extend_from_slice(&data);
+        stream.flow_control().release_capacity(data.len())?;
+    }
+    Ok(ResponseBody::Whole(body))
 }
 
 fn size_of_head(headers: &http::HeaderMap) -> usize {
@@ -335,6 +343,8 @@ struct Observed {
     have: usize,
     /// Bytes of its payload still to come.
     skip: usize,
+    /// Bytes of the last head, HEADERS and CONTINUATION frames together.
+    block: usize,
 }
 
 impl Observed {
@@ -362,11 +372,21 @@ impl Observed {
     fn frame(&mut self) {
         const DATA: u8 = 0;
         const HEADERS: u8 = 1;
+        const CONTINUATION: u8 = 9;
         let [a, b, c, kind, _, stream @ ..] = self.head;
+        let id = u32::from_be_bytes(stream) & 0x7fff_ffff;
         self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
         let streams = &self.streams;
+        match kind {
+            HEADERS => self.block = self.skip,
+            CONTINUATION => self.block += self.skip,
+            _ => {}
+        }
+        if self.block > HEAD_LIMIT {
+            streams.long_head.store(id, Ordering::Relaxed);
+            self.block = 0;
+        }
         if let DATA | HEADERS = kind {
-            let id = u32::from_be_bytes(stream) & 0x7fff_ffff;
             if let Some(begun) = lock(&streams.answered).get_mut(&id) {
                 *begun = true;
             }
@@ -458,6 +478,19 @@ mod tests {
         frame(1, END_HEADERS, stream, &[0x88])
     }
 
+    /// A head of so many frames of 15 KiB.
+    fn long_head(stream: u32, frames: usize) -> Vec<u8> {
+        // A literal without indexing: x, and 100 bytes.
+        let lines = [b"\x00\x01x\x64".as_slice(), &[b'a'; 100]].concat();
+        let lines = lines.repeat(150);
+        let first = frame(1, 0, stream, &[b"\x88".as_slice(), &lines].concat());
+        let others = (1..frames).map(|one| {
+            let last = u8::from(one + 1 == frames) * END_HEADERS;
+            frame(9, last, stream, &lines)
+        });
+        std::iter::once(first).chain(others).flatten().collect()
+    }
+
     fn early_hints(stream: u32) -> Vec<u8> {
         frame(1, END_HEADERS, stream, b"\x08\x03103")
     }
@@ -545,7 +578,11 @@ mod tests {
     fn show(ended: &Ended) -> String {
         match ended {
             Ended::Answered(answer, reusable) => {
-                format!("answered {} {reusable}", answer.http_status)
+                let reason = match answer.body {
+                    ResponseBody::Unreadable(reason) => format!(", {reason}"),
+                    _ => String::new(),
+                };
+                format!("answered {} {reusable}{reason}", answer.http_status)
             }
             Ended::Unsent(reason) => format!("unsent: {reason}"),
             Ended::Unprocessed(reason) => format!("unprocessed: {reason}"),
@@ -575,7 +612,11 @@ mod tests {
             ("a head, then a GOAWAY below it", |id| vec![head(id), goaway(0, Reason::NO_ERROR, QUOTE)], "lost: HTTP/2 GOAWAY, NO_ERROR"),
             ("half a head, then a GOAWAY", |id| vec![frame(1, 0, id, &[0x88]), frame(9, END_HEADERS, id, &[]), goaway(0, Reason::NO_ERROR, QUOTE)], "lost: HTTP/2 GOAWAY, NO_ERROR"),
             ("an HTTP/1.1 answer", |_| vec![b"HTTP/1.1 400 Bad /secret-path\r\n\r\n".to_vec()], "lost: the server broke the rules of HTTP/2, FRAME_SIZE_ERROR"),
-            ("hints without end", |id| vec![early_hints(id); 10_000], "answered 0 false"),
+            ("hints without end", |id| vec![early_hints(id); 10_000], "answered 0 false, it sends interim answers without end"),
+            ("a head of 45 KiB", |id| vec![long_head(id, 3), frame(0, END_STREAM, id, b"{}")], "answered 200 true"),
+            ("a head of 75 KiB", |id| vec![long_head(id, 5), frame(0, END_STREAM, id, b"{}")], "answered 200 true, the head of its answer is longer than 64 KiB"),
+            ("a head that h2 refuses", |id| vec![long_head(id, 19)], "answered 0 false, the head of its answer is longer than 64 KiB"),
+            ("a head that h2 ends the connection for", |id| vec![long_head(id, 100)], "answered 0 false, the head of its answer is longer than 64 KiB"),
         ];
         for (name, script, expected) in rows {
             let ended = run(

@@ -58,6 +58,18 @@ pub struct Response {
     pub kept: bool,
 }
 
+impl Response {
+    /// What came in the place of an HTTP answer.
+    fn not_http(reason: &'static str) -> Self {
+        Self {
+            http_status: 0,
+            retry_after: None,
+            body: ResponseBody::Unreadable(reason),
+            kept: false,
+        }
+    }
+}
+
 /// A body, as far as it could be read.
 #[derive(Debug)]
 pub enum ResponseBody {
@@ -66,6 +78,7 @@ pub enum ResponseBody {
 }
 
 impl ResponseBody {
+    const HEAD_TOO_LONG: &str = "the head of its answer is longer than 64 KiB";
     const TOO_LARGE: Self = Self::Unreadable("its answer is larger than 64 KiB");
 
     pub fn body(&self) -> Body<'_> {
