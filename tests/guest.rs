@@ -66,6 +66,7 @@ stories!(
     no_proc,
     no_threads,
     read_only_file_system,
+    set_user_id,
     short_lived_threads,
     signal_handlers,
     sigpipe_default,
