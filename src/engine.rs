@@ -6,6 +6,7 @@
 //! one that ever touches a connection.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -18,6 +19,7 @@ use crate::process::{self, PerProcess};
 use crate::status::Status;
 use crate::submission::{deliver, Submission};
 use crate::sync::lock;
+use crate::threads::{self, Tell};
 use crate::transport::{Resolver, Transport};
 
 /// Messages taken from the channel at once.
@@ -65,8 +67,9 @@ enum Message {
     Sweep,
 }
 
-/// This process' engine, started if need be.
+/// This process' engine, started if need be, for a thread that is about to submit.
 pub fn engine() -> Result<Arc<Engine>, Outcome> {
+    threads::settle()?;
     let mut slot = lock(ENGINE.get());
     if let Some(engine) = slot.as_ref().filter(|engine| !engine.messages.is_closed()) {
         return Ok(engine.clone());
@@ -91,14 +94,30 @@ impl Engine {
         if !process::prepare_for_threads() {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         }
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()?;
+        // The runtime is made in its thread, because to make one is a thread's first step.
+        threads::start_and_wait(c"greenapi-io", |tell| {
+            let deliver = deliver();
+            let runtime = Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(Self::work(tell, deliver)),
+                Err(error) => tell.tell(Err(error)),
+            }
+        })
+    }
+
+    /// What the thread does, from telling its starter of the engine on.
+    async fn work(
+        tell: Tell<std::io::Result<Arc<Self>>>,
+        deliver: impl Future<Output = ()> + Send + 'static,
+    ) {
+        tokio::spawn(deliver);
         let (messages, mut incoming) = mpsc::unbounded_channel();
         let engine = Arc::new(Self {
             messages,
-            runtime: runtime.handle().clone(),
+            runtime: Handle::current(),
             resolver: Resolver::default(),
             shared: Mutex::default(),
             waiting: AtomicUsize::new(0),
@@ -107,19 +126,13 @@ impl Engine {
         });
         // The channel closes, and the thread ends, when the engine has been given up.
         let weak = Arc::downgrade(&engine);
-        process::start(c"greenapi-io", move || {
-            crate::panics::keep_quiet();
-            runtime.block_on(async move {
-                tokio::spawn(deliver());
-                let mut batch = Vec::with_capacity(BATCH);
-                let mut waiting = WaitingDispatchers::default();
-                while incoming.recv_many(&mut batch, BATCH).await > 0 {
-                    let Some(engine) = weak.upgrade() else { break };
-                    engine.handle(&mut batch, &mut waiting);
-                }
-            });
-        })?;
-        Ok(engine)
+        tell.tell(Ok(engine));
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut waiting = WaitingDispatchers::default();
+        while incoming.recv_many(&mut batch, BATCH).await > 0 {
+            let Some(engine) = weak.upgrade() else { break };
+            engine.handle(&mut batch, &mut waiting);
+        }
     }
 
     fn handle(self: &Arc<Self>, batch: &mut Vec<Message>, waiting: &mut WaitingDispatchers) {

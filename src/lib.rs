@@ -54,5 +54,6 @@ mod session;
 mod status;
 mod submission;
 mod sync;
+mod threads;
 mod transport;
 mod waiter;

@@ -38,12 +38,17 @@ static SHORT: AtomicBool = AtomicBool::new(false);
 /// For what has not been sent: nothing is begun while memory is short.
 pub fn check() -> Result<(), Outcome> {
     match is_short() {
-        true => Err(Outcome::new(
-            Status::OutOfResources,
-            "Free memory and call again: the system has none to give, and no request was sent.",
-        )),
+        true => Err(shortage()),
         false => Ok(()),
     }
+}
+
+/// What is said of what was not begun.
+pub fn shortage() -> Outcome {
+    Outcome::new(
+        Status::OutOfResources,
+        "Free memory and call again: the system has none to give, and no request was sent.",
+    )
 }
 
 /// Whether the system has no memory to give, or the reserve is half spent.

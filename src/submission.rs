@@ -5,6 +5,7 @@
 //! value that is dropped without one leaves `INTERNAL`.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
@@ -158,12 +159,16 @@ impl Drop for Batch {
 }
 
 /// Hands over the results that [`Completer::complete`] collects on this thread, for ever.
-pub async fn deliver() {
+pub fn deliver() -> impl Future<Output = ()> {
     let due = Arc::new(Notify::new());
     ENDED.set(Some(Batch {
         ended: Vec::new(),
         due: due.clone(),
     }));
+    hand_over(due)
+}
+
+async fn hand_over(due: Arc<Notify>) {
     let mut ended = Vec::new();
     loop {
         due.notified().await;

@@ -2,10 +2,9 @@
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::HashMap;
-use std::io;
 use std::mem;
 use std::path::Path;
-use std::sync::{mpsc, Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use super::file::{JournalFile, OpenFailure};
@@ -15,8 +14,9 @@ use super::{messages, Claim, Shared};
 use crate::call::Call;
 use crate::outcome::Outcome;
 use crate::process::file::Identity;
-use crate::process::{self, generation, PerProcess};
+use crate::process::{generation, PerProcess};
 use crate::sync::{lock, unpoisoned};
+use crate::threads;
 
 static REGISTRY: PerProcess<Registry> = PerProcess::new();
 
@@ -179,14 +179,12 @@ fn start(
     address: String,
     identity: Identity,
 ) -> Result<Arc<Shared>, OpenFailure> {
-    let (tell, told) = mpsc::sync_channel(1);
-    process::start(c"greenapi-write", move || {
-        crate::panics::keep_quiet();
+    threads::start_and_wait(c"greenapi-write", move |tell| {
         match file.load(&address) {
             Err(failure) => {
                 // Its opener may try again at once.
                 drop(file);
-                let _ = tell.send(Err(failure));
+                tell.tell(Ok(Err(failure)));
             }
             Ok(index) => {
                 let shared = Arc::new(Shared::new(path, address, index));
@@ -195,14 +193,12 @@ fn start(
                     shared: shared.clone(),
                     identity,
                 };
-                let _ = tell.send(Ok(shared));
+                tell.tell(Ok(Ok(shared)));
                 serving.run(writer);
             }
         }
     })
-    .map_err(OpenFailure::Failed)?;
-    told.recv()
-        .unwrap_or_else(|_| Err(OpenFailure::Failed(io::Error::other("its thread ended"))))
+    .map_err(OpenFailure::Failed)?
 }
 
 /// The journal's thread, as the registry knows it.

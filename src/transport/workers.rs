@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::process;
 use crate::sync::{lock, unpoisoned};
+use crate::threads;
 
 const MAX_THREADS: usize = 3;
 const MAX_UNTRIED: usize = 2;
@@ -71,10 +71,7 @@ impl Workers {
         let wanted = state.tried.len() + state.untried.len().min(allowed);
         if state.idle < wanted && state.threads < MAX_THREADS {
             let shared = self.0.clone();
-            let spawned = process::start(c"greenapi-dns", move || {
-                crate::panics::keep_quiet();
-                shared.work();
-            });
+            let spawned = threads::start(c"greenapi-dns", move || shared.work());
             match spawned {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => {

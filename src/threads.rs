@@ -1,0 +1,131 @@
+//! How the library's threads begin: only where there is memory for it.
+//!
+//! A thread's first steps take some past the library's allocator (Rust's handle of the thread,
+//! glibc's list of destructors of thread-locals), and where there is none the process ends. The
+//! shared library has those too ([`crate::memory`]); in the static one they are the program's, so
+//! the system is asked first, and those steps are taken at once.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::io;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex};
+
+use tokio::runtime::Handle;
+
+use crate::memory;
+use crate::outcome::Outcome;
+use crate::process;
+use crate::sync::{lock, unpoisoned};
+
+thread_local! {
+    static SETTLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes a caller's thread through its first step, which is to wake the engine, before something
+/// that cannot fail has to take it.
+pub fn settle() -> Result<(), Outcome> {
+    if !SETTLED.get() {
+        if !memory::has_some() {
+            return Err(memory::shortage());
+        }
+        let _ = Handle::try_current();
+        SETTLED.set(true);
+    }
+    Ok(())
+}
+
+fn take_first_steps() {
+    let _ = (Handle::try_current(), std::thread::current());
+}
+
+fn no_memory<T>() -> io::Result<T> {
+    Err(io::ErrorKind::OutOfMemory.into())
+}
+
+/// Starts a thread of the library's own. `name`: at most 15 bytes.
+pub fn start(name: &'static CStr, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    if !memory::has_some() {
+        return no_memory();
+    }
+    process::start(name, move || {
+        take_first_steps();
+        crate::panics::keep_quiet();
+        body();
+    })
+}
+
+/// The same for one that tells its starter how it began, who waits for that. It asks for memory by
+/// itself, with nothing between that and its first steps.
+pub fn start_and_wait<T: Send + 'static>(
+    name: &'static CStr,
+    body: impl FnOnce(Tell<io::Result<T>>) + Send + 'static,
+) -> io::Result<T> {
+    let beginning = Arc::new(Beginning {
+        state: Mutex::new(State::Waiting),
+        changed: Condvar::new(),
+    });
+    let tell = Tell(beginning.clone());
+    process::start(name, move || {
+        if !memory::has_some() {
+            return tell.tell(no_memory());
+        }
+        take_first_steps();
+        crate::panics::keep_quiet();
+        body(tell);
+    })?;
+    let mut state = lock(&beginning.state);
+    loop {
+        match mem::replace(&mut *state, State::Waiting) {
+            State::Told(told) => return told,
+            State::Ended => return Err(io::Error::other("its thread ended")),
+            State::Waiting => state = unpoisoned(beginning.changed.wait(state)),
+        }
+    }
+}
+
+/// How a thread tells its starter how it began, once.
+pub struct Tell<T>(Arc<Beginning<T>>);
+
+/// Not a channel of the standard library's: to wait at one is a first step too.
+struct Beginning<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+enum State<T> {
+    Waiting,
+    Told(T),
+    /// The thread ended without a word.
+    Ended,
+}
+
+impl<T> Tell<T> {
+    pub fn tell(self, told: T) {
+        *lock(&self.0.state) = State::Told(told);
+    }
+}
+
+impl<T> Drop for Tell<T> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        if matches!(*state, State::Waiting) {
+            *state = State::Ended;
+        }
+        drop(state);
+        self.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_tells_how_it_began_or_that_it_ended() {
+        let told = start_and_wait(c"test", |tell| tell.tell(Ok(7)));
+        assert_eq!(told.unwrap(), 7);
+        let silent: io::Result<()> = start_and_wait(c"test", |_| panic!("it says nothing"));
+        assert_eq!(silent.unwrap_err().to_string(), "its thread ended");
+    }
+}
