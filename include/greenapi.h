@@ -583,7 +583,9 @@ extern "C" {
  * Blocks the calling thread for at most 30 s. Any number of threads may call it at once, and so
  * may the child of a fork(). The strings are copied and stay the caller's. The environment
  * (HTTPS_PROXY and its like, SSL_CERT_FILE, SSL_CERT_DIR) is read inside the call, on the calling
- * thread; a set-user-ID program takes nothing from it.
+ * thread, when `url` or `token` differs from the previous call's: a later change of the
+ * environment has no effect on calls with the same two. A set-user-ID program takes nothing from
+ * the environment.
  */
 greenapi_status greenapi_delete_instance(const char *url,
                                          const char *token,

@@ -29,7 +29,9 @@ use crate::status::Status;
 /// Blocks the calling thread for at most 30 s. Any number of threads may call it at once, and so
 /// may the child of a fork(). The strings are copied and stay the caller's. The environment
 /// (HTTPS_PROXY and its like, SSL_CERT_FILE, SSL_CERT_DIR) is read inside the call, on the calling
-/// thread; a set-user-ID program takes nothing from it.
+/// thread, when `url` or `token` differs from the previous call's: a later change of the
+/// environment has no effect on calls with the same two. A set-user-ID program takes nothing from
+/// the environment.
 ///
 /// # Safety
 /// `url` and `token` are NULL or NUL-terminated strings; `out_code` is NULL or may be written to.
