@@ -19,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Stage};
 use crate::process::is_exhaustion;
 
-/// How long one address may take before the next is tried beside it (RFC 8305).
+/// How long one address may take before the next is tried in parallel (RFC 8305).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// A proxy's answer to `CONNECT` is a head of a few lines.
@@ -31,7 +31,7 @@ pub struct Connected {
     pub http2: bool,
 }
 
-/// What connections are made with.
+/// The parts that make connections.
 pub struct Connector {
     pub resolver: Resolver,
     pub tls: Tls,
@@ -65,7 +65,7 @@ impl Connector {
                 }
                 match proxy.kind {
                     Kind::Http | Kind::Https if endpoint.tls => tunnel(endpoint, proxy, io).await?,
-                    // It takes plain HTTP as it is, with the whole URL in the request line.
+                    // An HTTP proxy forwards plain HTTP, with the whole URL in the request line.
                     Kind::Http | Kind::Https => io,
                     Kind::Socks5 { remote_dns } => {
                         socks5(endpoint, proxy, remote_dns, io, resolver).await?

@@ -1,9 +1,9 @@
 //! Names to addresses, by the system's own resolver, so that hosts files and local services work
 //! as everywhere else on the machine.
 //!
-//! `getaddrinfo` blocks, for as long as it likes, so it runs on [`Workers`]. Calls that want the
-//! same name at once share one look-up; one that hangs does not stop a name that has resolved
-//! before: it has a thread kept for it, and after a second its last addresses do.
+//! `getaddrinfo` blocks without a limit, so it runs on [`Workers`]. Calls that need the same name at
+//! once share one look-up. A look-up that hangs does not stop names that have resolved before: a
+//! thread is kept for them, and after a second their last addresses are used.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +19,7 @@ use crate::memory;
 use crate::process;
 use crate::sync::lock;
 
-/// How long a look-up may take before the last addresses have to do.
+/// How long a look-up may take before the last addresses are used.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Names whose last addresses are remembered.
 const NAMES: usize = 256;
@@ -97,7 +97,7 @@ impl Shared {
 
 fn resolve(name: &str) -> Reply {
     if !memory::has_some() {
-        // Where glibc finds none for its own tables, it ends the process.
+        // glibc ends the process when it has no memory for its own tables.
         return Err(Failure::new(
             Stage::Resources,
             format!("the system has no memory for looking up {name}"),

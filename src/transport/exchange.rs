@@ -48,18 +48,18 @@ impl Transport {
         })
     }
 
-    /// Whether it makes connections as one with these would.
+    /// Whether a transport with these would make the same connections.
     pub fn is_alike(&self, trust: &Trust, proxies: &Proxies) -> bool {
         self.connector.tls.trust() == trust && self.proxies == *proxies
     }
 
-    /// What no message may show, beside what the request holds.
+    /// The secrets that no message may show, beside those of the request.
     pub fn secrets(&self) -> &[Secret] {
         &self.secrets
     }
 
-    /// Sends `request` and reads its response. `not_before`: over a connection that was made
-    /// since, because one has been found dead and its like may be too.
+    /// Sends `request` and reads its response. `not_before`: over a connection made since then,
+    /// because an older one was dead and others as old may be too.
     pub async fn exchange(
         &self,
         request: &Request<'_>,

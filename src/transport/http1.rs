@@ -28,7 +28,7 @@ const LINE_LIMIT: usize = 8 * 1024;
 /// An open connection.
 pub struct Connection {
     io: Io,
-    /// Whether it has served a request before.
+    /// Whether the connection has served a request before.
     pub kept: bool,
     pub made: Instant,
 }
@@ -42,7 +42,7 @@ impl Connection {
         }
     }
 
-    /// Whether it can take another request. What a server sends unasked belongs to no request.
+    /// Whether the connection can take another request. Bytes that came unasked belong to no request.
     pub fn is_usable(&mut self) -> bool {
         self.io.peek() == Waiting::Nothing
     }
@@ -108,9 +108,9 @@ enum Framing {
     Empty,
     Length(u64),
     Chunked,
-    /// It ends with the connection.
+    /// The body ends with the connection.
     Close,
-    /// A coding that was not asked for, and may be anything.
+    /// A coding that was not asked for.
     Unknown,
 }
 
@@ -125,7 +125,7 @@ struct Reader<'a> {
     io: &'a mut Io,
     /// Read and not yet consumed.
     buffer: Vec<u8>,
-    /// Whether not one byte has come.
+    /// Whether no byte has come yet.
     silent: bool,
 }
 
@@ -152,12 +152,12 @@ impl Reader<'_> {
         Ok((answer, reusable))
     }
 
-    /// The head of the final answer; interim ones are passed over.
+    /// The head of the final answer; interim ones are skipped.
     async fn head(&mut self) -> Result<Head, Problem> {
         let mut consumed = 0;
         let mut seen = 0;
         loop {
-            // Only a further line can complete a head, so nothing is parsed again for less.
+            // Only a further line can complete a head, so the head is parsed again only then.
             if self.buffer[seen..].contains(&b'\n') {
                 if let Some((length, head)) = parse_head(&self.buffer)? {
                     self.buffer.drain(..length);
@@ -241,7 +241,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads some; the end of the connection is an error here.
+    /// Reads more bytes; the end of the connection is an error here.
     async fn more(&mut self) -> Result<(), Problem> {
         match self.read().await {
             Ok(0) => Err(Problem::Io(io::Error::new(

@@ -1,8 +1,8 @@
 //! One request and its answer as a stream of a shared HTTP/2 connection, by the h2 crate.
 //!
-//! Between h2 and the socket stands [`Observed`], which looks at the heads of the frames that come
-//! in. It knows what h2 does not tell and the outcome of a call rests on: whether any byte of an
-//! answer had come on a stream, and whether the server speaks while nobody asked it anything.
+//! Between h2 and the socket stands [`Observed`], which reads the heads of incoming frames, because
+//! h2 does not report what the outcome of a call rests on: whether any byte of an answer has come
+//! on a stream, and whether the server sends frames while no request is open.
 
 use std::collections::HashMap;
 use std::future::{poll_fn, Future};
@@ -34,10 +34,10 @@ const HEAD_LIMIT: usize = 64 * 1024;
 const H2_HEAD_LIMIT: u32 = 4 * HEAD_LIMIT as u32;
 /// What each head counts at least, as its frames are work too.
 const HEAD_COST: usize = 64;
-/// Until the server says how many streams it takes, more than one may be refused.
+/// Before the server has sent its limit of streams, it may refuse more than one.
 const FIRST_STREAMS: usize = 1;
-/// Frames that a server may send while no stream is open: what closes the last ones, and a PING
-/// now and then.
+/// Frames that a server may send while no stream is open: the last ones of closed streams, and a
+/// PING now and then.
 const CHATTER_LIMIT: u32 = 100;
 
 /// An open connection, shared by as many requests as the server allows.
@@ -45,17 +45,17 @@ pub struct Connection {
     send: SendRequest<Bytes>,
     streams: Arc<Streams>,
     task: AbortHandle,
-    /// Whether it has served a request before.
+    /// Whether the connection has served a request before.
     kept: AtomicBool,
     /// Whether the server answered HTTP_1_1_REQUIRED.
     wants_http1: AtomicBool,
     pub made: Instant,
-    /// When a stream of it was last opened or closed.
+    /// When a stream was last opened or closed.
     used: Mutex<Instant>,
 }
 
-/// The open streams. h2 would take any number and hold them back itself, but then nobody could
-/// tell a request that has left from one that waits.
+/// The open streams. h2 would accept any number and queue them itself, but does not report whether a
+/// queued request has left.
 #[derive(Default)]
 struct Streams {
     open: AtomicUsize,
@@ -144,7 +144,7 @@ impl Connection {
             let streams = streams.clone();
             async move {
                 let mut allowed = FIRST_STREAMS;
-                // How it ended is told to each of its streams.
+                // Each stream gets the error with which the connection ends.
                 let _ = poll_fn(|cx| {
                     let ended = Pin::new(&mut connection).poll(cx);
                     let now = connection.max_concurrent_send_streams();
@@ -172,7 +172,7 @@ impl Connection {
     /// Whether it can take another request.
     pub fn is_usable(&self) -> bool {
         let at_rest = self.streams.open.load(Ordering::Relaxed) == 0;
-        // Something on the way may have forgotten it.
+        // A NAT or firewall on the way may have dropped the connection.
         let too_old = at_rest && lock(&self.used).elapsed() > KEEP;
         !too_old && !self.is_closed()
     }
@@ -211,7 +211,7 @@ impl Connection {
         };
         let awaited = Awaited::new(&self.streams, response.stream_id().as_u32());
         self.touch();
-        // Where the body cannot be sent, the answer tells why.
+        // If the body cannot be sent, reading the answer gives the reason.
         let _ = stream.send_data(Bytes::copy_from_slice(request.body()), true);
         let error = match read(&mut response).await {
             Ok(answer) => {
@@ -237,8 +237,8 @@ impl Connection {
         if self.streams.refused_client.load(Ordering::Relaxed) {
             return Ended::ClientRefused(reason);
         }
-        // By RFC 9113, 6.8 and 8.7, the server has not looked at it: h2 tells of a GOAWAY only
-        // those streams that are above its last one. A server that has begun to answer has looked.
+        // By RFC 9113, 6.8 and 8.7, the server has not processed the request: h2 reports a GOAWAY only
+        // to streams above its last one. A server that has begun to answer has processed the request.
         let refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         if (goes_away || refused) && !begun {
             return Ended::Unprocessed(reason);
@@ -262,7 +262,7 @@ impl Connection {
             if open < allowed {
                 self.streams.open.store(open + 1, Ordering::Relaxed);
                 if open + 1 < allowed {
-                    // The limit may have been raised since the last one was told.
+                    // The limit may have been raised since the last notification.
                     self.streams.changed.notify_one();
                 }
                 return Some(StreamPermit(&self.streams));
@@ -332,13 +332,13 @@ fn size_of_head(headers: &http::HeaderMap) -> usize {
     lines.sum::<usize>() + HEAD_COST
 }
 
-/// A connection whose incoming frames are looked at.
+/// A connection that observes incoming frames.
 struct Observed {
     io: Io,
     streams: Arc<Streams>,
-    /// Whether the server has said anything at all.
+    /// Whether the server has sent any byte.
     heard: bool,
-    /// The head of the frame that comes in, as far as it has.
+    /// The head of the incoming frame, as far as it has come.
     head: [u8; 9],
     have: usize,
     /// Bytes of its payload still to come.
@@ -406,7 +406,7 @@ impl AsyncRead for Observed {
         let this = &mut *self;
         let before = buffer.filled().len();
         if let Err(error) = ready!(Pin::new(&mut this.io).poll_read(cx, buffer)) {
-            // One that has spoken HTTP/2 had ended its handshake.
+            // A server that has sent HTTP/2 frames had completed the handshake.
             if !this.heard && this.io.refuses_client(&error) {
                 this.streams.refused_client.store(true, Ordering::Relaxed);
             }

@@ -32,7 +32,7 @@ pub struct StreamedResponse {
     pub http_status: u16,
     pub retry_after: Option<String>,
     response: reqwest::Response,
-    /// Whom to name when it breaks off.
+    /// The server to name when the response breaks off.
     way: Way,
 }
 
@@ -119,7 +119,7 @@ impl Reader {
             proxy,
         };
         let mut ways = lock(&self.0);
-        // Another call may have been faster.
+        // Another call may have made the client meanwhile.
         if let Some(way) = find(&ways, endpoint) {
             return Ok(way);
         }
@@ -144,7 +144,7 @@ async fn make_client(
             false => Tls::trusting_nobody()?,
         };
     let mut tls = rustls::ClientConfig::clone(&tls);
-    // Questions are few and far between; HTTP/2 would only make the library larger.
+    // These requests are rare; HTTP/2 would only make the library larger.
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -254,7 +254,7 @@ fn at_the_proxy(way: &Way, failure: Failure) -> Failure {
     }
 }
 
-/// What a proxy said no to. Its kinds are hidden behind reqwest; their texts are constants.
+/// What a proxy refused. reqwest hides the kinds of these errors; their texts are constants.
 fn refusal_of_a_proxy(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
     const LOGIN: &str = "the proxy wants a user and password, or refuses those in its URL";
     let text = error.to_string();

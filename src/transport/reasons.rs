@@ -1,7 +1,7 @@
-//! The library's own words for what went wrong on a connection, chosen by kind.
+//! The library's own texts for failures of a connection, chosen by kind.
 //!
-//! No text that a library or the operating system's peer formats is ever passed on: h2 prints the
-//! debug data of a GOAWAY, which may quote the path, and the path holds the token.
+//! Texts that other libraries format from a peer's bytes are never passed on: h2 prints the debug
+//! data of a GOAWAY, which may quote the path, and the path holds the token.
 
 use std::io;
 

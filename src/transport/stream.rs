@@ -1,4 +1,4 @@
-//! The byte stream that counts what leaves it: the ground of "not one byte of the request left".
+//! The byte stream that counts the bytes written: the basis of "not one byte of the request left".
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ pub type Io = Box<dyn Stream>;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// Bytes of the request's layer that reached the kernel; only its changes matter.
     fn written(&self) -> u64;
-    /// What waits to be read. For a connection at rest only: TLS has to read to know.
+    /// What waits to be read. Only for a connection at rest, because TLS has to read to find out.
     fn peek(&mut self) -> Waiting;
     /// Whether an answer waits to be read on a new connection: it is one to nothing.
     fn has_answered_early(&mut self) -> bool;
@@ -35,10 +35,10 @@ pub enum Waiting {
     End,
 }
 
-/// A TCP connection that counts what leaves it.
+/// A TCP connection that counts the bytes written.
 ///
-/// It has no vectored write on purpose: the standard library's plain one asks the kernel not to
-/// raise SIGPIPE, its vectored one cannot.
+/// Without vectored writes, because the standard library's plain write asks the kernel not to raise
+/// SIGPIPE, and its vectored write cannot.
 struct Socket {
     tcp: TcpStream,
     written: u64,
@@ -54,7 +54,7 @@ impl Stream for Socket {
     }
 
     fn peek(&mut self) -> Waiting {
-        // Tokio would answer from what its last look at the kernel said.
+        // Tokio would answer from cached readiness, not from the kernel.
         match process::peek((&self.tcp).into(), &mut [0]) {
             Ok(0) => Waiting::End,
             Ok(_) => Waiting::Data,

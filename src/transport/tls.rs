@@ -223,7 +223,7 @@ impl Tls {
         let mut asked_for_certificate = false;
         let stream = poll_fn(|cx| {
             if memory::is_short() {
-                // Hundreds of them at once would spend the reserve.
+                // Hundreds of handshakes at once would spend the reserve.
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
             ASKED.set(false);

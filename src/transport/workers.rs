@@ -1,5 +1,5 @@
-//! Threads for what blocks in the system (look-ups of names, reading the certificate store), so
-//! that nobody waits for it but those who asked.
+//! Threads for blocking calls of the system (look-ups of names, reading the certificate store), so
+//! that only the calls that need the result wait.
 //!
 //! At most three, started when needed, gone when idle. Two of them at most do work that may hang
 //! for all that is known; the third is kept for names that have resolved before. (Tokio's blocking
@@ -57,7 +57,7 @@ impl State {
 }
 
 impl Workers {
-    /// Has `job` done. `tried`: its like has come to an end before. An error: there is no thread,
+    /// Runs `job` on a thread. `tried`: a job like it has completed before. Fails when no thread runs
     /// and none can be started.
     pub fn run(&self, tried: bool, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut state = lock(&self.0.state);
@@ -79,7 +79,7 @@ impl Workers {
                     state.untried.clear();
                     return Err(error);
                 }
-                // A thread that there is will come to it.
+                // A running thread will take the job.
                 Err(_) => {}
             }
         }
@@ -112,7 +112,7 @@ impl Shared {
     }
 }
 
-/// Work under way, each kind of it once: those who want the same at once share it.
+/// Work under way, at most once for each key: callers with the same key share the result.
 pub struct SingleFlight<K, V>(Mutex<HashMap<K, Flight<V>>>);
 
 struct Flight<V> {
@@ -127,14 +127,14 @@ impl<K, V> Default for SingleFlight<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
-    /// Where the result will be, since when it is being worked on, and whether the caller is the
-    /// first and has to see to it.
+    /// The channel of the result, the start of the work, and whether the caller is the first, who has
+    /// to start the work.
     pub fn join(&self, key: K) -> (oneshot::Receiver<V>, Instant, bool) {
         let (sender, receiver) = oneshot::channel();
         match lock(&self.0).entry(key) {
             Entry::Occupied(mut under_way) => {
                 let flight = under_way.get_mut();
-                // Those that were cancelled would pile up while it hangs.
+                // Cancelled waiters would pile up while the work hangs.
                 flight.waiting.retain(|waiting| !waiting.is_closed());
                 flight.waiting.push(sender);
                 (receiver, flight.began, false)
@@ -148,11 +148,11 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         }
     }
 
-    /// The result is there, or the work could not be begun.
+    /// Delivers the result, or the failure to start the work.
     pub fn land(&self, key: &K, value: &V) {
         let flight = lock(&self.0).remove(key);
         for waiting in flight.into_iter().flat_map(|flight| flight.waiting) {
-            // One that was cancelled does not want it any more.
+            // A cancelled waiter has dropped its receiver.
             let _ = waiting.send(value.clone());
         }
     }
