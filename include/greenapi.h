@@ -30,7 +30,8 @@
  * GREENAPI_STATUS_OUT_OF_RESOURCES, what had been sent ends in what is true of it, from a reserve
  * that the library keeps. Not covered: that reserve spent by thousands of calls at once, what the
  * system's own resolver does when its first look-up finds no memory, and, where the static library
- * is linked, the few allocations with which a thread's first call begins.
+ * is linked, memory that runs out within a thread's first steps: it asks for 64 KiB before them,
+ * and is refused without, but five allocations are left that end the process if they fail.
  *
  * **Your process.** Nothing is printed, no signal handler installed, no environment changed. What
  * the library takes from the environment it reads on the caller's thread, inside

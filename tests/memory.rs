@@ -647,3 +647,67 @@ fn no_allocation_that_fails_ends_the_host() {
         wrong.join("\n")
     );
 }
+
+/// Only what the library asks for is refused: Python has its own way of running out.
+const IN_PYTHON: &str = "
+import ctypes, os, greenapi
+shortage = ctypes.CDLL(None)
+library = ctypes.CDLL(os.environ['GREENAPI_LIBRARY'])
+client = greenapi.Client(os.environ['GREENAPI_URL'], os.environ['GREENAPI_TOKEN'])
+shortage.shortage_only_in(ctypes.cast(library.greenapi_version, ctypes.c_void_p))
+id, refused = 5000000000, 0
+def call():
+    global id
+    id += 1
+    client.delete_instance(id - 1)
+    print(id - 1)
+for number in range(1, 11):
+    shortage.shortage_begin(ctypes.c_long(number), True)
+    try:
+        call()
+    except greenapi.OutOfResources:
+        refused += 1
+    finally:
+        shortage.shortage_end()
+    call()
+assert refused > 0
+";
+
+/// What the program says it deleted is what the ledger has.
+fn agrees_with_the_ledger(command: &mut Command) {
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    standin.fill(FIRST, 50, None);
+    let endpoints = standin.endpoints();
+    let output = run(command
+        .env("LD_PRELOAD", &programs().shortage)
+        .env("GREENAPI_URL", &endpoints.http)
+        .env("GREENAPI_TOKEN", &endpoints.token));
+    let said: Vec<i64> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| line.parse().expect("an id"))
+        .collect();
+    let deleted: Vec<i64> = standin.ledger().iter().map(|row| row.id).collect();
+    assert_eq!(said, deleted);
+}
+
+#[test]
+fn python_gets_a_status_as_any_other() {
+    if !is_left_out("c") && !is_left_out("python") {
+        agrees_with_the_ledger(support::python_command().args(["-c", IN_PYTHON]));
+    }
+}
+
+#[test]
+fn go_gets_a_status_as_any_other() {
+    if is_left_out("c") || is_left_out("go") {
+        return;
+    }
+    let program = scratch("programs").join("memory-go");
+    run(support::go_command(&root().join("tests/memory/go"))
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg("."));
+    let mut command = Command::new(program);
+    command.env("LD_LIBRARY_PATH", support::installed().join("lib"));
+    agrees_with_the_ledger(&mut command);
+}

@@ -4,10 +4,12 @@
  * below says what; they are found by dlsym().
  */
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
@@ -35,6 +37,34 @@ void shortage_begin(long number, bool all)
     armed = true;
 }
 
+/* Where the machine code of the shared object is whose allocations are meant; all of it: whoever
+ * asks. */
+static atomic_uintptr_t code_begins;
+static atomic_uintptr_t code_ends = UINTPTR_MAX;
+
+static int find_code(struct dl_phdr_info *object, size_t size, void *inside)
+{
+    (void)size;
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        uintptr_t begins = object->dlpi_addr + object->dlpi_phdr[i].p_vaddr;
+        uintptr_t ends = begins + object->dlpi_phdr[i].p_memsz;
+        if (object->dlpi_phdr[i].p_type == PT_LOAD && begins <= (uintptr_t)inside &&
+            (uintptr_t)inside < ends) {
+            code_begins = begins;
+            code_ends = ends;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* From now on only what is asked for by the code of one shared object is counted and refused:
+ * the one that has this function. The rest of the process goes on undisturbed. */
+void shortage_only_in(void *function)
+{
+    dl_iterate_phdr(find_code, function);
+}
+
 /* Refuses nothing any more. Returns how many allocations there were. */
 long shortage_end(void)
 {
@@ -55,8 +85,10 @@ long shortage_refused(void)
     return refused;
 }
 
-static bool refuse(size_t size)
+static bool refuse(size_t size, void *caller)
 {
+    if ((uintptr_t)caller < code_begins || (uintptr_t)caller >= code_ends)
+        return false;
     long most = limit;
     bool no = most > 0 && live + (long)size > most;
     if (armed) {
@@ -79,17 +111,18 @@ static void *given(void *block)
 
 void *malloc(size_t size)
 {
-    return refuse(size) ? NULL : given(__libc_malloc(size));
+    return refuse(size, __builtin_return_address(0)) ? NULL : given(__libc_malloc(size));
 }
 
 void *calloc(size_t count, size_t size)
 {
-    return refuse(count * size) ? NULL : given(__libc_calloc(count, size));
+    return refuse(count * size, __builtin_return_address(0)) ? NULL
+                                                             : given(__libc_calloc(count, size));
 }
 
 void *realloc(void *block, size_t size)
 {
-    if (refuse(size))
+    if (refuse(size, __builtin_return_address(0)))
         return NULL;
     long before = block == NULL ? 0 : (long)malloc_usable_size(block);
     void *moved = __libc_realloc(block, size);
@@ -98,19 +131,24 @@ void *realloc(void *block, size_t size)
     return given(moved);
 }
 
+static void *aligned(size_t alignment, size_t size, void *caller)
+{
+    return refuse(size, caller) ? NULL : given(__libc_memalign(alignment, size));
+}
+
 void *memalign(size_t alignment, size_t size)
 {
-    return refuse(size) ? NULL : given(__libc_memalign(alignment, size));
+    return aligned(alignment, size, __builtin_return_address(0));
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
-    return memalign(alignment, size);
+    return aligned(alignment, size, __builtin_return_address(0));
 }
 
 int posix_memalign(void **block, size_t alignment, size_t size)
 {
-    void *made = memalign(alignment, size);
+    void *made = aligned(alignment, size, __builtin_return_address(0));
     if (made == NULL)
         return ENOMEM;
     *block = made;
