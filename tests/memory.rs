@@ -16,7 +16,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -395,16 +395,19 @@ struct Worker {
 impl Worker {
     /// Runs the program once. `number`: which allocation is refused; 0 = none.
     fn run(&self, kind: Kind, warm: bool, number: usize, all: bool) -> Said {
+        // Ids of its own: what an earlier program left under way may arrive yet.
+        static FIRST_ID: AtomicI64 = AtomicI64::new(FIRST);
+        let first = FIRST_ID.fetch_add(100, Ordering::Relaxed);
         self.standin.reset();
         self.standin.clear_instances();
         let count = kind.instances();
-        self.standin.fill(FIRST, count, Some(kind.state));
+        self.standin.fill(first, count, Some(kind.state));
         self.standin.set(|settings| settings.rate_interval_ms = 0);
         if let Some(fault) = kind.fault {
             self.standin
                 .add_faults((0..i64::from(count)).map(|index| Rule {
                     method: Target::Delete,
-                    id: Some(FIRST + index),
+                    id: Some(first + index),
                     times: Some(1),
                     fault: fault(),
                     ..Rule::default()
@@ -416,7 +419,7 @@ impl Worker {
             .arg(if warm { "warm" } else { "cold" })
             .arg(number.to_string())
             .arg(if all { "all" } else { "alone" })
-            .arg(FIRST.to_string())
+            .arg(first.to_string())
             .output()
             .expect("the program starts");
         let mut said = Said::default();
