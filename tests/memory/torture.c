@@ -255,7 +255,7 @@ static void queue(void)
         greenapi_status status = greenapi_queue_new(&queue);
         guest_check((status == GREENAPI_STATUS_OK) == (queue != NULL), "half a queue");
         if (queue == NULL)
-            keep(next_id, status, 0);
+            keep(next_id++, status, 0);
     }
     if (client != NULL && queue != NULL)
         queue_calls(client, queue, true);
