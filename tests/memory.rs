@@ -335,6 +335,8 @@ const KINDS: &[Kind] = &[
         name: "a name that is unknown",
         shape: "unknown",
         url: unknown_name,
+        // Where no nameserver answers, each look-up would take many seconds.
+        options: &[("RES_OPTIONS", Is("timeout:1 attempts:1"))],
         ..PLAIN
     },
 ];

@@ -23,6 +23,8 @@ const SMALL: (usize, usize) = (32, 4 * MIB);
 const MIDDLE: (usize, usize) = (KIB, 8 * MIB);
 const LARGE: (usize, usize) = (16 * KIB, 8 * MIB);
 
+/// 64 calls that are making TLS connections, each its own, took at most 260 KiB to their end when
+/// every allocation failed from one moment on, and 1000 took 3 MiB (x86-64, moments at random).
 const SIZE: usize = SMALL.1 + MIDDLE.1 + LARGE.1;
 
 // No more than Windows' linker can align.
