@@ -182,13 +182,7 @@ fn bind_memory(os: &str) {
     if os != "linux" || !["x86_64", "aarch64"].contains(&arch.as_str()) {
         return;
     }
-    for (name, ours) in [
-        ("malloc", "malloc"),
-        ("free", "free"),
-        ("__cxa_thread_atexit_impl", "thread_atexit"),
-    ] {
-        println!(
-            "cargo:rustc-cdylib-link-arg=-Wl,--wrap={name},--defsym=__wrap_{name}=greenapi_{ours}"
-        );
+    for name in ["malloc", "free", "__cxa_thread_atexit_impl"] {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap={name}");
     }
 }

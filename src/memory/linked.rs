@@ -46,16 +46,16 @@ unsafe extern "C" fn thread_atexit(
 
 /// In assembly, because Rust exports every function that has a name for the linker. Each begins
 /// by giving the system's function, which only the linker of the shared library knows, as one more
-/// argument.
+/// argument. The names are those that `--wrap` looks for.
 macro_rules! bind {
     ($name:literal, $($line:literal,)* to $function:ident) => {
         global_asm!(
-            concat!(".pushsection .text.greenapi_", $name, ",\"ax\",%progbits"),
+            concat!(".pushsection .text.__wrap_", $name, ",\"ax\",%progbits"),
             concat!(".weak __real_", $name),
-            concat!(".globl greenapi_", $name),
-            concat!(".hidden greenapi_", $name),
-            concat!(".type greenapi_", $name, ",%function"),
-            concat!("greenapi_", $name, ":"),
+            concat!(".globl __wrap_", $name),
+            concat!(".hidden __wrap_", $name),
+            concat!(".type __wrap_", $name, ",%function"),
+            concat!("__wrap_", $name, ":"),
             $($line,)*
             ".popsection",
             function = sym $function,
@@ -69,7 +69,7 @@ mod bound {
 
     bind!("malloc", "mov rsi, qword ptr [rip + __real_malloc@GOTPCREL]", "jmp {function}", to malloc);
     bind!("free", "mov rsi, qword ptr [rip + __real_free@GOTPCREL]", "jmp {function}", to free);
-    bind!("thread_atexit", "jmp {function}", to thread_atexit);
+    bind!("__cxa_thread_atexit_impl", "jmp {function}", to thread_atexit);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -78,5 +78,5 @@ mod bound {
 
     bind!("malloc", "adrp x1, :got:__real_malloc", "ldr x1, [x1, :got_lo12:__real_malloc]", "b {function}", to malloc);
     bind!("free", "adrp x1, :got:__real_free", "ldr x1, [x1, :got_lo12:__real_free]", "b {function}", to free);
-    bind!("thread_atexit", "b {function}", to thread_atexit);
+    bind!("__cxa_thread_atexit_impl", "b {function}", to thread_atexit);
 }
