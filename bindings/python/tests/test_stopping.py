@@ -57,7 +57,9 @@ def test_cancel_brings_the_rest(standin: Standin) -> None:
     assert {one.status for one in rest} == {NOT_SENT, SENT}
     check_rest(standin, rest)
     standin.release()
-    assert standin.deleted() == {first.id_instance}
+    # What had been sent may be carried out before the server sees that nobody waits for it.
+    sent = {one.id_instance for one in rest if one.status is SENT}
+    assert {first.id_instance} <= standin.deleted() <= {first.id_instance} | sent
 
 
 def test_cancel_draws_nothing_more_from_a_generator(standin: Standin) -> None:
