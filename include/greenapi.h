@@ -31,7 +31,7 @@
  * that the library keeps. Not covered: that reserve spent by thousands of calls at once, what the
  * system's own resolver does when its first look-up finds no memory, and, where the static library
  * is linked, memory that runs out within a thread's first steps: it asks for 64 KiB before them,
- * and is refused without, but five allocations are left that end the process if they fail.
+ * and is refused without, but a few allocations are left that end the process if they fail.
  *
  * **Your process.** Nothing is printed, no signal handler installed, no environment changed. What
  * the library takes from the environment it reads on the caller's thread, inside
@@ -54,11 +54,6 @@
 #define GREENAPI_VERSION_MINOR 2
 /** See GREENAPI_VERSION_MAJOR. */
 #define GREENAPI_VERSION_PATCH 0
-
-/**
- * Four digits of a year are enough until then.
- */
-#define LAST_MOMENT 253402300799999
 
 /**
  * What happened to a deletion.

@@ -286,11 +286,7 @@ impl Optional<'_> {
             .map(|raw| raw.get())
             .filter(|raw| raw.starts_with('"'));
         match text.and_then(|raw| serde_json::from_str::<Bytes<'_>>(raw).ok()) {
-            // The parser writes half a pair as three bytes, of which each would become one.
-            Some(text) => match String::from_utf8_lossy(&text.0) {
-                Cow::Borrowed(text) => text.to_owned().into(),
-                Cow::Owned(text) => text.replace("\u{FFFD}\u{FFFD}\u{FFFD}", "\u{FFFD}").into(),
-            },
+            Some(text) => replace_surrogates(text.0.into_owned()).into(),
             None => "".into(),
         }
     }
@@ -298,6 +294,18 @@ impl Optional<'_> {
     fn flag(&self) -> bool {
         self.0.is_some_and(|raw| raw.get() == "true")
     }
+}
+
+/// The parser writes a lone surrogate in the three bytes that UTF-8 would have for it.
+fn replace_surrogates(mut text: Vec<u8>) -> String {
+    // No other character's bytes begin so.
+    while let Some(at) = text
+        .windows(2)
+        .position(|pair| pair[0] == 0xED && pair[1] >= 0xA0)
+    {
+        text[at..at + 3].copy_from_slice("\u{FFFD}".as_bytes());
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn bytes<'de: 'a, 'a, D: serde::Deserializer<'de>>(
@@ -498,6 +506,10 @@ mod tests {
         assert_eq!(name(r#""a\u0000b""#), Text::new("a\u{FFFD}b"));
         assert_eq!(name(r#""\ud83e\udd80""#), Text::new("🦀"));
         assert_eq!(name(r#""x\ud83ey\udd80""#), Text::new("x\u{FFFD}y\u{FFFD}"));
+        assert_eq!(
+            name(r#""\ufffd\ufffd\ufffd\ud83e""#),
+            Text::new("\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}")
+        );
         for c in (0..=u32::from(char::MAX))
             .filter_map(char::from_u32)
             .step_by(7)

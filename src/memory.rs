@@ -43,7 +43,7 @@ pub fn check() -> Result<(), Outcome> {
     }
 }
 
-/// What is said of what was not begun.
+/// The outcome of a call that is refused because memory is short.
 pub fn shortage() -> Outcome {
     Outcome::new(
         Status::OutOfResources,

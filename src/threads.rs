@@ -22,8 +22,9 @@ thread_local! {
     static SETTLED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Takes a caller's thread through its first step, which is to wake the engine, before something
-/// that cannot fail has to take it.
+/// Prepares a caller's thread, once, for waking the engine. The first access to tokio's thread-local
+/// may end the process where there is no memory, so it happens here, where the call can still be
+/// refused.
 pub fn settle() -> Result<(), Outcome> {
     if !SETTLED.get() {
         if !memory::has_some() {
@@ -55,8 +56,8 @@ pub fn start(name: &'static CStr, body: impl FnOnce() + Send + 'static) -> io::R
     })
 }
 
-/// The same for one that tells its starter how it began, who waits for that. It asks for memory by
-/// itself, with nothing between that and its first steps.
+/// Starts a thread and waits until `body` has reported, by its [`Tell`], how it began. The new
+/// thread itself checks that there is memory, immediately before its first steps.
 pub fn start_and_wait<T: Send + 'static>(
     name: &'static CStr,
     body: impl FnOnce(Tell<io::Result<T>>) + Send + 'static,
@@ -84,10 +85,10 @@ pub fn start_and_wait<T: Send + 'static>(
     }
 }
 
-/// How a thread tells its starter how it began, once.
+/// With this a thread reports to its starter how it began, once.
 pub struct Tell<T>(Arc<Beginning<T>>);
 
-/// Not a channel of the standard library's: to wait at one is a first step too.
+/// Not a channel of the standard library: waiting at one takes memory past the allocator too.
 struct Beginning<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -96,7 +97,7 @@ struct Beginning<T> {
 enum State<T> {
     Waiting,
     Told(T),
-    /// The thread ended without a word.
+    /// The thread ended without a report.
     Ended,
 }
 

@@ -52,6 +52,7 @@ macro_rules! stories {
 stories!(
     argument_fuzz,
     dlopen_loop,
+    environment_read_once,
     exit_inside_call,
     fork_child_exit,
     fork_exec_descriptors,

@@ -49,6 +49,32 @@ fn it_compiles_everywhere() {
     }
 }
 
+/// A name without the prefix would meet one of the program's own. (cbindgen exports every public
+/// constant of the crate that cbindgen.toml does not exclude.)
+#[test]
+fn every_name_has_the_librarys_prefix() {
+    let header = fs::read_to_string(root().join("include/greenapi.h")).unwrap();
+    let is_ours = |name: &str| name.to_ascii_lowercase().starts_with("greenapi_");
+    let mut seen = 0;
+    for line in header.lines() {
+        let words: Vec<&str> = line
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| !word.is_empty())
+            .collect();
+        let name = match words[..] {
+            _ if line.starts_with([' ', '/']) => continue,
+            ["define" | "enum" | "struct", name, ..] => name,
+            ["typedef", .., name] if line.ends_with(';') && !line.contains('(') => name,
+            ["typedef", _, name, ..] if line.contains("(*") => name,
+            [name] if line.starts_with("} ") => name,
+            _ => continue,
+        };
+        assert!(is_ours(name), "{line}");
+        seen += 1;
+    }
+    assert!(seen > 30, "only {seen} names were found");
+}
+
 /// One error that says what to do, instead of a hundred.
 #[test]
 fn cpp_that_cannot_use_it_is_told_so() {

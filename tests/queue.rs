@@ -91,6 +91,52 @@ fn every_submission_gives_one_result_under_many_threads() {
     assert!(queue.take(1, -1).is_empty(), "nothing is under way");
 }
 
+/// How often this thread has gone to sleep.
+#[cfg(target_os = "linux")]
+fn sleeps() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux has it");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|number| number.trim().parse().ok())
+        .expect("a number")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn one_result_wakes_one_of_the_threads_that_wait() {
+    const TAKERS: u64 = 64;
+    let standin = standin(TAKERS as u32);
+    hold_everything(&standin);
+    // One result after the other.
+    let client = client(&standin, 1);
+    let queue = Queue::new();
+    for tag in 0..TAKERS {
+        queue.submit(&client, FIRST + tag as i64, tag);
+    }
+    wait_held(&standin, 1);
+    let begun = std::sync::Barrier::new(TAKERS as usize + 1);
+    let sleeps: u64 = std::thread::scope(|scope| {
+        let takers: Vec<_> = (0..TAKERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    begun.wait();
+                    let before = sleeps();
+                    assert_eq!(queue.take(1, -1).len(), 1);
+                    sleeps() - before
+                })
+            })
+            .collect();
+        begun.wait();
+        standin.clear_faults();
+        standin.release();
+        let takers = takers.into_iter();
+        takers.map(|taker| taker.join().unwrap()).sum()
+    });
+    // Some meet at the lock. If each result woke all, there were more than a thousand.
+    assert!(sleeps < 4 * TAKERS, "{sleeps} for {TAKERS} results");
+}
+
 #[test]
 fn the_descriptor_is_readable_exactly_while_results_wait() {
     let standin = standin(3);

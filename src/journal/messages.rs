@@ -145,13 +145,6 @@ mod tests {
     #[test]
     fn every_message_fits_with_its_longest_values() {
         let address = "https://".to_owned() + &"a".repeat(253) + ":65535/" + &"p".repeat(500);
-        // The longest texts of the system's errors.
-        let errors = (1..134).map(io::Error::from_raw_os_error);
-        let errors: Vec<io::Error> = errors.collect();
-        let again = |error: &io::Error| match error.raw_os_error() {
-            Some(number) => io::Error::from_raw_os_error(number),
-            None => unreachable!("they were made of numbers"),
-        };
         for name in ["x", "ü", "🦀", "a\n"] {
             let name = name.repeat(300) + "end.journal";
             let path = shown(&name);
@@ -170,10 +163,12 @@ mod tests {
             ];
             outcomes
                 .extend(refusals.map(|one| refused(&path, &address, OpenFailure::Refused(one))));
-            for error in &errors {
-                outcomes.push(refused(&path, &address, OpenFailure::Failed(again(error))));
+            // Every error that the system has, as their texts differ in length.
+            for number in 1..134 {
+                let error = || io::Error::from_raw_os_error(number);
+                outcomes.push(refused(&path, &address, OpenFailure::Failed(error())));
                 outcomes.extend([true, false].map(|can_pass| {
-                    let error = again(error);
+                    let error = error();
                     not_noted(&path, &WriteFailure { error, can_pass })
                 }));
             }

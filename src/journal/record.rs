@@ -246,8 +246,8 @@ fn number(digits: &[u8]) -> Option<i64> {
     Some(sign * value)
 }
 
-/// Four digits of a year are enough until then.
-pub const LAST_MOMENT: u64 = 253_402_300_799_999;
+/// The end of the year 9999, because a time is written with four digits of the year.
+pub(super) const LAST_MOMENT: u64 = 253_402_300_799_999;
 
 const DAY: u64 = 86_400;
 

@@ -747,7 +747,10 @@ pub mod tests {
     use super::super::{http1, stream, Ended, RequestTemplate};
     use super::*;
     use crate::endpoint::Endpoint;
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair,
+        NameConstraints,
+    };
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::server::WebPkiClientVerifier;
     use rustls::ServerConfig;
@@ -785,6 +788,23 @@ pub mod tests {
                 parameters.signed_by(&key, &issuer).unwrap()
             }
         };
+        Identity {
+            pem: certificate.pem(),
+            der: certificate.into(),
+            key,
+            parameters,
+        }
+    }
+
+    fn authority_for_all_but(name: &str) -> Identity {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.name_constraints = Some(NameConstraints {
+            permitted_subtrees: Vec::new(),
+            excluded_subtrees: vec![GeneralSubtree::DnsName(name.into())],
+        });
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
         Identity {
             pem: certificate.pem(),
             der: certificate.into(),
@@ -859,6 +879,8 @@ pub mod tests {
         let elsewhere = identity("localhost", &["elsewhere"], LATER, None);
         let expired = identity("localhost", NAME, (2020, 1, 1), None);
         let signed = identity("leaf", NAME, LATER, Some(&other));
+        let narrow = authority_for_all_but("localhost");
+        let outside = identity("leaf", NAME, LATER, Some(&narrow));
         let signed_expired = identity("leaf", NAME, (2020, 1, 1), Some(&other));
         for (name, server_has, trusted, expected) in [
             ("itself", &made, &made, "trusted"),
@@ -871,6 +893,7 @@ pub mod tests {
                 &other,
                 "the certificate of localhost is self-signed",
             ),
+            ("an authority for other names", &outside, &narrow, "?"),
             (
                 "no name",
                 &bare_elsewhere,

@@ -463,4 +463,29 @@ static inline bool guest_readable(int descriptor)
     return ready == 1 && (wait.revents & POLLIN) != 0;
 }
 
+/* ---- proxies of the environment ---- */
+
+/* A socket in the place of a proxy: it takes connections and answers nothing. `url`
+ * is where it listens. */
+static inline int guest_listening(char *url, size_t capacity)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    guest_check(socket_ >= 0 && bind(socket_, (struct sockaddr *)&address, length) == 0 &&
+                    listen(socket_, 16) == 0 &&
+                    getsockname(socket_, (struct sockaddr *)&address, &length) == 0,
+                "a listening socket: %s", strerror(errno));
+    snprintf(url, capacity, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    return socket_;
+}
+
+static inline void guest_no_proxies(void)
+{
+    static const char *const names[] = {"HTTPS_PROXY", "https_proxy", "ALL_PROXY",
+                                        "all_proxy",   "NO_PROXY",    "no_proxy"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        unsetenv(names[i]);
+}
+
 #endif

@@ -46,20 +46,6 @@ static int started(void)
 
 /* ---- the program that starts it ---- */
 
-/* A socket in the place of a proxy: it accepts connections and answers nothing. */
-static int listening(char *url, size_t capacity)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    guest_check(socket_ >= 0 && bind(socket_, (struct sockaddr *)&address, length) == 0 &&
-                    listen(socket_, 16) == 0 &&
-                    getsockname(socket_, (struct sockaddr *)&address, &length) == 0,
-                "a listening socket: %s", strerror(errno));
-    snprintf(url, capacity, "http://127.0.0.1:%d", ntohs(address.sin_port));
-    return socket_;
-}
-
 static int run(const char *program, uid_t user)
 {
     pid_t child = fork();
@@ -71,8 +57,8 @@ static int run(const char *program, uid_t user)
         guest_fail("%s as user %d: %s", program, (int)user, strerror(errno));
     }
     int status = 0;
-    guest_check(waitpid(child, &status, 0) == child && WIFEXITED(status), "wait status %d", status);
-    return WEXITSTATUS(status);
+    guest_check(waitpid(child, &status, 0) == child, "waitpid: %s", strerror(errno));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 static void copy_of_this_program(const char *path)
@@ -98,10 +84,8 @@ int main(int argc, char **argv)
     if (geteuid() != 0)
         guest_skip("only root can make a set-user-ID program of another user");
     char proxy[64];
-    int socket_ = listening(proxy, sizeof proxy);
-    static const char *const ways_round[] = {"NO_PROXY", "no_proxy", "https_proxy"};
-    for (size_t i = 0; i < sizeof ways_round / sizeof *ways_round; i++)
-        unsetenv(ways_round[i]);
+    int socket_ = guest_listening(proxy, sizeof proxy);
+    guest_no_proxies();
     setenv("HTTPS_PROXY", proxy, 1);
 
     /* Nobody but the other user can reach the program, which runs as root. */
