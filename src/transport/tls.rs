@@ -893,7 +893,7 @@ pub mod tests {
                 &other,
                 "the certificate of localhost is self-signed",
             ),
-            ("an authority for other names", &outside, &narrow, "?"),
+            ("an authority for other names", &outside, &narrow, "the certificate of localhost cannot be accepted: its authority may not issue for this name"),
             (
                 "no name",
                 &bare_elsewhere,
