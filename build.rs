@@ -1,4 +1,4 @@
-//! Writes the header and gives the shared object its name.
+//! Generates the C header and passes the linker the options of the shared library.
 
 use std::path::Path;
 use std::{env, fs};
@@ -11,8 +11,9 @@ fn main() {
     name_library();
 }
 
-/// Generates `include/greenapi.h` from the C edge, and touches it only when it changes. Where the
-/// sources cannot be written (a package registry's copy, say) they are complete as they are.
+/// Generates `include/greenapi.h` from src/ffi, and writes the file only when its text changes. A
+/// failure to write is only a warning: a read-only copy of the sources (from a package registry,
+/// say) contains the finished header.
 fn write_header() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let path = Path::new(&root).join("include/greenapi.h");
@@ -20,7 +21,7 @@ fn write_header() {
     let version =
         |part: &str| env::var(format!("CARGO_PKG_VERSION_{part}")).expect("cargo sets it");
     config.after_includes = Some(format!(
-        "\n/** The version of this header; greenapi_version() is that of the library that is loaded. */\n\
+        "\n/** The version of this header; greenapi_version() gives the version of the loaded library. */\n\
          #define GREENAPI_VERSION_MAJOR {}\n\
          /** See GREENAPI_VERSION_MAJOR. */\n#define GREENAPI_VERSION_MINOR {}\n\
          /** See GREENAPI_VERSION_MAJOR. */\n#define GREENAPI_VERSION_PATCH {}",
@@ -33,7 +34,7 @@ fn write_header() {
         .with_crate(&root)
         .with_config(config)
         .generate()
-        .expect("the C edge can be read by cbindgen")
+        .expect("cbindgen can read src/ffi")
         .write(&mut header);
     let header = String::from_utf8(header).expect("cbindgen writes UTF-8");
     let header = constants_behind_enums(&header);
@@ -46,8 +47,8 @@ fn write_header() {
     }
 }
 
-/// cbindgen writes constants first, where nothing has explained yet what they are for. Here they
-/// follow the enums, before the structs that have them as members.
+/// Moves the constants behind the enums and before the structs whose members take them as values.
+/// cbindgen writes all constants first, where nothing has explained their purpose yet.
 fn constants_behind_enums(header: &str) -> String {
     let is_constant = |block: &str| {
         let code = block.rsplit("*/\n").next().unwrap_or_default();
@@ -60,7 +61,7 @@ fn constants_behind_enums(header: &str) -> String {
     let enums_end = blocks
         .iter()
         .rposition(|block| block.contains("\nenum greenapi_"))
-        // The typedef for C++ closes what begins with the enum.
+        // The block after an enum holds its typedef, which belongs to the enum.
         .and_then(|last| {
             (last..blocks.len()).find(|index| blocks[*index].contains("typedef int32_t"))
         });
@@ -69,8 +70,8 @@ fn constants_behind_enums(header: &str) -> String {
     blocks.join("\n\n")
 }
 
-/// Doxygen makes a table of what stands behind `\param` and `\return`. The sources say
-/// "`name`: …" and "Returns …", which reads better in Rust's own documentation.
+/// Turns "`name`: …" and "Returns …" of the Rust docstrings into `\param` and `\return`, from which
+/// Doxygen makes tables. The Rust docstrings avoid these commands because rustdoc would print them.
 fn with_parameters(header: &str) -> String {
     let mut blocks: Vec<String> = Vec::new();
     for block in header.split("\n\n") {
@@ -104,7 +105,7 @@ fn with_parameters(header: &str) -> String {
     blocks.join("\n\n")
 }
 
-/// "`a`, `b`: text" as "a,b" and the text.
+/// Splits "`a`, `b`: text" into "a,b" and "text"; `None` for any other line.
 fn named_parameters(text: &str) -> Option<(String, &str)> {
     let (names, rest) = text.split_once("`: ")?;
     let names = names.strip_prefix('`')?.replace("`, `", ",");
@@ -114,7 +115,8 @@ fn named_parameters(text: &str) -> Option<(String, &str)> {
     are_names.then_some((names, rest))
 }
 
-/// Rust's "# Safety" sections repeat for Rust's readers what each parameter's text says already.
+/// Removes the "# Safety" sections, which Rust's conventions require and which only repeat the
+/// description of the parameters.
 fn without_safety(header: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     let mut skipping = false;
@@ -135,8 +137,8 @@ fn without_safety(header: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// cbindgen says behind each `#endif` in a `//` comment what ends there, and puts a comma behind the
-/// last enumerator; C89 has neither.
+/// Makes the header valid C89: turns the `//` comments that cbindgen writes after `#endif` and `}`
+/// into `/* */`, and removes the comma after the last enumerator.
 fn in_c89(header: &str) -> String {
     let mut text = String::new();
     for line in header.lines() {
@@ -147,21 +149,22 @@ fn in_c89(header: &str) -> String {
             _ => text += &format!("{line}\n"),
         }
     }
-    // cbindgen has one word for usize; Windows' is that of SOCKET.
+    // cbindgen turns every usize into size_t, but on Windows greenapi_fd holds a SOCKET, which is a
+    // uintptr_t.
     text.replace(",\n}", "\n}").replace(
         "typedef size_t greenapi_fd;",
         "typedef uintptr_t greenapi_fd;",
     )
 }
 
-/// The SONAME changes when the ABI breaks, and with nothing else.
+/// Sets the library's SONAME. Its number changes only when the ABI breaks.
 fn name_library() {
     let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let abi = "0";
     match os.as_str() {
         "linux" | "android" | "freebsd" => {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libgreenapi.so.{abi}");
-            // The library's thread must not lose its code when the host unloads the library.
+            // dlclose() must not unmap the code that the library's threads run.
             println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
             bind_memory(&os);
         }
@@ -174,9 +177,10 @@ fn name_library() {
     }
 }
 
-/// In the shared library these names are src/memory/linked.rs', so that no call past Rust's
-/// allocator ends the process when memory runs out. The static library is left alone: to bind them
-/// there would be to replace its program's.
+/// Makes the shared library call the replacements in src/memory/linked.rs instead of these C
+/// functions, because code that calls them directly, not through Rust's allocator, would end the
+/// process when memory runs out. The static library keeps the C functions: wrapping them there
+/// would replace them for the whole program.
 fn bind_memory(os: &str) {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     if os != "linux" || !["x86_64", "aarch64"].contains(&arch.as_str()) {

@@ -10,32 +10,32 @@
  *     if (greenapi_status_effect(status) != GREENAPI_EFFECT_DELETED)
  *         fprintf(stderr, "%s\n", greenapi_status_message(status));
  *
- * A **client** (greenapi_client_new) does it with options of your own: timeouts, retries, a pace,
+ * A **client** (greenapi_client_new) deletes with options of your own: timeouts, retries, a pace,
  * certificates, a proxy, and what to do about a session on a phone. A **queue**
- * (greenapi_queue_new) does thousands at once, from any event loop.
+ * (greenapi_queue_new) deletes thousands of instances at once, from any event loop.
  *
- * **Errors.** Every function that can fail returns a greenapi_status. Its tens tell what became of
- * the instance: 0–9 it is gone, 10–29 nothing was deleted, 30–49 nobody knows: calling again with
- * the same id is safe, and its result shows which. NULL where a value is required is
- * GREENAPI_STATUS_INVALID_ARGUMENT, never a crash.
+ * **Errors.** Every function that can fail returns a greenapi_status. Its range shows the effect:
+ * 0–9 the instance is gone, 10–29 nothing was deleted, 30–49 the instance may or may not have been
+ * deleted: calling again with the same id is safe, and the new result shows which. NULL where a
+ * value is required gives GREENAPI_STATUS_INVALID_ARGUMENT, never a crash.
  *
- * **Memory.** What greenapi_…_new makes, greenapi_…_free frees; nothing else is ever yours to
- * free. Strings that you give are copied before the function returns.
+ * **Memory.** Free what greenapi_…_new made with greenapi_…_free; there is nothing else to free.
+ * Strings that you give are copied before the function returns.
  *
  * **Threads.** Every function may be called from any thread at any time, and after fork() in the
- * child. The library has threads of its own, at most four (five with a journal), none before the
- * first call. They block every signal but the faults (SIGSEGV and its like).
+ * child. The library has its own threads: none before the first call, then at most four (five with
+ * a journal). They block every signal except the fault signals (SIGSEGV and its like).
  *
- * **Out of memory.** When an allocation fails, your process lives: what had not been sent ends in
- * GREENAPI_STATUS_OUT_OF_RESOURCES, what had been sent ends in what is true of it, from a reserve
- * that the library keeps. Not covered: that reserve spent by thousands of calls at once, what the
- * system's own resolver does when its first look-up finds no memory, and, where the static library
- * is linked, memory that runs out within a thread's first steps: it asks for 64 KiB before them,
- * and is refused without, but a few allocations are left that end the process if they fail.
+ * **Out of memory.** A failed allocation does not end your process: calls whose request was not
+ * sent end in GREENAPI_STATUS_OUT_OF_RESOURCES, and calls whose request was sent are finished with a
+ * memory reserve of the library, and end with their true status. Exceptions: thousands of calls at
+ * once use up the reserve; the system's resolver finds no memory at its first look-up; and, only
+ * with the static library, memory runs out while a thread starts (the library starts a thread only
+ * if 64 KiB are free, but a few of the thread's first allocations end the process if they fail).
  *
- * **Your process.** Nothing is printed, no signal handler installed, no environment changed. What
- * the library takes from the environment it reads on the caller's thread, inside
- * greenapi_client_new or greenapi_delete_instance. The token is in no message.
+ * **Your process.** The library prints nothing, installs no signal handler and changes no
+ * environment variable. It reads the environment only on the caller's thread, inside
+ * greenapi_client_new or greenapi_delete_instance. No message contains the token.
  *
  * Link with `$(pkg-config --cflags --libs greenapi)`.
  */
@@ -48,7 +48,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The version of this header; greenapi_version() is that of the library that is loaded. */
+/** The version of this header; greenapi_version() gives the version of the loaded library. */
 #define GREENAPI_VERSION_MAJOR 0
 /** See GREENAPI_VERSION_MAJOR. */
 #define GREENAPI_VERSION_MINOR 2
@@ -58,10 +58,10 @@
 /**
  * What happened to a deletion.
  *
- * The values are stable for ever. The tens tell the effect, so one comparison is enough for a
- * caller who wants only that: 0–9 the instance is gone; 10–29 nothing was deleted by this call;
- * 30–49 it may or may not have been deleted: calling again with the same id is safe, and its
- * result shows which. greenapi_status_effect() gives the effect as an enum.
+ * The values are stable for ever. Their ranges show the effect, so a caller who needs only the
+ * effect compares once: 0–9 the instance is gone; 10–29 nothing was deleted by this call; 30–49
+ * the instance may or may not have been deleted: calling again with the same id is safe, and the
+ * new result shows which. greenapi_status_effect() gives the effect as an enum.
  */
 enum greenapi_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -73,12 +73,13 @@ enum greenapi_status
    */
   GREENAPI_STATUS_OK = 0,
   /**
-   * An earlier attempt of this same call may have been carried out (its answer was lost, or
-   * was a 5xx or 499), and a retry was told 404: it is gone, most likely by this call.
+   * The instance is gone, most likely deleted by this call: an earlier attempt of this call may
+   * have been carried out (its answer was lost, or was a 5xx or 499), and a retry was answered
+   * with 404.
    */
   GREENAPI_STATUS_GONE = 1,
   /**
-   * The API's own `code` 404: no such instance, or it had been deleted before.
+   * The API's own `code` 404: there is no such instance, or it had been deleted before.
    */
   GREENAPI_STATUS_NOT_FOUND = 10,
   /**
@@ -96,7 +97,7 @@ enum greenapi_status
   GREENAPI_STATUS_RATE_LIMITED = 13,
   /**
    * Any other refusal: `"deleteInstanceAccount": false`, another `code`, a redirect, another
-   * 4xx. A 404 page that is not the API's own JSON is here: check the URL.
+   * 4xx. An HTTP 404 whose body is not the API's own JSON belongs here too: check the URL.
    */
   GREENAPI_STATUS_REJECTED = 14,
   /**
@@ -108,15 +109,16 @@ enum greenapi_status
    */
   GREENAPI_STATUS_SESSION_UNKNOWN = 16,
   /**
-   * Rejected before anything was sent.
+   * An argument cannot be used, and nothing was sent.
    */
   GREENAPI_STATUS_INVALID_ARGUMENT = 20,
   /**
-   * DNS, refused, unreachable, connect timeout: no request was sent.
+   * The DNS look-up failed, the connection was refused or timed out, or the host is unreachable:
+   * no request was sent.
    */
   GREENAPI_STATUS_CONNECT_FAILED = 21,
   /**
-   * Certificate or handshake: no request was sent.
+   * The TLS handshake failed or the certificate was refused: no request was sent.
    */
   GREENAPI_STATUS_TLS_FAILED = 22,
   /**
@@ -128,17 +130,18 @@ enum greenapi_status
    */
   GREENAPI_STATUS_OUT_OF_RESOURCES = 24,
   /**
-   * The server said that it has not processed the request (HTTP/2: a GOAWAY whose last stream
-   * is below it, or REFUSED_STREAM before any byte of a response), and the retries are used up.
+   * The server said that it did not process the request (HTTP/2: a GOAWAY whose last stream is
+   * below the request's, or REFUSED_STREAM before any byte of a response), and the retries are
+   * used up.
    */
   GREENAPI_STATUS_UNPROCESSED = 25,
   /**
-   * Its turn did not come within its timeout (max_in_flight, the pace, a pause that the API
-   * asked for), and nothing was sent.
+   * The turn of this call did not come within its timeout (because of max_in_flight, the pace or
+   * a pause that the API asked for), and nothing was sent.
    */
   GREENAPI_STATUS_NOT_STARTED = 26,
   /**
-   * No answer in time, after the request may have been sent.
+   * No answer came in time after the request may have been sent.
    */
   GREENAPI_STATUS_TIMEOUT = 30,
   /**
@@ -146,12 +149,12 @@ enum greenapi_status
    */
   GREENAPI_STATUS_CONNECTION_LOST = 31,
   /**
-   * 5xx or 499, and the retries are used up.
+   * The server answered with 5xx or 499, and the retries are used up.
    */
   GREENAPI_STATUS_SERVER_ERROR = 32,
   /**
-   * A success status whose body is not an answer of this API: not JSON, wrong types,
-   * contradictory, too large, or empty.
+   * An HTTP success status with a body that is no valid response of this API: not JSON, of wrong
+   * types, contradictory, too large, or empty.
    */
   GREENAPI_STATUS_BAD_RESPONSE = 33,
   /**
@@ -188,7 +191,8 @@ enum greenapi_effect
    */
   GREENAPI_EFFECT_NOT_DELETED = 1,
   /**
-   * It may or may not have been deleted (every other number): call again with the same id.
+   * The instance may or may not have been deleted (every other number): call again with the same
+   * id.
    */
   GREENAPI_EFFECT_UNKNOWN = 2
 };
@@ -290,75 +294,77 @@ typedef int32_t greenapi_state;
 #define GREENAPI_INSTANCE_PARTNER 8
 
 /**
- * `flags`: ask each living instance for its state, under the client's max_in_flight and
- * requests_per_second, each instance at most once a second.
+ * `flags`: ask each instance that is not deleted for its state, within the client's max_in_flight
+ * and requests_per_second, each instance at most once a second.
  */
 #define GREENAPI_LIST_STATES 1
 
 /**
- * `session`: delete whatever the state of the session. Exactly the documented call.
+ * `session`: delete without asking for the instance's state: only the documented call is made.
  */
 #define GREENAPI_SESSION_IGNORE 0
 
 /**
- * `session`: ask for the instance's state first, and delete only when it is logged out
- * (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+ * `session`: ask for the instance's state first, and delete the instance only if it is logged out
+ * (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
  */
 #define GREENAPI_SESSION_REQUIRE_LOGGED_OUT 1
 
 /**
- * `session`: log the instance out where it is not, wait until it is, then delete it; if that
- * cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+ * `session`: log the instance out unless it already is, wait for the confirmation, then delete the
+ * instance; without a confirmation GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
  */
 #define GREENAPI_SESSION_LOG_OUT 2
 
 /**
- * `session`: log the instance out where that can be done, and delete it in any case once the API
- * has answered the logout or said that the instance cannot be asked (expired, being created,
+ * `session`: try to log the instance out, and delete it in any case once the API has answered the
+ * logout or said that the instance cannot be asked (it has expired, is being created or is
  * starting).
  */
 #define GREENAPI_SESSION_TRY_LOG_OUT 3
 
 /**
- * `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
+ * `flags`: allow plain http:// to any host. Everybody on the network path can then read the token.
  */
 #define GREENAPI_FLAG_ALLOW_HTTP 1
 
 /**
- * An account at one address, with options. Made by greenapi_client_new, freed by
- * greenapi_client_free. May be used by any number of threads at once, and after fork() by the
- * child too.
+ * A client: one account at one address, with options. Made by greenapi_client_new, freed by
+ * greenapi_client_free. Any number of threads may use a client at once, and after fork() the child
+ * may use it too.
  */
 typedef struct greenapi_client greenapi_client;
 
 /**
- * A list of instances under way. Made by greenapi_client_list_instances, freed by
- * greenapi_list_free. May be used by any number of threads at once. After fork() it is the
- * parent's: in the child it has ended, with GREENAPI_STATUS_CANCELLED.
+ * A list of instances that is being read. Made by greenapi_client_list_instances, freed by
+ * greenapi_list_free. Any number of threads may use a list at once. After fork() the list goes on
+ * in the parent; in the child it has ended, with GREENAPI_STATUS_CANCELLED.
  */
 typedef struct greenapi_list greenapi_list;
 
 /**
- * A queue of completions: results of submitted deletions wait here to be taken. Made by
+ * A queue: it holds the results of submitted deletions until they are taken. Made by
  * greenapi_queue_new, freed by greenapi_queue_free. Any number of threads may use a queue at once.
- * After fork() the child finds the queue empty, because the deletions under way are the parent's.
+ * After fork() the queue is empty in the child, because the deletions under way belong to the
+ * parent.
  */
 typedef struct greenapi_queue greenapi_queue;
 
 /**
- * What a client may be told. Set it up with greenapi_options_init, then change what you need;
- * greenapi_client_new copies it, so it may be on the stack.
+ * The options of a client. Set them up with greenapi_options_init, then change what you need;
+ * greenapi_client_new copies them, so they may be on the stack.
  */
 typedef struct greenapi_options {
   /**
-   * sizeof(greenapi_options), set by greenapi_options_init. It is how later versions add
-   * fields: a smaller size is an older program, whose missing fields take their defaults; a
-   * larger one is a newer program, accepted only while the extra bytes are zero.
+   * sizeof(greenapi_options), set by greenapi_options_init. The size lets later versions add
+   * fields: a smaller size comes from an older program, and the fields that it lacks take their
+   * defaults; a larger size comes from a newer program, and is accepted only while the extra
+   * bytes are zero.
    */
   size_t size;
   /**
    * Milliseconds for a whole call, retries included: 1 or more, default 30000. In a queue and in
-   * bulk they count from the moment that a request is started, not from its submission.
+   * greenapi_client_delete_instances they count from the moment when the request is started.
    */
   uint32_t timeout_ms;
   /**
@@ -367,22 +373,23 @@ typedef struct greenapi_options {
   uint32_t connect_timeout_ms;
   /**
    * Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
-   * connections and 429, 499, 500, 502, 503, 504, with growing random pauses (the first up to
-   * 200 ms, none longer than 5 s unless `Retry-After` says so), never past the timeout.
+   * connections and the answers 429, 499, 500, 502, 503, 504, with growing random pauses (the
+   * first up to 200 ms, none longer than 5 s unless `Retry-After` asks for more), never past the
+   * timeout.
    */
   uint32_t max_retries;
   /**
-   * Requests of this client under way at once: 1 or more, default 64. More wait their turn.
+   * Requests of this client under way at once: 1 or more, default 64. Further calls wait.
    */
   uint32_t max_in_flight;
   /**
-   * Pace of new requests of this client, evenly spaced: requests a second, default 0 = no
-   * limit. (The API documents no limit for partner methods; its general limit was 50.)
+   * Greatest number of requests that this client starts in a second, evenly spaced; default 0 =
+   * no limit. (The API documents no limit for partner methods; its general limit was 50.)
    */
   double requests_per_second;
   /**
-   * One of GREENAPI_SESSION_…: what to do about a session on a linked device, which deleting
-   * an instance does not end. Default GREENAPI_SESSION_IGNORE.
+   * One of GREENAPI_SESSION_…: what to do about the session on a linked device, which a deletion
+   * does not end. Default GREENAPI_SESSION_IGNORE.
    */
   uint32_t session;
   /**
@@ -395,48 +402,53 @@ typedef struct greenapi_options {
    */
   const char *ca_file;
   /**
-   * URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
-   * looks names up), with user:password@ where it needs them. NULL = what https_proxy (for
-   * plain http:// http_proxy, in lower case only), all_proxy and no_proxy say in either case,
-   * read by greenapi_client_new as libcurl reads them, and not at all in a set-user-ID program;
-   * "" = none. Plain http:// to loopback never takes a proxy from the environment.
+   * URL of the proxy for all requests: http://, https://, socks5:// or socks5h:// (the proxy
+   * looks names up), with user:password@ if the proxy needs a login. "" = no proxy. NULL = the
+   * environment's https_proxy, all_proxy and no_proxy, in lower or upper case (for plain http://
+   * http_proxy, in lower case only), which greenapi_client_new reads as libcurl does, and
+   * ignores in a set-user-ID program. Plain http:// to loopback never takes a proxy from the
+   * environment.
    */
   const char *proxy;
   /**
-   * Put before the library's own name in `User-Agent`, at most 1024 bytes, no control
-   * characters; NULL = none.
+   * Text put before the library's own name in the `User-Agent` header, at most 1024 bytes, no
+   * control characters; NULL = none.
    */
   const char *user_agent;
   /**
-   * Certificates to trust instead of the system's, as PEM text; NULL = none. Not beside ca_file.
+   * PEM text of certificates to trust instead of the system's; NULL = none. Not together with
+   * ca_file.
    */
   const char *ca_pem;
   /**
-   * Where an instance's own methods (its state, its logout) are asked: a URL like `url`, in
-   * which `{pool}` stands for the first four digits of the instance's id, as in
-   * `https://{pool}.api.greenapi.com`; NULL = `url`. The instance's token is sent there only.
+   * Address of an instance's own methods (its state, its logout): a URL like `url`, in which
+   * `{pool}` stands for the first four digits of the instance's id, as in
+   * `https://{pool}.api.greenapi.com`; NULL = `url`. The instance's token is sent to this
+   * address only.
    */
   const char *instance_url;
   /**
-   * Path of the journal, UTF-8: a file that notes each deletion durably before its request may
-   * leave, and its end after, so that a later process with the same file goes on where this one
-   * stopped, however it ended. An id whose deletion ended in 0–9 is answered without a request:
-   * the same status and code, `attempts` 0. One whose deletion began and has no end, or ended
-   * in 30–49, is sent again, and 404 is then GREENAPI_STATUS_GONE. NULL = none.
+   * Path of the journal, UTF-8; NULL = no journal. The journal is a file in which each deletion
+   * is recorded durably before its request is sent, and its outcome afterwards, so that a later
+   * process with the same file continues where this one stopped, even after a crash. An id whose
+   * deletion ended with 0–9 gets the same status and code again without a request, with
+   * `attempts` 0. An id whose deletion has no recorded outcome, or ended with 30–49, is sent
+   * again, and a 404 then means GREENAPI_STATUS_GONE.
    *
-   * Made with mode 0600 if there is none; no symbolic link is followed. One process at a time
-   * holds it, with any number of clients of one address (url and prefix), until the last of
-   * them is freed and its calls have ended; a forked child does not hold it, and its calls
-   * with that client end in GREENAPI_STATUS_INVALID_ARGUMENT. A disk that is full or fails is
+   * The file is created with mode 0600 if it does not exist; symbolic links are not followed.
+   * One process at a time holds the journal, with any number of clients of one address (url and
+   * prefix), until the last of these clients is freed and its calls have ended; a forked child
+   * does not hold the journal, and its calls with such a client end in
+   * GREENAPI_STATUS_INVALID_ARGUMENT. When the disk is full or fails, calls end in
    * GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. While a client has a journal, the
-   * library has one thread more. See docs/JOURNAL.md for what survives what.
+   * library has one more thread. docs/JOURNAL.md lists what the journal protects against.
    */
   const char *journal;
 } greenapi_options;
 
 /**
- * The whole of what is known about one deletion. 256 bytes, no pointers: copy it, keep it;
- * there is nothing to free.
+ * Everything that is known about one deletion. 256 bytes without pointers: a result can be copied
+ * and kept, and there is nothing to free.
  */
 typedef struct greenapi_result {
   /**
@@ -444,7 +456,7 @@ typedef struct greenapi_result {
    */
   uint64_t tag;
   /**
-   * The instance id that the call was about; 0 where there was none.
+   * The id of the instance that the call was to delete; 0: the call had no id.
    */
   int64_t id;
   /**
@@ -456,15 +468,15 @@ typedef struct greenapi_result {
    */
   int32_t code;
   /**
-   * The HTTP status of the answer that decided; 0: there was no answer.
+   * The HTTP status of the answer that determined the status; 0: there was no answer.
    */
   int32_t http_status;
   /**
-   * Deletion requests that may have been sent, retries included; 0: none was.
+   * The number of deletion requests that may have been sent, retries included; 0: none was sent.
    */
   uint32_t attempts;
   /**
-   * What happened and what to do: NUL-terminated UTF-8, one line, never a secret.
+   * What happened and what to do: NUL-terminated UTF-8, one line, without secrets.
    */
   char message[224];
 } greenapi_result;
@@ -476,8 +488,8 @@ typedef struct greenapi_result {
  * `done` of `total` ids have a result; `last` is the latest result, valid until the callback
  * returns; `user_data` is what the caller gave. Return true to go on, false to cancel the rest.
  * The callback must return: no longjmp and no C++ exception may leave it. If the callback calls
- * fork(), the parent's deletions go on; in the child it is not called again, and each id that had
- * no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
+ * fork(), the parent's deletions go on; in the child the callback is not called again, and each id
+ * that had no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
  */
 typedef bool (*greenapi_progress_fn)(size_t done,
                                      size_t total,
@@ -485,11 +497,11 @@ typedef bool (*greenapi_progress_fn)(size_t done,
                                      void *user_data);
 
 /**
- * One instance of an account, as the API's list shows it. 256 bytes, no pointers, no secrets:
- * copy it, keep it; there is nothing to free.
+ * One instance of an account, as the API's list shows it. 256 bytes without pointers and secrets:
+ * an instance can be copied and kept, and there is nothing to free.
  *
- * Times are seconds since 1970-01-01T00:00:00Z. The API writes most of them without a zone: they
- * are read as UTC. 0 where it gives none, its 0001-01-01T00:00:00 included.
+ * Times are seconds since 1970-01-01T00:00:00Z. The API writes most of them without a time zone:
+ * they are read as UTC. 0: the API gives no time, or gives 0001-01-01T00:00:00.
  */
 typedef struct greenapi_instance {
   /**
@@ -518,17 +530,17 @@ typedef struct greenapi_instance {
    */
   int32_t state;
   /**
-   * Its messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says; NUL-terminated
-   * UTF-8, as are the next two.
+   * The instance's messenger: "whatsapp", "telegram", "v3" (MAX), or another word of the API;
+   * NUL-terminated UTF-8, as are `tariff` and `name`.
    */
   char type[16];
   /**
-   * Its tariff.
+   * The instance's tariff.
    */
   char tariff[32];
   /**
-   * Its name, cut between characters where it is longer. It may have any character in it but
-   * NUL: line ends and terminal escapes too.
+   * The instance's name; a longer name is cut between characters. The name may contain any
+   * character but NUL, line ends and terminal escapes included.
    */
   char name[168];
 } greenapi_instance;
@@ -556,13 +568,13 @@ extern "C" {
 #endif /* __cplusplus */
 
 /**
- * Deletes one instance, with everything by default: 30 s for the whole call, 10 s to connect,
- * 3 retries, the system's certificates and proxy settings. Deleting cannot be undone.
+ * Deletes one instance with the default options: 30 s for the whole call, 10 s to connect, 3
+ * retries, the system's certificates and proxy settings. Deleting cannot be undone.
  *
  * Sends `POST {url}/partner/deleteInstanceAccount/{token}` with `{"idInstance": id}`. This API
  * reports its errors inside HTTP 200, so only its `"deleteInstanceAccount": true` counts as a
- * deletion. Connections are kept inside the library and reused by later calls, whatever their
- * token. Redirects are never followed: they would carry the token elsewhere.
+ * deletion. The library keeps connections open and reuses them for later calls, also with another
+ * token. Redirects are never followed: they would send the token to another address.
  *
  * \param url `https://host[:port][/prefix]`, at most 4096 bytes, from the partner's console, like
  * `https://api.green-api.com`. A trailing slash does not matter, a path prefix is kept. User
@@ -571,7 +583,7 @@ extern "C" {
  * path. Empty, ".", ".." and control characters are refused.
  * \param id the instance, 1 to 9 999 999 999.
  * \param out_code NULL, or where to write the API's own `code` (404, 401, …), else the HTTP status
- * (502, …), else 0; 200 after a deletion. Written in every case.
+ * (502, …), else 0; 200 after a deletion. Written whatever the outcome.
  *
  * \return GREENAPI_STATUS_OK, or another status that says what happened; greenapi_status_effect
  * says what a status means for the instance.
@@ -580,7 +592,7 @@ extern "C" {
  * may the child of a fork(). The strings are copied and stay the caller's. The environment
  * (HTTPS_PROXY and its like, SSL_CERT_FILE, SSL_CERT_DIR) is read inside the call, on the calling
  * thread, when `url` or `token` differs from the previous call's: a later change of the
- * environment has no effect on calls with the same two. A set-user-ID program takes nothing from
+ * environment has no effect on calls that repeat both. A set-user-ID program takes nothing from
  * the environment.
  */
 greenapi_status greenapi_delete_instance(const char *url,
@@ -589,16 +601,16 @@ greenapi_status greenapi_delete_instance(const char *url,
                                          int *out_code);
 
 /**
- * Makes a client. Nothing is sent and no thread is started yet, but for the journal's if the
+ * Makes a client. Nothing is sent yet, and no thread is started, except the journal's if the
  * options name a journal.
  *
  * \param url as for greenapi_delete_instance; copied.
  * \param token as for greenapi_delete_instance; copied.
- * \param options NULL = defaults; else set up by greenapi_options_init. A value that makes no sense is
- * refused with a message that names the option. Copied, with the strings it points to.
+ * \param options NULL = defaults; else set up by greenapi_options_init. An unusable value is refused
+ * with a message that names the option. The options and their strings are copied.
  * \param out_client where to write the client, or NULL on failure; required. The caller frees the
  * client with greenapi_client_free.
- * \param out_error NULL, or where to write what is wrong, in `message`; written in every case.
+ * \param out_error NULL, or where to write what is wrong, in `message`; written whatever the outcome.
  *
  * \return GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
  * GREENAPI_STATUS_OUT_OF_RESOURCES when memory, or the journal's disk, has run out.
@@ -614,10 +626,10 @@ greenapi_status greenapi_client_new(const char *url,
                                     struct greenapi_result *out_error);
 
 /**
- * Frees a client. What was submitted to a queue with it completes all the same.
+ * Frees a client. Deletions that were submitted to a queue with this client still complete.
  *
  * \param client the client; NULL does nothing. No other thread may be inside a blocking call with the
- * client, and it must not be used afterwards.
+ * client, and nobody may use the client afterwards.
  *
  * Any thread; returns at once. The token is overwritten in memory once the last submission of the
  * client has its result.
@@ -629,7 +641,8 @@ void greenapi_client_free(struct greenapi_client *client);
  *
  * \param client from greenapi_client_new.
  * \param id the instance, 1 to 9 999 999 999.
- * \param out_result NULL, or where to write what is known, message included; written in every case.
+ * \param out_result NULL, or where to write the result, message included; written whatever the
+ * outcome.
  *
  * \return the status that is also in the result.
  *
@@ -645,17 +658,18 @@ greenapi_status greenapi_client_delete_instance(struct greenapi_client *client,
  *
  * \param client from greenapi_client_new.
  * \param ids the instances, each 1 to 9 999 999 999. An id out of that range gets
- * GREENAPI_STATUS_INVALID_ARGUMENT, and the others are deleted all the same.
+ * GREENAPI_STATUS_INVALID_ARGUMENT, and the others are still deleted.
  * \param count how many ids there are.
  * \param out_results NULL, or room for `count` results, written in the order of `ids`.
- * \param on_progress NULL, or a callback for each result as it comes, on the calling thread. When it
- * returns false the rest is cancelled, and every id still gets its result.
+ * \param on_progress NULL, or a callback for each result as it comes, on the calling thread. When the
+ * callback returns false, the remaining deletions are cancelled, and every id still gets its
+ * result.
  * \param user_data passed to `on_progress` unchanged.
  *
- * \return GREENAPI_STATUS_OK when every id ended in 0 to 9, else the first status, in the order
- * of `ids`, that did not.
+ * \return GREENAPI_STATUS_OK when every id ended with a status from 0 to 9, else the first other
+ * status in the order of `ids`.
  *
- * Blocks the calling thread. timeout_ms counts for each id from the moment that its request is
+ * Blocks the calling thread. For each id, timeout_ms counts from the moment when its request is
  * started. Any thread.
  */
 greenapi_status greenapi_client_delete_instances(struct greenapi_client *client,
@@ -666,21 +680,23 @@ greenapi_status greenapi_client_delete_instances(struct greenapi_client *client,
                                                  void *user_data);
 
 /**
- * Asks for the list of the account's instances, deleted ones included. Returns at once: what
- * comes is taken by greenapi_list_take, in the API's order, while the list is still being read.
- * Memory is bounded by what waits to be taken, about 1 MiB: a slow taker holds back the reading.
- * (With GREENAPI_LIST_STATES up to 16,384 instances more are read ahead, about 5 MiB.)
+ * Asks for the list of the account's instances, deleted ones included. Returns at once:
+ * greenapi_list_take returns the instances in the API's order, while the list is still being read.
+ * At most about 1 MiB of instances waits to be taken: while a caller is slow to take them, the
+ * library reads no further. (With GREENAPI_LIST_STATES up to 16,384 instances more are read ahead,
+ * about 5 MiB.)
  *
- * The client's options hold: max_retries, until the first instance has come; timeout_ms for the
- * list, not counting the time for which the taker holds it back, and again for each state.
+ * The client's options apply: max_retries, until the first instance has come; timeout_ms once for
+ * the list, not counting the time in which the library waits for the caller to take instances, and
+ * again for each question about a state.
  *
  * \param client from greenapi_client_new; it may be freed at once, and the list goes on.
  * \param flags 0, or GREENAPI_LIST_STATES.
  * \param out_list where to write the list, or NULL on failure; required.
- * \param out_error NULL, or where to write what is wrong, in `message`; written in every case.
+ * \param out_error NULL, or where to write what is wrong, in `message`; written whatever the outcome.
  *
  * \return GREENAPI_STATUS_OK when the list was begun; else GREENAPI_STATUS_INVALID_ARGUMENT or
- * GREENAPI_STATUS_OUT_OF_RESOURCES. How the list ended is told by greenapi_list_ended. Any thread.
+ * GREENAPI_STATUS_OUT_OF_RESOURCES. greenapi_list_ended reports how the list ended. Any thread.
  * The caller owns the list and frees it with greenapi_list_free.
  */
 greenapi_status greenapi_client_list_instances(struct greenapi_client *client,
@@ -694,11 +710,12 @@ greenapi_status greenapi_client_list_instances(struct greenapi_client *client,
  * \param list NULL gives 0.
  * \param out_instances room for `capacity` instances; NULL takes none.
  * \param capacity how many instances to take at most.
- * \param timeout_ms how long to wait for the first one: 0 = not at all, -1 = until there is one or the
- * list has ended.
+ * \param timeout_ms milliseconds to wait for the first instance: 0 = do not wait, -1 = until there is
+ * one or the list has ended.
  *
- * \return how many were taken. 0 when nothing came in time, and at the end: greenapi_list_ended
- * tells which. Any thread, several at once; each instance is given to one of them.
+ * \return how many instances were taken; 0 when none came in time, and when the list has ended:
+ * greenapi_list_ended tells the two apart. Any thread, several at once; each instance is given to
+ * one of them.
  */
 size_t greenapi_list_take(struct greenapi_list *list,
                           struct greenapi_instance *out_instances,
@@ -710,32 +727,34 @@ size_t greenapi_list_take(struct greenapi_list *list,
  * (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller; on Windows a socket, for
  * select or WSAPoll.
  *
- * \param list NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
- * belongs to the list and lives as long as it does: the caller only watches it, and never reads
- * or closes it. Close-on-exec. Any thread.
+ * \param list the list.
+ *
+ * \return the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left. The
+ * descriptor belongs to the list and lives as long as the list: the caller only watches it, and
+ * never reads or closes it. Close-on-exec. Any thread.
  */
 greenapi_fd greenapi_list_fd(const struct greenapi_list *list);
 
 /**
- * Whether the list has ended: it broke off or came to its end, and everything that came has been
+ * Whether the list has ended: it is complete or broke off, and every instance that came has been
  * taken.
  *
  * \param list NULL has ended, with GREENAPI_STATUS_INVALID_ARGUMENT.
  * \param out_result NULL, or where to write how the list ended: its `id` and `tag` are 0, `attempts`
- * counts the requests for the list, `message` says what happened. GREENAPI_STATUS_OK: the whole
- * list came. Any other status: it is not whole, and what was taken of it is only a part.
- * Written only when true is returned.
+ * counts the requests for the list, `message` says what happened. GREENAPI_STATUS_OK: the list is
+ * complete. Any other status: the instances that were taken are only a part of the list. Written
+ * only when true is returned.
  *
  * \return false while more may come. Any thread.
  */
 bool greenapi_list_ended(const struct greenapi_list *list, struct greenapi_result *out_result);
 
 /**
- * Frees a list, which ends it if it is still under way, and returns at once. What was not taken is
- * lost, and the descriptor is closed.
+ * Frees a list, stops reading it if it has not ended, and returns at once. Instances that were not
+ * taken are lost, and the descriptor is closed.
  *
- * \param list NULL does nothing. No other thread may be using it, and it must not be used afterwards;
- * take its descriptor out of the event loop before. Any thread.
+ * \param list the list; NULL does nothing. No other thread may be using the list, and nobody may use
+ * it afterwards. Remove its descriptor from the event loop first. Any thread.
  */
 void greenapi_list_free(struct greenapi_list *list);
 
@@ -762,11 +781,11 @@ void greenapi_options_init(struct greenapi_options *options, size_t size);
 greenapi_status greenapi_queue_new(struct greenapi_queue **out_queue);
 
 /**
- * Frees a queue, cancels everything that it still has under way and returns at once. Results
- * that were not taken are lost, and the descriptor is closed.
+ * Frees a queue, cancels its deletions that are still under way and returns at once. Results that
+ * were not taken are lost, and the descriptor is closed.
  *
- * \param queue the queue; NULL does nothing. No other thread may be using it, and it must not be used
- * afterwards. Remove its descriptor from the event loop first.
+ * \param queue the queue; NULL does nothing. No other thread may be using the queue, and nobody may
+ * use it afterwards. Remove its descriptor from the event loop first.
  *
  * Any thread.
  */
@@ -778,8 +797,8 @@ void greenapi_queue_free(struct greenapi_queue *queue);
  *
  * \param queue the queue.
  *
- * \return the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left.
- * It belongs to the queue and lives as long as the queue does: the caller only watches it, and
+ * \return the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left. The
+ * descriptor belongs to the queue and lives as long as the queue: the caller only watches it, and
  * never reads or closes it. Close-on-exec.
  *
  * Any thread.
@@ -789,20 +808,21 @@ greenapi_fd greenapi_queue_fd(const struct greenapi_queue *queue);
 /**
  * Submits the deletion of one instance. Deleting cannot be undone.
  *
- * Never blocks, and never fails for what the network does: every accepted submission gives
- * exactly one result, which greenapi_queue_take hands out. A submission that waits for the
- * client's max_in_flight costs some hundred bytes. timeout_ms counts from the moment that the
- * request is started.
+ * Never blocks, and never fails because of the network: every accepted submission gives exactly
+ * one result, which greenapi_queue_take returns. A submission that waits because of the client's
+ * max_in_flight takes some hundred bytes. timeout_ms counts from the moment when the request is
+ * started.
  *
- * \param queue where the result goes.
- * \param client the client whose options count. It may be freed at once; the submission completes all
- * the same.
+ * \param queue the queue that gets the result.
+ * \param client the client whose account and options are used. It may be freed at once; the submission
+ * still completes.
  * \param id the instance, 1 to 9 999 999 999.
- * \param tag any number; the result carries it. Need not be unique.
+ * \param tag any number; the result carries it. Tags need not be unique.
  *
- * \return GREENAPI_STATUS_OK when it was accepted, also with an `id` that is out of range, whose
- * result is then GREENAPI_STATUS_INVALID_ARGUMENT; else GREENAPI_STATUS_INVALID_ARGUMENT (a NULL)
- * or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result.
+ * \return GREENAPI_STATUS_OK when the submission was accepted (one with an `id` out of range is
+ * accepted too; its result is GREENAPI_STATUS_INVALID_ARGUMENT); else
+ * GREENAPI_STATUS_INVALID_ARGUMENT (a NULL) or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be
+ * no result.
  *
  * Any thread.
  */
@@ -826,7 +846,7 @@ greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
 size_t greenapi_queue_cancel(struct greenapi_queue *queue, uint64_t tag);
 
 /**
- * Takes results, in the order in which they came.
+ * Takes results, in the order in which the deletions ended.
  *
  * \param queue the queue.
  * \param out_results room for `capacity` results; NULL takes none.
@@ -834,10 +854,10 @@ size_t greenapi_queue_cancel(struct greenapi_queue *queue, uint64_t tag);
  * \param timeout_ms milliseconds to wait for the first result: 0 = do not wait, -1 = until there is
  * one.
  *
- * \return how many results were taken: 0 when the time is over, at once when nothing is under way,
- * and for NULL.
+ * \return how many results were taken; 0 when none came in time, when nothing is under way (then
+ * without waiting), and for NULL.
  *
- * Any thread, several at once; each result goes to one of them.
+ * Any thread, several at once; each result is given to one of them.
  */
 size_t greenapi_queue_take(struct greenapi_queue *queue,
                            struct greenapi_result *out_results,
@@ -847,7 +867,7 @@ size_t greenapi_queue_take(struct greenapi_queue *queue,
 /**
  * The C name of a status, like "GREENAPI_STATUS_NOT_FOUND".
  *
- * \param status any number; one that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
+ * \param status any number; a number that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
  *
  * \return a string that lives as long as the process; never NULL. Any thread.
  */
@@ -856,7 +876,7 @@ const char *greenapi_status_name(int32_t status);
 /**
  * One plain English sentence about a status: what happened, and what to do.
  *
- * \param status any number; one that is no enumerator gives a sentence that says so.
+ * \param status any number; for a number that is no enumerator the sentence says that.
  *
  * \return a string that lives as long as the process; never NULL. Any thread.
  */
@@ -865,15 +885,16 @@ const char *greenapi_status_message(int32_t status);
 /**
  * What a status means for the instance: deleted, not deleted by this call, or unknown.
  *
- * \param status any number. One that is no enumerator may come from a newer library: its tens tell.
+ * \param status any number. A number that is no enumerator may come from a newer library: its range
+ * shows the effect (see greenapi_status).
  *
  * \return the effect; GREENAPI_EFFECT_UNKNOWN for a number below 0 or above 49. Any thread.
  */
 greenapi_effect greenapi_status_effect(int32_t status);
 
 /**
- * The version of the library that is loaded, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and
- * _PATCH are those of the header that a program was compiled with.
+ * The version of the loaded library, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and _PATCH are
+ * the version of the header that the program was compiled with.
  *
  * \return a string that lives as long as the process; never NULL. Any thread.
  */

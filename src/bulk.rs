@@ -1,4 +1,4 @@
-//! Many deletions at once, waited for by the thread that asked for them.
+//! The bulk call: many deletions at once, while the calling thread waits for all of them.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::process::generation;
 use crate::status::{Effect, Status};
 use crate::submission::{Results, Submission};
 
-/// Results taken between two looks at the engine.
+/// How many results are taken at a time.
 const BATCH: usize = 256;
 
-/// What the caller wants to hear of a bulk deletion.
+/// What the caller is told while a bulk deletion runs.
 pub trait Observer {
-    /// The result of `id`, which stands at `index`: once for each of them.
+    /// Called once for each id with its result; `index` is the id's position in the array.
     fn result(&mut self, index: usize, id: i64, outcome: &Outcome);
-    /// `done` of `total` ids have their result, `last` just now. False cancels what is left, and
-    /// it is not asked again.
+    /// Called after each result: `done` of `total` ids have one, and `last` is the latest. If it
+    /// returns false, the remaining deletions are cancelled and it is not called again.
     fn progress(&mut self, done: usize, total: usize, last: &Record) -> bool;
 }
 
-/// Deletes all of `ids` and waits for the end of it: `Ok` when every id is gone, else the status of
-/// the first one, in their order, that is not.
+/// Deletes all of `ids` and waits for all results. Returns `Ok` if every instance is gone, else the
+/// status of the first id, in their order, whose instance may not be gone.
 pub fn delete_all(
     client: &Arc<Client>,
     ids: &[i64],
@@ -37,7 +37,7 @@ pub fn delete_all(
     }
     memory::check()?;
     let engine = engine()?;
-    // Who has a result: a fork inside the observer leaves the child to answer for the rest.
+    // If the observer forks, the child has to give a result to every id without one.
     let mut has_result = Vec::new();
     has_result.try_reserve_exact(ids.len()).map_err(|_| {
         Outcome::new(
@@ -86,13 +86,14 @@ pub fn delete_all(
                     engine.count_cancelled(results.cancel_all().waiting);
                 }
             }
-            // In the child of a fork inside the observer, it is not asked again.
+            // In the child of a fork inside the observer, the observer is not called again.
             going &= generation() == process;
         }
     }
     if generation() != process {
-        // The observer forked, and this is the child: the thread that would bring the rest is the
-        // parent's, and so is the lock under which it would.
+        // The observer forked, and this is the child. Only the parent has the thread that brings
+        // the other results, and that thread may have held a lock of `results` during the fork: the
+        // child must not touch these values, not even to drop them.
         mem::forget((engine, results));
         for (index, id) in ids[..accepted]
             .iter()
@@ -110,7 +111,7 @@ pub fn delete_all(
             observer.result(index, *id, &outcome);
         }
     }
-    // Those for which there was no memory.
+    // The ids that were not accepted, for want of memory.
     for (index, id) in ids.iter().enumerate().skip(accepted) {
         let outcome = match (check_id(*id), &refusal) {
             (Err(outcome), _) => outcome,

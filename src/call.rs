@@ -1,4 +1,4 @@
-//! One call under way: what others may see of it, and stop.
+//! The state of a running call, shared with whoever may cancel the call.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -9,21 +9,23 @@ use crate::completions::Running;
 use crate::sync::lock;
 use crate::transport::CallState;
 
-/// A request may have been sent, and how it ended is not known. Without this bit nothing can have
-/// been carried out: cancelled now, the instance is untouched.
+/// A request may have been sent, and its effect is not known. While this bit is clear, the call has
+/// not deleted the instance, and cancelling guarantees that it never will.
 const IN_DOUBT: u32 = 1;
-/// Ended or cancelled: nothing may be sent any more.
+/// The call has ended or was cancelled: nothing more may be sent.
 const OVER: u32 = 2;
 
-/// A logout may have been sent.
+/// A logout request may have been sent.
 const LOGGED_OUT: u32 = 4;
 
-/// The state of the deletion is in the lowest bits, the number of attempts in the highest.
+/// The bits of the deletion's state. The number of attempts is counted in the bits from `ATTEMPT`
+/// up.
 const STATE: u32 = IN_DOUBT | OVER;
 const ATTEMPT: u32 = 8;
 
-/// A call, shared by the task that works on it and those who may cancel it. The one atomic makes
-/// "cancelled before the request was sent" a fact: to send and to cancel exclude each other.
+/// A call, shared by the task that carries it out and the threads that may cancel it. Sending and
+/// cancelling change the same atomic word, so only one of them can come first: "cancelled before
+/// the request was sent" is certain.
 #[derive(Default)]
 pub struct Call {
     word: AtomicU32,
@@ -32,28 +34,29 @@ pub struct Call {
 
 #[derive(Default)]
 struct Rest {
-    /// Whether an earlier attempt is in doubt, which no later one can mend.
+    /// Whether the effect of an earlier attempt is unknown. A later attempt cannot settle that.
     in_doubt_for_good: bool,
     task: Option<AbortHandle>,
 }
 
 impl Call {
-    /// Deletion requests that may have been sent.
+    /// The number of deletion requests that may have been sent.
     pub fn attempts(&self) -> u32 {
         self.word.load(Ordering::Relaxed) / ATTEMPT
     }
 
-    /// Whether a request may have been sent whose end is not known.
+    /// Whether a request may have been sent whose effect is not known.
     pub fn is_in_doubt(&self) -> bool {
         self.word.load(Ordering::Relaxed) & IN_DOUBT != 0
     }
 
-    /// A logout is about to be sent.
+    /// Notes that a logout request is about to be sent.
     pub fn logs_out(&self) {
         self.word.fetch_or(LOGGED_OUT, Ordering::Relaxed);
     }
 
-    /// How to stop the task that works on it, told once it runs.
+    /// Stores the handle with which a cancellation stops the call's task; stops the task at once if
+    /// the call was cancelled already.
     pub fn runs_as(&self, task: AbortHandle) {
         let mut rest = self.rest();
         if self.is_cancelled() {
@@ -62,13 +65,14 @@ impl Call {
         rest.task = Some(task);
     }
 
-    /// It has an outcome; false if it was cancelled before.
+    /// Marks the call as ended with an outcome; false if the call was cancelled before.
     pub fn end(&self) -> bool {
         self.word.fetch_or(OVER, Ordering::Relaxed) & OVER == 0
     }
 
-    /// The attempt has ended; `maybe_deleted` unless it is certain that it deleted nothing. (After
-    /// a deletion too: until [`Call::end`] a cancellation has to say that a request was sent.)
+    /// Notes the end of an attempt. `maybe_deleted` is false only if the attempt certainly deleted
+    /// nothing. (It is true for a confirmed deletion too: until [`Call::end`], a cancellation must
+    /// still report that a request was sent.)
     pub fn settle(&self, maybe_deleted: bool) {
         let mut rest = self.rest();
         rest.in_doubt_for_good |= maybe_deleted;
@@ -77,7 +81,7 @@ impl Call {
         }
     }
 
-    /// Changes the word while the call is not over.
+    /// Changes the word unless the call is over; returns whether it was changed.
     fn change(&self, new: impl Fn(u32) -> Option<u32>) -> bool {
         self.word
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
@@ -145,13 +149,13 @@ mod tests {
         assert_eq!(call.stop(), Some((true, 1)));
         assert!(!call.end());
 
-        // Whose outcome is on the way is not cancelled any more.
+        // A call that has an outcome can no longer be cancelled.
         let call = Call::default();
         assert!(call.begin_send());
         assert!(call.end());
         assert_eq!(call.stop(), None);
 
-        // Refused for certain (429), or found not to have left: nothing is in doubt.
+        // The server refused the request (429), or it was not sent after all: the effect is known.
         let call = Call::default();
         assert!(call.begin_send());
         call.settle(false);
@@ -161,7 +165,7 @@ mod tests {
         call.retract();
         assert_eq!(call.stop(), Some((false, 0)));
 
-        // Once in doubt, always in doubt.
+        // After one attempt in doubt, later attempts do not settle the doubt.
         let call = Call::default();
         assert!(call.begin_send());
         call.settle(true);

@@ -1,11 +1,12 @@
-//! Where a request goes: the checked form of the URL and the token that a caller gives.
+//! The address of the API: checks the URL, the token and the instance id that a caller gives.
 
 use url::{Host, Url};
 
 use crate::outcome::{fit, Outcome};
 use crate::secret::Secret;
 
-/// Far more than any URL or token of this API needs, and less than what servers refuse.
+/// The longest URL or token, in bytes: far longer than this API needs, and short enough for every
+/// server.
 const LENGTH_LIMIT: usize = 4096;
 
 /// The greatest instance id: the API documents one to ten digits.
@@ -16,13 +17,13 @@ pub struct Endpoint {
     pub tls: bool,
     pub host: Host,
     pub port: u16,
-    /// What stands before `/partner/…`: empty, or a path with a leading and no trailing slash.
+    /// The path before `/partner/…`: empty, or with a leading slash and without a trailing one.
     pub prefix: String,
 }
 
 impl Endpoint {
-    /// Checks `url`. Plain HTTP shows the token to everybody on the way, so it is for loopback
-    /// hosts only, unless `allow_http`.
+    /// Checks `url`. Plain HTTP shows the token to everybody on the network path, so it is refused
+    /// for hosts other than loopback unless `allow_http` is set.
     pub fn parse(url: &str, allow_http: bool) -> Result<Self, Outcome> {
         let invalid =
             |what: &str| Outcome::invalid(format!("url {what}, like https://api.green-api.com."));
@@ -34,8 +35,9 @@ impl Endpoint {
                 "is longer than 4096 bytes: give the address of the API",
             ));
         }
-        // The parser of browsers repairs what is better refused: it drops tabs and line ends,
-        // turns backslashes into slashes and finds a host behind any number of slashes.
+        // These characters are refused here because `Url::parse` works like a browser and repairs
+        // mistakes: it drops tabs and line ends, turns backslashes into slashes and accepts any
+        // number of slashes before the host.
         if url
             .chars()
             .any(|c| c.is_control() || c.is_whitespace() || c == '\\')
@@ -91,7 +93,7 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Whether the host is this machine by its very name.
+    /// Whether the URL itself names this machine: `localhost` or a loopback address.
     pub fn is_loopback(&self) -> bool {
         match &self.host {
             Host::Domain(name) => is_localhost(name),
@@ -113,7 +115,7 @@ impl Endpoint {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The whole of it, in the one form that all spellings of the same address share.
+    /// The whole URL in a canonical form, equal for all spellings of the same address.
     pub fn address(&self) -> String {
         format!("{}://{}{}", self.scheme(), self.authority(), self.prefix)
     }
@@ -127,7 +129,7 @@ impl Endpoint {
     }
 }
 
-/// Where an instance's own methods are asked: a URL in which `{pool}` stands for the first four
+/// The address for an instance's own methods: a URL in which `{pool}` stands for the first four
 /// digits of the instance's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceUrl {
@@ -138,14 +140,14 @@ pub struct InstanceUrl {
 impl InstanceUrl {
     const POOL: &'static str = "{pool}";
 
-    /// Checks the option `instance_url` with a pool that may be one.
+    /// Checks the option `instance_url`, with an example pool in the place of `{pool}`.
     pub fn parse(template: &str, allow_http: bool) -> Result<Self, Outcome> {
         let url = Self {
             template: template.to_owned(),
             allow_http,
         };
         match url.endpoint(1101) {
-            // Other braces than these are a slip, and would be sent to a host of that name.
+            // Any other brace is a typing mistake like `{pol}`, which would become part of the host.
             Ok(_) if template.replace(Self::POOL, "").contains(['{', '}']) => {
                 Err(Outcome::invalid(
                     "instance_url has a brace that is not part of {pool}: write it like https://{pool}.api.greenapi.com.",
@@ -167,8 +169,8 @@ impl InstanceUrl {
     }
 }
 
-/// RFC 6761 reserves this name for loopback; the resolver is not asked for it, so that plain
-/// HTTP to it cannot leave the machine.
+/// Whether `name` is `localhost`, which RFC 6761 reserves for loopback. The resolver is never asked
+/// for this name, so that plain HTTP to it cannot leave the machine.
 pub fn is_localhost(name: &str) -> bool {
     name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }

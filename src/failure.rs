@@ -1,54 +1,58 @@
-//! Why a request has no response, and how far it got: the words in which the transport reports to
-//! those who retry and explain.
+//! Describes a request without a usable response: what failed, and how far the request got. The
+//! transport produces a [`Failure`]; the retry rules and the messages are derived from it.
 
 use crate::outcome::Outcome;
 use crate::secret::{redact, Secret};
 use crate::status::Status;
 
-/// Why an attempt has no answer.
+/// Why an attempt brought no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub stage: Stage,
-    /// In the library's own words: what happened, without a full stop.
+    /// What happened, in the library's own words (never a server's text), without a full stop.
     pub reason: String,
-    /// What to do where the stage's own advice is not the best.
+    /// What the caller should do, if the general advice for this stage does not fit.
     pub advice: Option<&'static str>,
 }
 
-/// How far an attempt without an answer got. Up to `Resources` not one byte of the request left.
+/// How far an attempt without a response got. In the stages up to and including `Resources`, no
+/// byte of the request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// No connection.
+    /// No connection could be made.
     Connect,
-    /// A proxy that cannot be used, or that refuses the login: that does not pass by itself, and
-    /// trying again locks accounts.
+    /// The proxy cannot be used or refuses the login. Not retried: waiting does not help, and
+    /// repeated failed logins can lock the proxy account.
     Proxy,
-    /// A connection that broke during the handshake, or an alert that can pass.
+    /// The TLS handshake failed in a way that another attempt may not: the connection broke, or the
+    /// server sent a TLS alert that can be temporary.
     Handshake,
-    /// A certificate or a protocol that was refused: that does not pass by itself.
+    /// The server's certificate or the TLS version was refused. Not retried: another attempt would
+    /// fail the same way.
     Certificate,
     /// This process is out of descriptors, threads or memory.
     Resources,
-    /// The server refused the handshake for want of a client certificate, after the request had
-    /// left: in TLS 1.3 the client is done first. A handshake without an end carries out nothing.
+    /// The server refused the TLS 1.3 handshake because it wants a client certificate. The request
+    /// had already been sent, because a TLS 1.3 client finishes the handshake first; but a server
+    /// that refuses the handshake does not carry out the request.
     ClientCertificate,
-    /// The connection broke after the request may have been sent. `again_at_once`: another
-    /// connection is likely to do better, because this one had served earlier requests and gave
-    /// not one byte of an answer, or because the server asked for HTTP/1.1.
+    /// The connection broke after the request may have been sent. `again_at_once`: retry without a
+    /// pause, because a new connection is likely to work: the broken one had served earlier
+    /// requests and brought no byte of this response, or the server asked for HTTP/1.1.
     Lost { again_at_once: bool },
-    /// The server said that it has not looked at the request (HTTP/2's REFUSED_STREAM, or a GOAWAY
+    /// The server stated that it did not process the request (HTTP/2: REFUSED_STREAM, or a GOAWAY
     /// whose last stream is an earlier one).
     Unprocessed,
     /// The deadline passed after the request may have been sent.
     TimedOut,
 }
 
-/// What a request that failed was for.
+/// The purpose of the failed request; its messages depend on it.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
     Deletion,
-    /// A question, like "the list of instances", and what follows from its want, like "so no
-    /// deletion was sent".
+    /// A request that only reads: `what` it asked for, like "the list of instances", and the
+    /// `consequence` of the failure, like "so no deletion was sent".
     Question {
         what: &'static str,
         consequence: &'static str,
@@ -64,7 +68,7 @@ impl Failure {
         }
     }
 
-    /// The same with this advice in the place of the stage's own.
+    /// Replaces the general advice for the stage.
     pub fn advise(self, advice: &'static str) -> Self {
         Self {
             advice: Some(advice),
@@ -72,8 +76,8 @@ impl Failure {
         }
     }
 
-    /// The outcome of a call that ends with this failure: what to do, then what happened.
-    /// `secrets`: what nothing may show, whoever wrote the reason.
+    /// The outcome of a call that ends with this failure; its message says what to do, then what
+    /// happened. `secrets` are removed from the reason, in case a library put one there.
     pub fn explain<'s>(
         &self,
         purpose: Purpose,
@@ -117,7 +121,7 @@ impl Failure {
                 Outcome::new(status, format!("{advice}: {what}."))
             }
             Purpose::Question { what, consequence } => {
-                // Asking does no harm, whatever became of the question.
+                // Repeating a question is always safe, so the advice need not ask for the same id.
                 let advice = advice.trim_end_matches(" with the same id");
                 Outcome::new(
                     status,

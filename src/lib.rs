@@ -1,26 +1,27 @@
 //! greenapi deletes instances of a GREEN-API partner account, for programs in any language that
-//! can call C, and is certain about what it did.
+//! can call C, and is certain about what it did: each result states whether the instance was
+//! deleted, was not, or may have been.
 //!
 //! # Design
 //!
-//! One direction:
+//! Dependencies go in one direction only:
 //!
 //! ```text
 //! ffi ─▶ bulk, queue, list ─▶ client ─▶ engine      the C edge converts, the client starts calls
 //!                                │
 //!                                ├────▶ transport   one request out, one response back
-//!                                ├────▶ answer      pure: (HTTP status, body) → what the API said
-//!                                ├────▶ retry       pure: what the attempts of a call amount to
-//!                                ├────▶ account     before a deletion under a session policy
-//!                                └────▶ journal     what was done, for the processes after this one
+//!                                ├────▶ answer      pure: (HTTP status, body) → a verdict
+//!                                ├────▶ retry       pure: the attempts of a call → its outcome
+//!                                ├────▶ account     what a session policy asks before a deletion
+//!                                └────▶ journal     a record of deletions for later processes
 //! ```
 //!
-//! Everything is one path: a submission goes to the engine's one thread and leaves exactly one
-//! result. A blocking call is a submission that is waited for, bulk is many of them, a queue shows
-//! the results to an event loop.
+//! All calls take the same path: a submission goes to the engine's one thread and produces exactly
+//! one result. A blocking call is a submission whose caller waits for the result, a bulk call is
+//! many such submissions, and a queue lets an event loop take the results.
 //!
-//! docs/ARCHITECTURE.md lists every module from the top down; each uses only what stands below it.
-//! `unsafe` stands at the edges only: to C and to the operating system.
+//! docs/ARCHITECTURE.md lists every module from the top down; a module uses only modules below it.
+//! `unsafe` is allowed only where the library meets C and the operating system.
 #![deny(unsafe_code)]
 
 mod account;

@@ -1,4 +1,4 @@
-//! The checked form of what a caller may set.
+//! The options of a client in their checked form.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use crate::process;
 use crate::transport::{Proxies, Trust};
 
-/// How sessions on linked devices are treated.
+/// What to do about the instance's session on a linked device before the deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Session {
     Ignore,
@@ -23,23 +23,23 @@ pub struct Options {
     pub connect_timeout: Duration,
     pub max_retries: u32,
     pub max_in_flight: u32,
-    /// Whether the calls have nothing to do with one another (the one call): then `max_in_flight`
-    /// does not bound them, and a 429 to one does not hold back the others.
+    /// Whether calls do not limit one another, as for `greenapi_delete_instance`: `max_in_flight`
+    /// does not apply, and a 429 to one call does not delay the others.
     pub independent: bool,
-    /// The time between the starts of two requests; zero for no limit.
+    /// The least time between the starts of two requests; zero: no limit.
     pub interval: Duration,
     pub session: Session,
     pub allow_http: bool,
-    /// Whether connections of clients with these options may serve one another: nothing in them
+    /// Whether this client may share connections with other clients, because none of its options
     /// changes how a connection is made.
     pub shares_connections: bool,
     /// `None`: the system's certificates.
     pub ca: Option<Trust>,
-    /// `None`: what the environment says.
+    /// `None`: taken from the environment.
     pub proxy: Option<Proxies>,
-    /// With the library's own name at its end.
+    /// The whole header, which ends with the library's own name.
     pub user_agent: String,
-    /// Where an instance's own methods are asked; `None`: where everything else is.
+    /// The address for an instance's own methods; `None`: the client's URL.
     pub instance_url: Option<InstanceUrl>,
     /// The path of the journal.
     pub journal: Option<String>,
@@ -69,8 +69,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Takes from the environment what is not set. To be called on the caller's thread: the host
-    /// may change its environment on it.
+    /// Takes what is not set from the environment. Must run on the caller's thread: on another
+    /// thread, reading could race with the caller changing the environment.
     pub fn settle(&mut self) {
         self.shares_connections = self.ca.is_none()
             && self.proxy.is_none()
@@ -90,17 +90,17 @@ impl Options {
     }
 }
 
-/// A duration in milliseconds, which may not be zero.
+/// Converts milliseconds to a duration; refuses zero.
 pub fn milliseconds(name: &str, value: u32) -> Result<Duration, Outcome> {
     match value {
         0 => Err(Outcome::invalid(format!(
-            "{name} is 0, which leaves no time: give more."
+            "{name} is 0, which leaves no time: give 1 or more."
         ))),
         value => Ok(Duration::from_millis(u64::from(value))),
     }
 }
 
-/// The pause between two starts that makes for this many requests a second.
+/// The pause between two requests at this rate.
 pub fn interval(requests_per_second: f64) -> Result<Duration, Outcome> {
     if requests_per_second == 0.0 {
         return Ok(Duration::ZERO);
@@ -110,14 +110,14 @@ pub fn interval(requests_per_second: f64) -> Result<Duration, Outcome> {
             "requests_per_second is negative or not a number: give a rate, or 0 for no limit.",
         ));
     }
-    // Slower than one a year is one a year: longer pauses do not fit the clocks.
+    // The pause is at most a year, because the clock's type cannot hold much longer ones.
     const YEAR: f64 = 31_536_000.0;
     Ok(Duration::from_secs_f64(
         (1.0 / requests_per_second).min(YEAR),
     ))
 }
 
-/// The `session` option's number.
+/// The session policy with this number.
 pub fn session(number: u32) -> Result<Session, Outcome> {
     match number {
         0 => Ok(Session::Ignore),
@@ -125,7 +125,7 @@ pub fn session(number: u32) -> Result<Session, Outcome> {
         2 => Ok(Session::LogOut),
         3 => Ok(Session::TryLogOut),
         other => Err(Outcome::invalid(format!(
-            "session is {other}, which is no session policy of this version."
+            "session is {other}: give one of GREENAPI_SESSION_…, because this version knows no other policy."
         ))),
     }
 }

@@ -1,26 +1,26 @@
-//! What a call reports, and the words it uses: what happened, and what to do.
+//! The outcome of a call, and the rules for its message: how it is cut, cleaned and composed.
 
 use std::borrow::Cow;
 
 use crate::secret::Secret;
 use crate::status::Status;
 
-/// Room for the message in `greenapi_result`, its NUL included.
+/// Size of the message in `greenapi_result` in bytes, including its NUL.
 pub const MESSAGE_SIZE: usize = 224;
 
-/// Foreign text is explanation only; this much of it is enough to recognise it by.
+/// Length to which a server's text is cut, in characters: enough to recognise the text.
 const FOREIGN_TEXT_LIMIT: usize = 80;
 
-/// What every result of a call says that may have logged an instance out.
+/// How the message begins if the call may have logged the instance out before it ended.
 pub const PERHAPS_LOGGED_OUT: &str = "Perhaps logged out";
 
-/// The whole of what is known about one call.
+/// Everything that is known about one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub status: Status,
     /// The API's own `code`, else the HTTP status, else 0.
     pub code: i32,
-    /// 0: no answer.
+    /// 0: there was no response.
     pub http_status: i32,
     /// Deletion requests that may have been sent, retries included.
     pub attempts: u32,
@@ -29,12 +29,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// An outcome without an answer, in the status' own words.
+    /// An outcome without a response, with the general message of its status.
     pub fn plain(status: Status) -> Self {
         Self::new(status, Cow::Borrowed(status.message()))
     }
 
-    /// An outcome without an answer.
+    /// An outcome without a response.
     pub fn new(status: Status, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -45,12 +45,12 @@ impl Outcome {
         }
     }
 
-    /// An argument that cannot be used: `message` names it and says what it has to be.
+    /// The outcome for an unusable argument; `message` names the argument and says what is allowed.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Status::InvalidArgument, message)
     }
 
-    /// The same outcome, whose message says first what else the call did.
+    /// The same outcome with `what` (something else that the call did) put before its message.
     pub fn preceded_by(mut self, what: &str) -> Self {
         self.message = fit(format!("{what}; then: {}", self.message).into());
         self
@@ -63,7 +63,7 @@ impl Outcome {
     }
 }
 
-/// Cuts a message to what fits into the result, at a character boundary.
+/// Cuts a message at a character boundary so that it fits into `greenapi_result`.
 pub fn fit(message: Cow<'static, str>) -> Cow<'static, str> {
     const ELLIPSIS: &str = "…";
     if message.len() < MESSAGE_SIZE {
@@ -79,9 +79,9 @@ pub fn fit(message: Cow<'static, str>) -> Cow<'static, str> {
     Cow::Owned(text)
 }
 
-/// Makes text of a server (or of a library that may quote one) safe to print: no control or
-/// formatting characters that could forge a log line or turn the reading direction, not too long,
-/// and no piece of a secret, because a server may echo the URL that it was called with.
+/// Makes text from a server (or from a library that may quote a server) safe to print. Removes
+/// control and formatting characters, which could forge a log line or change the reading direction,
+/// and every piece of a secret, because a server may echo the request's URL; then cuts the text.
 pub fn sanitize(foreign: &str, secrets: &[&Secret]) -> String {
     let visible = foreign
         .chars()

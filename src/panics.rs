@@ -1,18 +1,18 @@
-//! What happens to a panic: it becomes `INTERNAL`, and nothing is printed into somebody else's
-//! program.
+//! Catches the library's panics, which become `INTERNAL`, and keeps their messages out of the host
+//! program's stderr.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 thread_local! {
-    /// How deep this thread is inside the library.
+    /// How many calls of [`catch`] are active on this thread; a panic message is printed only at 0.
     static INSIDE: Cell<usize> = const { Cell::new(0) };
 }
 
 static HOOKED: AtomicBool = AtomicBool::new(false);
 
-/// Runs `body`; nothing if it panicked.
+/// Runs `body`; returns `None` if it panicked.
 pub fn catch<T>(body: impl FnOnce() -> T) -> Option<T> {
     hook();
     INSIDE.set(INSIDE.get() + 1);
@@ -21,14 +21,15 @@ pub fn catch<T>(body: impl FnOnce() -> T) -> Option<T> {
     result.ok()
 }
 
-/// For a thread of the library's own: whatever panics on it keeps quiet.
+/// Silences the messages of all panics on the current thread, which must be one of the library's
+/// own.
 pub fn keep_quiet() {
     hook();
     INSIDE.set(1);
 }
 
-/// Panics elsewhere are printed as before: where the library is linked into a Rust program, the
-/// hook is that program's too.
+/// Installs the panic hook once. The hook still prints panics outside the library, because a Rust
+/// program that the static library is linked into has the same hook.
 fn hook() {
     if HOOKED.swap(true, Ordering::Relaxed) {
         return;

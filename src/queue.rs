@@ -1,4 +1,5 @@
-//! A queue: where the results of many submissions wait, with a descriptor that event loops watch.
+//! A queue: it holds the results of many submissions until they are taken, and has a descriptor
+//! that event loops watch.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -14,13 +15,13 @@ use crate::status::Status;
 use crate::submission::{Results, Submission};
 use crate::sync::lock;
 
-/// A queue, of which each process of a family of forks has its own.
+/// A queue. After a fork the child's queue is separate from the parent's.
 pub struct Queue {
     notifier: InheritedNotifier,
     local: PerProcess<Mutex<Option<Local>>>,
 }
 
-/// What a queue has in one process.
+/// The state of a queue in one process.
 #[derive(Clone)]
 struct Local {
     results: Arc<Results>,
@@ -39,7 +40,8 @@ impl Queue {
             number: notifier.number(),
             results: Arc::new(Results::new(Some(notifier))),
         });
-        // What lives long does not live in the reserve.
+        // Refuse the queue if it was allocated from the memory reserve, which is for short-lived
+        // allocations only.
         memory::check()?;
         Ok(queue)
     }
@@ -51,8 +53,8 @@ impl Queue {
         Ok(local.number)
     }
 
-    /// Accepts the deletion of `id`: from here on it has one result to come, also where nothing is
-    /// to be sent for it.
+    /// Accepts the deletion of `id`. An accepted deletion always gets one result, even if its id is
+    /// invalid and nothing is sent.
     pub fn submit(&self, client: &Arc<Client>, id: i64, tag: u64) -> Result<(), Outcome> {
         memory::check()?;
         let results = self.local()?.results;
@@ -66,7 +68,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Cancels every submission with this tag that has no result; how many there were.
+    /// Cancels every submission with this tag that has no result yet; returns their number.
     pub fn cancel(&self, tag: u64) -> usize {
         let Ok(local) = self.local() else { return 0 };
         let cancelled = local.results.cancel(tag);
@@ -76,7 +78,8 @@ impl Queue {
         cancelled.all
     }
 
-    /// Takes up to `limit` results, waiting for the first one until `until` (`None`: for ever).
+    /// Takes up to `limit` results; waits for the first one until `until` (`None`: without a time
+    /// limit).
     pub fn take(&self, limit: usize, until: Option<Instant>) -> Vec<Record> {
         match self.local() {
             Ok(local) => local.results.take(limit, until),
@@ -84,7 +87,7 @@ impl Queue {
         }
     }
 
-    /// Cancels what is left and closes the descriptor.
+    /// Cancels every submission without a result and closes the descriptor.
     pub fn close(&self) {
         let Ok(local) = self.local() else { return };
         let waiting = local.results.close();
@@ -98,13 +101,14 @@ impl Queue {
         if let Some(local) = &*slot {
             return Ok(local.clone());
         }
-        // In a child of a fork: the descriptor shows whether the parent has results.
+        // This is the child of a fork. The inherited descriptor is readable when the parent has
+        // results, so the child needs a new one.
         let notifier = self.notifier.replace().map_err(no_descriptor)?;
         let local = Local {
             number: notifier.number(),
             results: Arc::new(Results::new(Some(notifier))),
         };
-        // The parent's event loop may have been watching the number, and this one with it.
+        // The event loop that the child inherited may already watch this descriptor's number.
         local.results.watch();
         *slot = Some(local.clone());
         Ok(local)

@@ -1,4 +1,4 @@
-//! What happened, as one stable number: the vocabulary of the whole library.
+//! The statuses: one stable number for everything that can happen to a deletion.
 
 use std::ffi::CStr;
 
@@ -6,10 +6,10 @@ use strum::{EnumMessage, FromRepr, IntoStaticStr};
 
 /// What happened to a deletion.
 ///
-/// The values are stable for ever. The tens tell the effect, so one comparison is enough for a
-/// caller who wants only that: 0–9 the instance is gone; 10–29 nothing was deleted by this call;
-/// 30–49 it may or may not have been deleted: calling again with the same id is safe, and its
-/// result shows which. greenapi_status_effect() gives the effect as an enum.
+/// The values are stable for ever. Their ranges show the effect, so a caller who needs only the
+/// effect compares once: 0–9 the instance is gone; 10–29 nothing was deleted by this call; 30–49
+/// the instance may or may not have been deleted: calling again with the same id is safe, and the
+/// new result shows which. greenapi_status_effect() gives the effect as an enum.
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumMessage, FromRepr, IntoStaticStr)]
 #[cfg_attr(test, derive(strum::VariantArray))]
@@ -23,13 +23,14 @@ pub enum Status {
     /// The API said `"deleteInstanceAccount": true`.
     #[strum(message = "The instance was deleted.\0")]
     Ok = 0,
-    /// An earlier attempt of this same call may have been carried out (its answer was lost, or
-    /// was a 5xx or 499), and a retry was told 404: it is gone, most likely by this call.
+    /// The instance is gone, most likely deleted by this call: an earlier attempt of this call may
+    /// have been carried out (its answer was lost, or was a 5xx or 499), and a retry was answered
+    /// with 404.
     #[strum(
-        message = "The instance is gone, most likely by this call: the answer to an earlier attempt was lost and a retry found it missing.\0"
+        message = "The instance is gone, most likely deleted by this call: the answer to an earlier attempt was lost, and a retry found no such instance.\0"
     )]
     Gone = 1,
-    /// The API's own `code` 404: no such instance, or it had been deleted before.
+    /// The API's own `code` 404: there is no such instance, or it had been deleted before.
     #[strum(message = "The instance does not exist, or had been deleted before.\0")]
     NotFound = 10,
     /// 401: the partner token is wrong.
@@ -47,7 +48,7 @@ pub enum Status {
     )]
     RateLimited = 13,
     /// Any other refusal: `"deleteInstanceAccount": false`, another `code`, a redirect, another
-    /// 4xx. A 404 page that is not the API's own JSON is here: check the URL.
+    /// 4xx. An HTTP 404 whose body is not the API's own JSON belongs here too: check the URL.
     #[strum(
         message = "The request was refused and nothing was deleted: check the URL and the request.\0"
     )]
@@ -62,15 +63,16 @@ pub enum Status {
         message = "The session policy could not be checked, so no deletion was sent: call again.\0"
     )]
     SessionUnknown = 16,
-    /// Rejected before anything was sent.
+    /// An argument cannot be used, and nothing was sent.
     #[strum(message = "An argument cannot be used, and nothing was sent: correct it.\0")]
     InvalidArgument = 20,
-    /// DNS, refused, unreachable, connect timeout: no request was sent.
+    /// The DNS look-up failed, the connection was refused or timed out, or the host is unreachable:
+    /// no request was sent.
     #[strum(
         message = "No connection could be made and no request was sent: check the host and the network.\0"
     )]
     ConnectFailed = 21,
-    /// Certificate or handshake: no request was sent.
+    /// The TLS handshake failed or the certificate was refused: no request was sent.
     #[strum(
         message = "The TLS handshake failed and no request was sent: check the server's certificate and the trusted certificates.\0"
     )]
@@ -83,19 +85,20 @@ pub enum Status {
         message = "Memory, threads, descriptors or disk space ran out before the request was sent: free some and call again.\0"
     )]
     OutOfResources = 24,
-    /// The server said that it has not processed the request (HTTP/2: a GOAWAY whose last stream
-    /// is below it, or REFUSED_STREAM before any byte of a response), and the retries are used up.
+    /// The server said that it did not process the request (HTTP/2: a GOAWAY whose last stream is
+    /// below the request's, or REFUSED_STREAM before any byte of a response), and the retries are
+    /// used up.
     #[strum(
         message = "The server said that it did not process the request, and the retries are used up; nothing was deleted: call again.\0"
     )]
     Unprocessed = 25,
-    /// Its turn did not come within its timeout (max_in_flight, the pace, a pause that the API
-    /// asked for), and nothing was sent.
+    /// The turn of this call did not come within its timeout (because of max_in_flight, the pace or
+    /// a pause that the API asked for), and nothing was sent.
     #[strum(
         message = "The turn of this call did not come within its timeout, and no request was sent: call again later, or raise timeout_ms or max_in_flight.\0"
     )]
     NotStarted = 26,
-    /// No answer in time, after the request may have been sent.
+    /// No answer came in time after the request may have been sent.
     #[strum(
         message = "No answer came in time, so the instance may or may not have been deleted: call again with the same id.\0"
     )]
@@ -105,15 +108,15 @@ pub enum Status {
         message = "The connection broke before the answer, so the instance may or may not have been deleted: call again with the same id.\0"
     )]
     ConnectionLost = 31,
-    /// 5xx or 499, and the retries are used up.
+    /// The server answered with 5xx or 499, and the retries are used up.
     #[strum(
         message = "The server failed, so the instance may or may not have been deleted: call again with the same id.\0"
     )]
     ServerError = 32,
-    /// A success status whose body is not an answer of this API: not JSON, wrong types,
-    /// contradictory, too large, or empty.
+    /// An HTTP success status with a body that is no valid response of this API: not JSON, of wrong
+    /// types, contradictory, too large, or empty.
     #[strum(
-        message = "The answer is not one of this API, so the instance may or may not have been deleted: check the URL and call again with the same id.\0"
+        message = "The response did not come from this API, so the instance may or may not have been deleted: check the URL and call again with the same id.\0"
     )]
     BadResponse = 33,
     /// Cancelled after the request may have been sent.
@@ -136,7 +139,8 @@ pub enum Effect {
     Deleted = 0,
     /// Nothing was deleted by this call (statuses 10–29).
     NotDeleted = 1,
-    /// It may or may not have been deleted (every other number): call again with the same id.
+    /// The instance may or may not have been deleted (every other number): call again with the same
+    /// id.
     Unknown = 2,
 }
 
@@ -146,14 +150,14 @@ impl Status {
         effect(self as i32)
     }
 
-    /// One plain sentence.
+    /// One plain sentence: what happened, and what to do.
     pub fn message(self) -> &'static str {
         message(self as i32).to_str().unwrap_or_default()
     }
 }
 
-/// The effect of any number. One that is no enumerator may come from a newer library: its tens
-/// still tell, and outside them nothing is certain.
+/// The effect of any number. A number that is no enumerator may come from a newer library: its
+/// range still shows the effect, and outside all ranges the effect is unknown.
 pub fn effect(number: i32) -> Effect {
     match number {
         0..=9 => Effect::Deleted,
@@ -171,7 +175,7 @@ pub fn name(number: i32) -> &'static CStr {
 /// The sentence of any number, NUL-terminated.
 pub fn message(number: i32) -> &'static CStr {
     let message = Status::from_repr(number).and_then(|status| status.get_message());
-    c_string(message.unwrap_or("This number is no status of this version of greenapi.\0"))
+    c_string(message.unwrap_or("This version of greenapi has no status with this number.\0"))
 }
 
 fn c_string(text: &'static str) -> &'static CStr {
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tens_tell_the_effect() {
+    fn the_range_shows_the_effect() {
         for number in -5..60 {
             let expected = match number {
                 0..=9 => Effect::Deleted,

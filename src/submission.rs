@@ -1,8 +1,8 @@
-//! The way of an accepted submission to its one result.
+//! Makes sure that every accepted submission produces exactly one result.
 //!
-//! A [`Submission`] waits for its turn; started, it becomes a [`Completer`], which takes the
-//! outcome. Whatever happens to either (a panic, the end of the runtime), a result is left: a
-//! value that is dropped without one leaves `INTERNAL`.
+//! A [`Submission`] waits for its turn; starting it turns it into a [`Completer`], which takes the
+//! outcome. If either is dropped without an outcome (after a panic, or when the runtime ends), the
+//! drop delivers `INTERNAL` as the result.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -19,13 +19,13 @@ use crate::process::Notifier;
 use crate::status::Status;
 use crate::waiter::Waiter;
 
-/// Where the results of a queue or of a bulk call come together.
+/// The results of a queue or of a bulk call.
 pub type Results = Completions<Call, Notifier>;
 
-/// Where the one result goes.
+/// Where the result of a submission is delivered.
 enum Destination {
     Queue(Arc<Results>, Key),
-    /// Nothing once the result was handed over.
+    /// `None` once the result was delivered.
     Waiter(Option<Arc<Waiter>>),
 }
 
@@ -46,7 +46,7 @@ impl Destination {
 /// An accepted submission that has not been started.
 pub struct Submission(Destination);
 
-// A queue may hold a million of them.
+// A queue may hold a million submissions, so their size counts.
 const _: () = assert!(size_of::<Submission>() <= 24);
 
 impl Submission {
@@ -66,7 +66,8 @@ impl Submission {
         }
     }
 
-    /// Whether somebody still wants it started.
+    /// Whether the submission should still be started: it was not cancelled, and its caller still
+    /// waits.
     pub fn is_wanted(&self) -> bool {
         match &self.0 {
             Destination::Queue(results, key) => results.is_open(*key),
@@ -74,7 +75,8 @@ impl Submission {
         }
     }
 
-    /// Starts `call`: who takes its outcome, and the instance's id; nothing if it was cancelled.
+    /// Starts `call`. Returns the completer that takes the outcome, and the instance's id; `None`
+    /// if the submission was cancelled.
     pub fn start(mut self, call: &Arc<Call>) -> Option<(Completer, i64)> {
         let destination = self.0.take();
         let id = match &destination {
@@ -88,7 +90,7 @@ impl Submission {
         Some((completer, id))
     }
 
-    /// Ends it without starting it.
+    /// Ends the submission with `outcome` without starting it.
     pub fn refuse(mut self, outcome: Outcome) {
         self.0.take().finish(outcome);
     }
@@ -100,15 +102,15 @@ impl Drop for Submission {
     }
 }
 
-/// Takes the outcome of a call that is under way.
+/// Takes the outcome of a running call.
 pub struct Completer {
     destination: Destination,
     call: Arc<Call>,
 }
 
 impl Completer {
-    /// Leaves the result: a waiting thread's at once, a queue's together with those of the other
-    /// calls that end just now.
+    /// Delivers the result: to a waiting thread at once, to a queue in one batch with the other
+    /// calls that end at about the same time.
     pub fn complete(mut self, outcome: Outcome) {
         let destination = self.destination.take();
         let Destination::Queue(results, key) = destination else {
@@ -139,9 +141,9 @@ impl Drop for Completer {
 }
 
 thread_local! {
-    /// On the engine's thread, the results of queues on their way out. A lock and a wake-up for
-    /// each would cost more than the rest of a call, so they leave when the tasks that are ready
-    /// have had their turn.
+    /// On the engine's thread, the results that are yet to be delivered to queues. Locking and
+    /// waking for each result would cost more than the rest of a call, so they are delivered in
+    /// batches, after the tasks that are ready have run.
     static ENDED: RefCell<Option<Batch>> = const { RefCell::new(None) };
 }
 
@@ -158,7 +160,8 @@ impl Drop for Batch {
     }
 }
 
-/// Hands over the results that [`Completer::complete`] collects on this thread, for ever.
+/// Collects the results of [`Completer::complete`] on the current thread; the returned future,
+/// which never ends, delivers them.
 pub fn deliver() -> impl Future<Output = ()> {
     let due = Arc::new(Notify::new());
     ENDED.set(Some(Batch {
@@ -172,7 +175,7 @@ async fn hand_over(due: Arc<Notify>) {
     let mut ended = Vec::new();
     loop {
         due.notified().await;
-        // The two vectors take turns, so that neither is allocated anew.
+        // Swapping two vectors reuses their memory.
         ENDED.with_borrow_mut(|batch| {
             if let Some(batch) = batch {
                 mem::swap(&mut batch.ended, &mut ended);

@@ -1,5 +1,6 @@
-//! Locks that go on after a panic, and the primitives of [`crate::completions`]: the standard ones,
-//! or loom's when it is the one to try every order (`cargo test --lib --features loom loom_`).
+//! Locks that stay usable after a panic. The synchronization types are the standard library's; in
+//! tests with the feature `loom` they are loom's, which runs every interleaving of the threads
+//! (`cargo test --lib --features loom loom_`).
 
 use std::sync::{LockResult, PoisonError};
 
@@ -8,13 +9,14 @@ pub use loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(all(test, feature = "loom")))]
 pub use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// Locks `mutex`, also after a panic of a thread that held it: a panic is one call's `INTERNAL`
-/// and must not become everybody's, and no state behind a lock here is ever left half changed.
+/// Locks `mutex`, even if a thread panicked while it held the lock. The panic ends one call with
+/// `INTERNAL` and must not fail every later call, and no state behind a lock is ever left half
+/// changed.
 pub fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     unpoisoned(mutex.lock())
 }
 
-/// The same for what waits at a lock, and for loom's locks.
+/// Ignores poisoning like [`lock`], for the results of condition variables and of loom's locks.
 pub fn unpoisoned<G>(result: LockResult<G>) -> G {
     result.unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Where a blocking call waits for its one result: the engine hands it straight over.
+//! Lets a blocking call wait for its result, which the engine hands directly to the waiting thread.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::outcome::Outcome;
 use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
-/// A blocking call's place.
+/// Connects the thread that makes a blocking call with the engine that carries the call out.
 pub struct Waiter {
     id: i64,
-    /// When the call has to end, even if its turn never came.
+    /// When the call has to end, even if it was never started.
     pub deadline: Option<Instant>,
     slot: Mutex<Slot>,
     done: Condvar,
@@ -17,10 +17,11 @@ pub struct Waiter {
 
 enum Slot {
     Waiting,
-    /// The call has begun. It keeps to the deadline by itself and brings its outcome.
+    /// The call has been started. From here on the call itself keeps to the deadline and always
+    /// brings an outcome.
     Started,
     Done(Outcome),
-    /// The caller has left with an outcome.
+    /// The caller has an outcome and no longer waits.
     Over,
 }
 
@@ -39,7 +40,8 @@ impl Waiter {
         !matches!(*self.lock(), Slot::Over)
     }
 
-    /// The call is being started: its id, or nothing if the caller no longer waits.
+    /// Marks the call as started and returns the instance's id, or `None` if the caller no longer
+    /// waits.
     pub fn start(&self) -> Option<i64> {
         let mut slot = self.lock();
         match *slot {
@@ -51,19 +53,19 @@ impl Waiter {
         }
     }
 
-    /// The call has ended.
+    /// Hands the call's outcome to the caller, if the caller still waits.
     pub fn finish(&self, outcome: Outcome) {
         let mut slot = self.lock();
         if matches!(*slot, Slot::Waiting | Slot::Started) {
             *slot = Slot::Done(outcome);
-            // The woken thread should not find the lock taken.
+            // Unlock first, so that the woken thread need not wait for the lock.
             drop(slot);
             self.done.notify_one();
         }
     }
 
-    /// Waits for the outcome. Where the call's turn did not come by the deadline, the outcome is
-    /// `not_started`.
+    /// Waits for the outcome; `not_started` makes it if the call was not started before the
+    /// deadline.
     pub fn wait(&self, not_started: impl FnOnce() -> Outcome) -> Outcome {
         let mut slot = self.lock();
         loop {
@@ -121,8 +123,8 @@ mod tests {
         Outcome::plain(status)
     }
 
-    /// The call starts and ends on the engine's thread while the caller waits: the caller always
-    /// gets that outcome.
+    /// While the caller waits, the engine's thread starts and ends the call: the caller always gets
+    /// the outcome of the call.
     #[test]
     fn loom_the_outcome_of_a_started_call_arrives() {
         model(|| {
@@ -140,8 +142,8 @@ mod tests {
         });
     }
 
-    /// The deadline has passed while the call is being started: either the call never starts, or
-    /// the caller waits for its outcome. Never both, never neither.
+    /// The deadline passes while the call is being started: either the call never starts, or the
+    /// caller waits for its outcome. Exactly one of the two happens.
     #[test]
     fn loom_a_call_that_was_given_up_never_starts() {
         model(|| {

@@ -1,4 +1,4 @@
-//! A client: many calls with options of one's own.
+//! Clients: many calls with the caller's own options.
 
 use std::ffi::{c_char, c_void};
 use std::mem;
@@ -13,12 +13,12 @@ use crate::completions::Record;
 use crate::outcome::Outcome;
 use crate::status::Status;
 
-/// More results than this fit into no memory.
+/// The largest array of results that any address space can hold.
 const LARGEST_COUNT: usize = isize::MAX as usize / size_of::<greenapi_result>();
 
-/// An account at one address, with options. Made by greenapi_client_new, freed by
-/// greenapi_client_free. May be used by any number of threads at once, and after fork() by the
-/// child too.
+/// A client: one account at one address, with options. Made by greenapi_client_new, freed by
+/// greenapi_client_free. Any number of threads may use a client at once, and after fork() the child
+/// may use it too.
 pub struct greenapi_client(pub(super) Arc<Client>);
 
 /// A progress callback: greenapi_client_delete_instances calls it for each result, on the thread
@@ -27,8 +27,8 @@ pub struct greenapi_client(pub(super) Arc<Client>);
 /// `done` of `total` ids have a result; `last` is the latest result, valid until the callback
 /// returns; `user_data` is what the caller gave. Return true to go on, false to cancel the rest.
 /// The callback must return: no longjmp and no C++ exception may leave it. If the callback calls
-/// fork(), the parent's deletions go on; in the child it is not called again, and each id that had
-/// no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
+/// fork(), the parent's deletions go on; in the child the callback is not called again, and each id
+/// that had no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
 pub type greenapi_progress_fn = Option<
     unsafe extern "C" fn(
         done: usize,
@@ -38,16 +38,16 @@ pub type greenapi_progress_fn = Option<
     ) -> bool,
 >;
 
-/// Makes a client. Nothing is sent and no thread is started yet, but for the journal's if the
+/// Makes a client. Nothing is sent yet, and no thread is started, except the journal's if the
 /// options name a journal.
 ///
 /// `url`: as for greenapi_delete_instance; copied.
 /// `token`: as for greenapi_delete_instance; copied.
-/// `options`: NULL = defaults; else set up by greenapi_options_init. A value that makes no sense is
-/// refused with a message that names the option. Copied, with the strings it points to.
+/// `options`: NULL = defaults; else set up by greenapi_options_init. An unusable value is refused
+/// with a message that names the option. The options and their strings are copied.
 /// `out_client`: where to write the client, or NULL on failure; required. The caller frees the
 /// client with greenapi_client_free.
-/// `out_error`: NULL, or where to write what is wrong, in `message`; written in every case.
+/// `out_error`: NULL, or where to write what is wrong, in `message`; written whatever the outcome.
 ///
 /// Returns GREENAPI_STATUS_OK, GREENAPI_STATUS_INVALID_ARGUMENT, or
 /// GREENAPI_STATUS_OUT_OF_RESOURCES when memory, or the journal's disk, has run out.
@@ -93,10 +93,10 @@ pub unsafe extern "C" fn greenapi_client_new(
     outcome.status
 }
 
-/// Frees a client. What was submitted to a queue with it completes all the same.
+/// Frees a client. Deletions that were submitted to a queue with this client still complete.
 ///
 /// `client`: the client; NULL does nothing. No other thread may be inside a blocking call with the
-/// client, and it must not be used afterwards.
+/// client, and nobody may use the client afterwards.
 ///
 /// Any thread; returns at once. The token is overwritten in memory once the last submission of the
 /// client has its result.
@@ -117,7 +117,8 @@ pub unsafe extern "C" fn greenapi_client_free(client: *mut greenapi_client) {
 ///
 /// `client`: from greenapi_client_new.
 /// `id`: the instance, 1 to 9 999 999 999.
-/// `out_result`: NULL, or where to write what is known, message included; written in every case.
+/// `out_result`: NULL, or where to write the result, message included; written whatever the
+/// outcome.
 ///
 /// Returns the status that is also in the result.
 ///
@@ -148,17 +149,18 @@ pub unsafe extern "C" fn greenapi_client_delete_instance(
 ///
 /// `client`: from greenapi_client_new.
 /// `ids`: the instances, each 1 to 9 999 999 999. An id out of that range gets
-/// GREENAPI_STATUS_INVALID_ARGUMENT, and the others are deleted all the same.
+/// GREENAPI_STATUS_INVALID_ARGUMENT, and the others are still deleted.
 /// `count`: how many ids there are.
 /// `out_results`: NULL, or room for `count` results, written in the order of `ids`.
-/// `on_progress`: NULL, or a callback for each result as it comes, on the calling thread. When it
-/// returns false the rest is cancelled, and every id still gets its result.
+/// `on_progress`: NULL, or a callback for each result as it comes, on the calling thread. When the
+/// callback returns false, the remaining deletions are cancelled, and every id still gets its
+/// result.
 /// `user_data`: passed to `on_progress` unchanged.
 ///
-/// Returns GREENAPI_STATUS_OK when every id ended in 0 to 9, else the first status, in the order
-/// of `ids`, that did not.
+/// Returns GREENAPI_STATUS_OK when every id ended with a status from 0 to 9, else the first other
+/// status in the order of `ids`.
 ///
-/// Blocks the calling thread. timeout_ms counts for each id from the moment that its request is
+/// Blocks the calling thread. For each id, timeout_ms counts from the moment when its request is
 /// started. Any thread.
 ///
 /// # Safety
@@ -173,7 +175,7 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
     user_data: *mut c_void,
 ) -> Status {
     if count > LARGEST_COUNT {
-        // No array can be so long, so none is touched.
+        // No array can be so long, so `count` is wrong and nothing is written to `out_results`.
         return Status::InvalidArgument;
     }
     let mut report = BulkReport {
@@ -181,7 +183,7 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
         on_progress,
         user_data,
     };
-    // What stands there if the library fails in the middle.
+    // If a panic interrupts the work below, ids without a result keep this one.
     report.refuse_all(ids, count, &Outcome::plain(Status::Internal));
     guard(|| {
         let mut delete = || {
@@ -208,7 +210,7 @@ pub unsafe extern "C" fn greenapi_client_delete_instances(
     .status
 }
 
-/// Where greenapi_client_delete_instances leaves results.
+/// Writes the results of greenapi_client_delete_instances and calls its callback.
 struct BulkReport {
     out_results: *mut greenapi_result,
     on_progress: greenapi_progress_fn,
@@ -222,7 +224,7 @@ impl BulkReport {
         }
     }
 
-    /// Every id gets `outcome`.
+    /// Writes `outcome` as the result of every id.
     fn refuse_all(&mut self, ids: *const i64, count: usize, outcome: &Outcome) {
         let count = if self.out_results.is_null() { 0 } else { count };
         for index in 0..count {
@@ -245,8 +247,8 @@ impl Observer for BulkReport {
             return true;
         };
         let last = greenapi_result::new(0, last.id, &last.outcome);
-        // SAFETY: the two differ in how the result is read. C has types of its own for truth, and
-        // a byte that is neither 0 nor 1 must not become a bool.
+        // SAFETY: the two types differ only in the return value, which has one byte in both. A C
+        // callback may return a byte that is neither 0 nor 1, which must not become a Rust bool.
         let on_progress: unsafe extern "C" fn(
             usize,
             usize,

@@ -4,11 +4,11 @@ use std::ffi::c_char;
 
 use crate::instances::{Instance, Text};
 
-/// One instance of an account, as the API's list shows it. 256 bytes, no pointers, no secrets:
-/// copy it, keep it; there is nothing to free.
+/// One instance of an account, as the API's list shows it. 256 bytes without pointers and secrets:
+/// an instance can be copied and kept, and there is nothing to free.
 ///
-/// Times are seconds since 1970-01-01T00:00:00Z. The API writes most of them without a zone: they
-/// are read as UTC. 0 where it gives none, its 0001-01-01T00:00:00 included.
+/// Times are seconds since 1970-01-01T00:00:00Z. The API writes most of them without a time zone:
+/// they are read as UTC. 0: the API gives no time, or gives 0001-01-01T00:00:00.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct greenapi_instance {
@@ -25,13 +25,13 @@ pub struct greenapi_instance {
     /// One of greenapi_state: GREENAPI_STATE_NOT_ASKED, unless GREENAPI_LIST_STATES was given and
     /// the instance is not deleted.
     pub state: i32,
-    /// Its messenger: "whatsapp", "telegram", "v3" (MAX), or what else the API says; NUL-terminated
-    /// UTF-8, as are the next two.
+    /// The instance's messenger: "whatsapp", "telegram", "v3" (MAX), or another word of the API;
+    /// NUL-terminated UTF-8, as are `tariff` and `name`.
     pub r#type: [c_char; 16],
-    /// Its tariff.
+    /// The instance's tariff.
     pub tariff: [c_char; 32],
-    /// Its name, cut between characters where it is longer. It may have any character in it but
-    /// NUL: line ends and terminal escapes too.
+    /// The instance's name; a longer name is cut between characters. The name may contain any
+    /// character but NUL, line ends and terminal escapes included.
     pub name: [c_char; 168],
 }
 

@@ -1,4 +1,4 @@
-//! The list of an account's instances.
+//! Lists: the instances of an account.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -12,30 +12,32 @@ use crate::list::List;
 use crate::outcome::Outcome;
 use crate::status::Status;
 
-/// A list of instances under way. Made by greenapi_client_list_instances, freed by
-/// greenapi_list_free. May be used by any number of threads at once. After fork() it is the
-/// parent's: in the child it has ended, with GREENAPI_STATUS_CANCELLED.
+/// A list of instances that is being read. Made by greenapi_client_list_instances, freed by
+/// greenapi_list_free. Any number of threads may use a list at once. After fork() the list goes on
+/// in the parent; in the child it has ended, with GREENAPI_STATUS_CANCELLED.
 pub struct greenapi_list(List);
 
-/// `flags`: ask each living instance for its state, under the client's max_in_flight and
-/// requests_per_second, each instance at most once a second.
+/// `flags`: ask each instance that is not deleted for its state, within the client's max_in_flight
+/// and requests_per_second, each instance at most once a second.
 pub const GREENAPI_LIST_STATES: u32 = 1;
 
-/// Asks for the list of the account's instances, deleted ones included. Returns at once: what
-/// comes is taken by greenapi_list_take, in the API's order, while the list is still being read.
-/// Memory is bounded by what waits to be taken, about 1 MiB: a slow taker holds back the reading.
-/// (With GREENAPI_LIST_STATES up to 16,384 instances more are read ahead, about 5 MiB.)
+/// Asks for the list of the account's instances, deleted ones included. Returns at once:
+/// greenapi_list_take returns the instances in the API's order, while the list is still being read.
+/// At most about 1 MiB of instances waits to be taken: while a caller is slow to take them, the
+/// library reads no further. (With GREENAPI_LIST_STATES up to 16,384 instances more are read ahead,
+/// about 5 MiB.)
 ///
-/// The client's options hold: max_retries, until the first instance has come; timeout_ms for the
-/// list, not counting the time for which the taker holds it back, and again for each state.
+/// The client's options apply: max_retries, until the first instance has come; timeout_ms once for
+/// the list, not counting the time in which the library waits for the caller to take instances, and
+/// again for each question about a state.
 ///
 /// `client`: from greenapi_client_new; it may be freed at once, and the list goes on.
 /// `flags`: 0, or GREENAPI_LIST_STATES.
 /// `out_list`: where to write the list, or NULL on failure; required.
-/// `out_error`: NULL, or where to write what is wrong, in `message`; written in every case.
+/// `out_error`: NULL, or where to write what is wrong, in `message`; written whatever the outcome.
 ///
 /// Returns GREENAPI_STATUS_OK when the list was begun; else GREENAPI_STATUS_INVALID_ARGUMENT or
-/// GREENAPI_STATUS_OUT_OF_RESOURCES. How the list ended is told by greenapi_list_ended. Any thread.
+/// GREENAPI_STATUS_OUT_OF_RESOURCES. greenapi_list_ended reports how the list ended. Any thread.
 /// The caller owns the list and frees it with greenapi_list_free.
 ///
 /// # Safety
@@ -54,7 +56,7 @@ pub unsafe extern "C" fn greenapi_client_list_instances(
         }
         if flags & !GREENAPI_LIST_STATES != 0 {
             return Outcome::invalid(format!(
-                "flags is {flags:#x}, which has a bit that is no GREENAPI_LIST_… of this version."
+                "flags is {flags:#x}: give 0 or GREENAPI_LIST_STATES, because this version knows no other bit."
             ));
         }
         let attempt = || {
@@ -81,11 +83,12 @@ pub unsafe extern "C" fn greenapi_client_list_instances(
 /// `list`: NULL gives 0.
 /// `out_instances`: room for `capacity` instances; NULL takes none.
 /// `capacity`: how many instances to take at most.
-/// `timeout_ms`: how long to wait for the first one: 0 = not at all, -1 = until there is one or the
-/// list has ended.
+/// `timeout_ms`: milliseconds to wait for the first instance: 0 = do not wait, -1 = until there is
+/// one or the list has ended.
 ///
-/// Returns how many were taken. 0 when nothing came in time, and at the end: greenapi_list_ended
-/// tells which. Any thread, several at once; each instance is given to one of them.
+/// Returns how many instances were taken; 0 when none came in time, and when the list has ended:
+/// greenapi_list_ended tells the two apart. Any thread, several at once; each instance is given to
+/// one of them.
 ///
 /// # Safety
 /// `list` is NULL or living; `out_instances` is NULL or has room for `capacity` instances.
@@ -122,9 +125,11 @@ pub unsafe extern "C" fn greenapi_list_take(
 /// (level-triggered), for poll, epoll, kqueue, asyncio or Go's netpoller; on Windows a socket, for
 /// select or WSAPoll.
 ///
-/// `list`: NULL gives -1; so does a child of a fork() that has no descriptor left. The descriptor
-/// belongs to the list and lives as long as it does: the caller only watches it, and never reads
-/// or closes it. Close-on-exec. Any thread.
+/// `list`: the list.
+///
+/// Returns the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left. The
+/// descriptor belongs to the list and lives as long as the list: the caller only watches it, and
+/// never reads or closes it. Close-on-exec. Any thread.
 ///
 /// # Safety
 /// `list` is NULL or a living list.
@@ -138,14 +143,14 @@ pub unsafe extern "C" fn greenapi_list_fd(list: *const greenapi_list) -> greenap
     .unwrap_or(NO_FD)
 }
 
-/// Whether the list has ended: it broke off or came to its end, and everything that came has been
+/// Whether the list has ended: it is complete or broke off, and every instance that came has been
 /// taken.
 ///
 /// `list`: NULL has ended, with GREENAPI_STATUS_INVALID_ARGUMENT.
 /// `out_result`: NULL, or where to write how the list ended: its `id` and `tag` are 0, `attempts`
-/// counts the requests for the list, `message` says what happened. GREENAPI_STATUS_OK: the whole
-/// list came. Any other status: it is not whole, and what was taken of it is only a part.
-/// Written only when true is returned.
+/// counts the requests for the list, `message` says what happened. GREENAPI_STATUS_OK: the list is
+/// complete. Any other status: the instances that were taken are only a part of the list. Written
+/// only when true is returned.
 ///
 /// Returns false while more may come. Any thread.
 ///
@@ -169,11 +174,11 @@ pub unsafe extern "C" fn greenapi_list_ended(
     }
 }
 
-/// Frees a list, which ends it if it is still under way, and returns at once. What was not taken is
-/// lost, and the descriptor is closed.
+/// Frees a list, stops reading it if it has not ended, and returns at once. Instances that were not
+/// taken are lost, and the descriptor is closed.
 ///
-/// `list`: NULL does nothing. No other thread may be using it, and it must not be used afterwards;
-/// take its descriptor out of the event loop before. Any thread.
+/// `list`: the list; NULL does nothing. No other thread may be using the list, and nobody may use
+/// it afterwards. Remove its descriptor from the event loop first. Any thread.
 ///
 /// # Safety
 /// `list` is NULL or came from greenapi_client_list_instances and has not been freed.
@@ -187,12 +192,12 @@ pub unsafe extern "C" fn greenapi_list_free(list: *mut greenapi_list) {
     }
 }
 
-/// What stands behind a list.
+/// Dereferences a list.
 ///
 /// # Safety
 /// `list` is NULL or living.
 unsafe fn living<'a>(list: *const greenapi_list) -> Result<&'a greenapi_list, Outcome> {
     unsafe { list.as_ref() }.ok_or_else(|| {
-        Outcome::invalid("list is NULL: give one that greenapi_client_list_instances has made.")
+        Outcome::invalid("list is NULL: give a list made by greenapi_client_list_instances.")
     })
 }

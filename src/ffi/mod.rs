@@ -1,8 +1,8 @@
-//! The edge to C: one file for each concept of the header, and here what they share.
+//! The C interface: one file for each concept of the header; this file holds what they share.
 //!
-//! Pointers are turned into Rust here and nowhere else, and no panic passes: it becomes
-//! `INTERNAL`. The comments on the public items are the header's text, written for somebody who
-//! has nothing else.
+//! Only here are C pointers turned into Rust references, and no panic leaves a C function: it
+//! becomes `INTERNAL`. The comments on public items become the text of the header, written for
+//! readers who have only the header.
 #![allow(non_camel_case_types)]
 
 mod call;
@@ -30,19 +30,19 @@ use crate::panics;
 use crate::process::Uncancellable;
 use crate::status::Status;
 
-/// Runs the body of a C function; nothing if it panicked. Nothing unwinds out of it: neither a
-/// panic nor pthread_cancel(), which takes effect after the call.
+/// Runs the body of a C function; returns `None` if it panicked. Nothing unwinds through the C
+/// function: panics are caught, and a pthread_cancel() takes effect only after the call.
 fn enter<T>(body: impl FnOnce() -> T) -> Option<T> {
     let _uncancellable = Uncancellable::begin();
     panics::catch(body)
 }
 
-/// The same for one that reports an outcome.
+/// Like [`enter`], for a body that reports an outcome; a panic becomes `INTERNAL`.
 fn guard(body: impl FnOnce() -> Outcome) -> Outcome {
     enter(body).unwrap_or_else(|| Outcome::plain(Status::Internal))
 }
 
-/// A C string that has to be there.
+/// Reads a required C string; `name` is the parameter's, for the message.
 ///
 /// # Safety
 /// `pointer` is NULL or points to a NUL-terminated string that outlives the result.
@@ -65,14 +65,14 @@ unsafe fn write<T>(out: *mut T, value: T) {
     }
 }
 
-/// The value that a handle points to.
+/// Dereferences a handle; `name` is the parameter's, for the message.
 ///
 /// # Safety
 /// `handle` is NULL or came from the matching `*_new` and has not been freed.
 unsafe fn handle<'a, T>(name: &str, handle: *const T) -> Result<&'a T, Outcome> {
     unsafe { handle.as_ref() }.ok_or_else(|| {
         Outcome::invalid(format!(
-            "{name} is NULL: give one that greenapi_{name}_new has made."
+            "{name} is NULL: give a {name} made by greenapi_{name}_new."
         ))
     })
 }

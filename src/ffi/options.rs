@@ -10,84 +10,92 @@ use crate::options::{self, Options};
 use crate::outcome::Outcome;
 use crate::transport::{Proxies, Trust};
 
-/// What a client may be told. Set it up with greenapi_options_init, then change what you need;
-/// greenapi_client_new copies it, so it may be on the stack.
+/// The options of a client. Set them up with greenapi_options_init, then change what you need;
+/// greenapi_client_new copies them, so they may be on the stack.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct greenapi_options {
-    /// sizeof(greenapi_options), set by greenapi_options_init. It is how later versions add
-    /// fields: a smaller size is an older program, whose missing fields take their defaults; a
-    /// larger one is a newer program, accepted only while the extra bytes are zero.
+    /// sizeof(greenapi_options), set by greenapi_options_init. The size lets later versions add
+    /// fields: a smaller size comes from an older program, and the fields that it lacks take their
+    /// defaults; a larger size comes from a newer program, and is accepted only while the extra
+    /// bytes are zero.
     pub size: usize,
     /// Milliseconds for a whole call, retries included: 1 or more, default 30000. In a queue and in
-    /// bulk they count from the moment that a request is started, not from its submission.
+    /// greenapi_client_delete_instances they count from the moment when the request is started.
     pub timeout_ms: u32,
     /// Milliseconds to get a connection, TLS included: 1 or more, default 10000.
     pub connect_timeout_ms: u32,
     /// Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
-    /// connections and 429, 499, 500, 502, 503, 504, with growing random pauses (the first up to
-    /// 200 ms, none longer than 5 s unless `Retry-After` says so), never past the timeout.
+    /// connections and the answers 429, 499, 500, 502, 503, 504, with growing random pauses (the
+    /// first up to 200 ms, none longer than 5 s unless `Retry-After` asks for more), never past the
+    /// timeout.
     pub max_retries: u32,
-    /// Requests of this client under way at once: 1 or more, default 64. More wait their turn.
+    /// Requests of this client under way at once: 1 or more, default 64. Further calls wait.
     pub max_in_flight: u32,
-    /// Pace of new requests of this client, evenly spaced: requests a second, default 0 = no
-    /// limit. (The API documents no limit for partner methods; its general limit was 50.)
+    /// Greatest number of requests that this client starts in a second, evenly spaced; default 0 =
+    /// no limit. (The API documents no limit for partner methods; its general limit was 50.)
     pub requests_per_second: f64,
-    /// One of GREENAPI_SESSION_…: what to do about a session on a linked device, which deleting
-    /// an instance does not end. Default GREENAPI_SESSION_IGNORE.
+    /// One of GREENAPI_SESSION_…: what to do about the session on a linked device, which a deletion
+    /// does not end. Default GREENAPI_SESSION_IGNORE.
     pub session: u32,
     /// 0, or GREENAPI_FLAG_… added up.
     pub flags: u32,
     /// Path of a PEM bundle of certificates to trust instead of the system's; NULL = the
     /// system's. Read once, by greenapi_client_new.
     pub ca_file: *const c_char,
-    /// URL of the proxy for everything: http://, https://, socks5:// or socks5h:// (the proxy
-    /// looks names up), with user:password@ where it needs them. NULL = what https_proxy (for
-    /// plain http:// http_proxy, in lower case only), all_proxy and no_proxy say in either case,
-    /// read by greenapi_client_new as libcurl reads them, and not at all in a set-user-ID program;
-    /// "" = none. Plain http:// to loopback never takes a proxy from the environment.
+    /// URL of the proxy for all requests: http://, https://, socks5:// or socks5h:// (the proxy
+    /// looks names up), with user:password@ if the proxy needs a login. "" = no proxy. NULL = the
+    /// environment's https_proxy, all_proxy and no_proxy, in lower or upper case (for plain http://
+    /// http_proxy, in lower case only), which greenapi_client_new reads as libcurl does, and
+    /// ignores in a set-user-ID program. Plain http:// to loopback never takes a proxy from the
+    /// environment.
     pub proxy: *const c_char,
-    /// Put before the library's own name in `User-Agent`, at most 1024 bytes, no control
-    /// characters; NULL = none.
+    /// Text put before the library's own name in the `User-Agent` header, at most 1024 bytes, no
+    /// control characters; NULL = none.
     pub user_agent: *const c_char,
-    /// Certificates to trust instead of the system's, as PEM text; NULL = none. Not beside ca_file.
+    /// PEM text of certificates to trust instead of the system's; NULL = none. Not together with
+    /// ca_file.
     pub ca_pem: *const c_char,
-    /// Where an instance's own methods (its state, its logout) are asked: a URL like `url`, in
-    /// which `{pool}` stands for the first four digits of the instance's id, as in
-    /// `https://{pool}.api.greenapi.com`; NULL = `url`. The instance's token is sent there only.
+    /// Address of an instance's own methods (its state, its logout): a URL like `url`, in which
+    /// `{pool}` stands for the first four digits of the instance's id, as in
+    /// `https://{pool}.api.greenapi.com`; NULL = `url`. The instance's token is sent to this
+    /// address only.
     pub instance_url: *const c_char,
-    /// Path of the journal, UTF-8: a file that notes each deletion durably before its request may
-    /// leave, and its end after, so that a later process with the same file goes on where this one
-    /// stopped, however it ended. An id whose deletion ended in 0–9 is answered without a request:
-    /// the same status and code, `attempts` 0. One whose deletion began and has no end, or ended
-    /// in 30–49, is sent again, and 404 is then GREENAPI_STATUS_GONE. NULL = none.
+    /// Path of the journal, UTF-8; NULL = no journal. The journal is a file in which each deletion
+    /// is recorded durably before its request is sent, and its outcome afterwards, so that a later
+    /// process with the same file continues where this one stopped, even after a crash. An id whose
+    /// deletion ended with 0–9 gets the same status and code again without a request, with
+    /// `attempts` 0. An id whose deletion has no recorded outcome, or ended with 30–49, is sent
+    /// again, and a 404 then means GREENAPI_STATUS_GONE.
     ///
-    /// Made with mode 0600 if there is none; no symbolic link is followed. One process at a time
-    /// holds it, with any number of clients of one address (url and prefix), until the last of
-    /// them is freed and its calls have ended; a forked child does not hold it, and its calls
-    /// with that client end in GREENAPI_STATUS_INVALID_ARGUMENT. A disk that is full or fails is
+    /// The file is created with mode 0600 if it does not exist; symbolic links are not followed.
+    /// One process at a time holds the journal, with any number of clients of one address (url and
+    /// prefix), until the last of these clients is freed and its calls have ended; a forked child
+    /// does not hold the journal, and its calls with such a client end in
+    /// GREENAPI_STATUS_INVALID_ARGUMENT. When the disk is full or fails, calls end in
     /// GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. While a client has a journal, the
-    /// library has one thread more. See docs/JOURNAL.md for what survives what.
+    /// library has one more thread. docs/JOURNAL.md lists what the journal protects against.
     pub journal: *const c_char,
 }
 
-/// `session`: delete whatever the state of the session. Exactly the documented call.
+/// `session`: delete without asking for the instance's state: only the documented call is made.
 pub const GREENAPI_SESSION_IGNORE: u32 = 0;
-/// `session`: ask for the instance's state first, and delete only when it is logged out
-/// (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+/// `session`: ask for the instance's state first, and delete the instance only if it is logged out
+/// (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
 pub const GREENAPI_SESSION_REQUIRE_LOGGED_OUT: u32 = 1;
-/// `session`: log the instance out where it is not, wait until it is, then delete it; if that
-/// cannot be confirmed, GREENAPI_STATUS_SESSION_ACTIVE and nothing is deleted.
+/// `session`: log the instance out unless it already is, wait for the confirmation, then delete the
+/// instance; without a confirmation GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
 pub const GREENAPI_SESSION_LOG_OUT: u32 = 2;
-/// `session`: log the instance out where that can be done, and delete it in any case once the API
-/// has answered the logout or said that the instance cannot be asked (expired, being created,
+/// `session`: try to log the instance out, and delete it in any case once the API has answered the
+/// logout or said that the instance cannot be asked (it has expired, is being created or is
 /// starting).
 pub const GREENAPI_SESSION_TRY_LOG_OUT: u32 = 3;
 
-/// `flags`: allow plain http:// to any host. It shows the token to everybody on the way.
+/// `flags`: allow plain http:// to any host. Everybody on the network path can then read the token.
 pub const GREENAPI_FLAG_ALLOW_HTTP: u32 = 1;
 
-/// More than any version's options; a larger size is a forgotten greenapi_options_init.
+/// More than the size of any version's options; a larger size means that greenapi_options_init was
+/// forgotten.
 const SIZE_LIMIT: usize = 4096;
 
 /// Sets every option to its default and `size` to what the caller was compiled with.
@@ -108,7 +116,7 @@ pub unsafe extern "C" fn greenapi_options_init(options: *mut greenapi_options, s
     defaults.size = size;
     let known = size.min(size_of::<greenapi_options>());
     let bytes = options.cast::<u8>();
-    // Byte by byte, because the caller's struct may be an older, shorter one.
+    // Copied as bytes, because the caller's struct may be an older, shorter one.
     unsafe {
         ptr::copy_nonoverlapping(ptr::from_ref(&defaults).cast::<u8>(), bytes, known);
         ptr::write_bytes(bytes.add(known), 0, size - known);
@@ -135,7 +143,7 @@ fn defaults() -> greenapi_options {
     }
 }
 
-/// Today's form of what a program of any version gave.
+/// The options that a program of any version gave, as this version's struct.
 ///
 /// # Safety
 /// `options` points to as many readable bytes as its `size` says.
@@ -159,7 +167,7 @@ unsafe fn read(options: *const greenapi_options) -> Result<greenapi_options, Out
     let mut current = defaults();
     macro_rules! take {
         ($($field:ident),*) => {$(
-            // A field that is cut by the end is missing.
+            // A field that extends past the caller's struct counts as missing.
             if offset_of!(greenapi_options, $field) + size_of_val(&current.$field) <= size {
                 current.$field = unsafe { ptr::addr_of!((*options).$field).read_unaligned() };
             }
@@ -183,7 +191,7 @@ unsafe fn read(options: *const greenapi_options) -> Result<greenapi_options, Out
     Ok(current)
 }
 
-/// The checked form.
+/// Checks the options that a caller gave.
 ///
 /// # Safety
 /// `given` is NULL or points to options as greenapi_client_new wants them.
@@ -199,7 +207,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
     }
     if given.flags & !GREENAPI_FLAG_ALLOW_HTTP != 0 {
         return Err(Outcome::invalid(format!(
-            "flags is {:#x}, which has a bit that is no GREENAPI_FLAG_… of this version.",
+            "flags is {:#x}: give 0 or GREENAPI_FLAG_ALLOW_HTTP, because this version knows no other bit.",
             given.flags
         )));
     }
@@ -213,7 +221,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
     ) {
         (Some(_), Some(_)) => {
             return Err(Outcome::invalid(
-                "ca_pem is given beside ca_file: give one of them.",
+                "ca_pem and ca_file are both given: give only one of them.",
             ))
         }
         (Some(""), None) => {

@@ -1,4 +1,4 @@
-//! A queue: many calls at once, from any event loop.
+//! Queues: many deletions at once, for programs with an event loop.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -9,9 +9,10 @@ use crate::outcome::Outcome;
 use crate::queue::Queue;
 use crate::status::Status;
 
-/// A queue of completions: results of submitted deletions wait here to be taken. Made by
+/// A queue: it holds the results of submitted deletions until they are taken. Made by
 /// greenapi_queue_new, freed by greenapi_queue_free. Any number of threads may use a queue at once.
-/// After fork() the child finds the queue empty, because the deletions under way are the parent's.
+/// After fork() the queue is empty in the child, because the deletions under way belong to the
+/// parent.
 pub struct greenapi_queue(Queue);
 
 /// What an event loop watches: a descriptor, on Windows a SOCKET (for select, WSAPoll,
@@ -55,11 +56,11 @@ pub unsafe extern "C" fn greenapi_queue_new(out_queue: *mut *mut greenapi_queue)
     outcome.status
 }
 
-/// Frees a queue, cancels everything that it still has under way and returns at once. Results
-/// that were not taken are lost, and the descriptor is closed.
+/// Frees a queue, cancels its deletions that are still under way and returns at once. Results that
+/// were not taken are lost, and the descriptor is closed.
 ///
-/// `queue`: the queue; NULL does nothing. No other thread may be using it, and it must not be used
-/// afterwards. Remove its descriptor from the event loop first.
+/// `queue`: the queue; NULL does nothing. No other thread may be using the queue, and nobody may
+/// use it afterwards. Remove its descriptor from the event loop first.
 ///
 /// Any thread.
 ///
@@ -79,8 +80,8 @@ pub unsafe extern "C" fn greenapi_queue_free(queue: *mut greenapi_queue) {
 ///
 /// `queue`: the queue.
 ///
-/// Returns the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left.
-/// It belongs to the queue and lives as long as the queue does: the caller only watches it, and
+/// Returns the descriptor; -1 for NULL, and in a child of a fork() that has no descriptor left. The
+/// descriptor belongs to the queue and lives as long as the queue: the caller only watches it, and
 /// never reads or closes it. Close-on-exec.
 ///
 /// Any thread.
@@ -96,20 +97,21 @@ pub unsafe extern "C" fn greenapi_queue_fd(queue: *const greenapi_queue) -> gree
 
 /// Submits the deletion of one instance. Deleting cannot be undone.
 ///
-/// Never blocks, and never fails for what the network does: every accepted submission gives
-/// exactly one result, which greenapi_queue_take hands out. A submission that waits for the
-/// client's max_in_flight costs some hundred bytes. timeout_ms counts from the moment that the
-/// request is started.
+/// Never blocks, and never fails because of the network: every accepted submission gives exactly
+/// one result, which greenapi_queue_take returns. A submission that waits because of the client's
+/// max_in_flight takes some hundred bytes. timeout_ms counts from the moment when the request is
+/// started.
 ///
-/// `queue`: where the result goes.
-/// `client`: the client whose options count. It may be freed at once; the submission completes all
-/// the same.
+/// `queue`: the queue that gets the result.
+/// `client`: the client whose account and options are used. It may be freed at once; the submission
+/// still completes.
 /// `id`: the instance, 1 to 9 999 999 999.
-/// `tag`: any number; the result carries it. Need not be unique.
+/// `tag`: any number; the result carries it. Tags need not be unique.
 ///
-/// Returns GREENAPI_STATUS_OK when it was accepted, also with an `id` that is out of range, whose
-/// result is then GREENAPI_STATUS_INVALID_ARGUMENT; else GREENAPI_STATUS_INVALID_ARGUMENT (a NULL)
-/// or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be no result.
+/// Returns GREENAPI_STATUS_OK when the submission was accepted (one with an `id` out of range is
+/// accepted too; its result is GREENAPI_STATUS_INVALID_ARGUMENT); else
+/// GREENAPI_STATUS_INVALID_ARGUMENT (a NULL) or GREENAPI_STATUS_OUT_OF_RESOURCES, and there will be
+/// no result.
 ///
 /// Any thread.
 ///
@@ -157,7 +159,7 @@ pub unsafe extern "C" fn greenapi_queue_cancel(queue: *mut greenapi_queue, tag: 
     .unwrap_or(0)
 }
 
-/// Takes results, in the order in which they came.
+/// Takes results, in the order in which the deletions ended.
 ///
 /// `queue`: the queue.
 /// `out_results`: room for `capacity` results; NULL takes none.
@@ -165,10 +167,10 @@ pub unsafe extern "C" fn greenapi_queue_cancel(queue: *mut greenapi_queue, tag: 
 /// `timeout_ms`: milliseconds to wait for the first result: 0 = do not wait, -1 = until there is
 /// one.
 ///
-/// Returns how many results were taken: 0 when the time is over, at once when nothing is under way,
-/// and for NULL.
+/// Returns how many results were taken; 0 when none came in time, when nothing is under way (then
+/// without waiting), and for NULL.
 ///
-/// Any thread, several at once; each result goes to one of them.
+/// Any thread, several at once; each result is given to one of them.
 ///
 /// # Safety
 /// `queue` is NULL or living; `out_results` is NULL or has room for `capacity` results.

@@ -6,24 +6,24 @@ use crate::completions::Record;
 use crate::outcome::{Outcome, MESSAGE_SIZE};
 use crate::status::Status;
 
-/// The whole of what is known about one deletion. 256 bytes, no pointers: copy it, keep it;
-/// there is nothing to free.
+/// Everything that is known about one deletion. 256 bytes without pointers: a result can be copied
+/// and kept, and there is nothing to free.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct greenapi_result {
     /// The tag given to greenapi_queue_submit; 0 for blocking calls.
     pub tag: u64,
-    /// The instance id that the call was about; 0 where there was none.
+    /// The id of the instance that the call was to delete; 0: the call had no id.
     pub id: i64,
     /// What happened.
     pub status: Status,
     /// The API's own `code` when its body had one, else the HTTP status, else 0.
     pub code: i32,
-    /// The HTTP status of the answer that decided; 0: there was no answer.
+    /// The HTTP status of the answer that determined the status; 0: there was no answer.
     pub http_status: i32,
-    /// Deletion requests that may have been sent, retries included; 0: none was.
+    /// The number of deletion requests that may have been sent, retries included; 0: none was sent.
     pub attempts: u32,
-    /// What happened and what to do: NUL-terminated UTF-8, one line, never a secret.
+    /// What happened and what to do: NUL-terminated UTF-8, one line, without secrets.
     pub message: [c_char; 224],
 }
 

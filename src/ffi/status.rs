@@ -6,7 +6,7 @@ use crate::status::{self, Effect};
 
 /// The C name of a status, like "GREENAPI_STATUS_NOT_FOUND".
 ///
-/// `status`: any number; one that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
+/// `status`: any number; a number that is no enumerator gives "GREENAPI_STATUS_UNKNOWN".
 ///
 /// Returns a string that lives as long as the process; never NULL. Any thread.
 #[no_mangle]
@@ -16,7 +16,7 @@ pub extern "C" fn greenapi_status_name(status: i32) -> *const c_char {
 
 /// One plain English sentence about a status: what happened, and what to do.
 ///
-/// `status`: any number; one that is no enumerator gives a sentence that says so.
+/// `status`: any number; for a number that is no enumerator the sentence says that.
 ///
 /// Returns a string that lives as long as the process; never NULL. Any thread.
 #[no_mangle]
@@ -26,7 +26,8 @@ pub extern "C" fn greenapi_status_message(status: i32) -> *const c_char {
 
 /// What a status means for the instance: deleted, not deleted by this call, or unknown.
 ///
-/// `status`: any number. One that is no enumerator may come from a newer library: its tens tell.
+/// `status`: any number. A number that is no enumerator may come from a newer library: its range
+/// shows the effect (see greenapi_status).
 ///
 /// Returns the effect; GREENAPI_EFFECT_UNKNOWN for a number below 0 or above 49. Any thread.
 #[no_mangle]
@@ -34,8 +35,8 @@ pub extern "C" fn greenapi_status_effect(status: i32) -> Effect {
     status::effect(status)
 }
 
-/// The version of the library that is loaded, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and
-/// _PATCH are those of the header that a program was compiled with.
+/// The version of the loaded library, like "0.2.0". GREENAPI_VERSION_MAJOR, _MINOR and _PATCH are
+/// the version of the header that the program was compiled with.
 ///
 /// Returns a string that lives as long as the process; never NULL. Any thread.
 #[no_mangle]
