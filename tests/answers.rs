@@ -1,15 +1,18 @@
-//! `tests/cases.json`, the table of what the library promises, through every language and every
-//! way of calling, against a real server.
+//! Runs `tests/cases.json`, a table of faults and the results that they must give, in every
+//! language and through every function that deletes, against a real server.
 //!
-//! A row: `fault` is what the stand-in does to the request (all `times`, or so many), `instance`
-//! whether there is one, `trap`, `url` ("https": its TLS), `token` and `id` what is called instead, `max_retries` and
-//! `timeout_ms` the options (rows with options are not for the one call, which has none), `pad_to`
-//! the length of a body whose PAD is filled up.
+//! A row has a `name`, the result to `expect`, and these optional fields:
 //!
-//! A row with `list` lists the account's instances, with or without their states: `fault` is what
-//! the stand-in does to the requests of the list, `account` the instances that it has, `fill` how
-//! many plain ones. `instances` is what is expected to come, in order; where that is left out,
-//! `count` of them.
+//! - `fault`: what the stand-in does to the row's request, `times` times or always.
+//! - `instance`: whether the instance exists (default true).
+//! - `url` ("https": that of the stand-in), `trap`, `token`, `id`: used instead of the usual ones.
+//! - `max_retries`, `timeout_ms`: options. `greenapi_delete_instance` takes no options and skips
+//!   these rows.
+//! - `pad_to`: the length to which `PAD` in the body is extended.
+//!
+//! A row with `list` lists the account's instances, with or without their states. The account holds
+//! the instances of `account` and `fill` generated ones; `fault` affects the requests for the list.
+//! `instances` are the expected instances in order; a row without it gives only their `count`.
 
 mod support;
 
@@ -35,7 +38,7 @@ struct Case {
     max_retries: Option<u32>,
     timeout_ms: Option<u32>,
     expect: Expect,
-    /// What is as true, where two events race.
+    /// Another permitted result, where two events race.
     or: Option<Expect>,
 }
 
@@ -80,7 +83,7 @@ fn yes() -> bool {
 }
 
 impl Expect {
-    /// Whether a driver's line says so, as far as its language says anything.
+    /// Whether a driver's line matches. Fields that the driver's language does not report match.
     fn is_met_by(&self, line: &Line) -> bool {
         let named = match line.status {
             Some(status) => {
@@ -116,7 +119,7 @@ impl Case {
     }
 }
 
-/// Every way of calling at the same time: most of it is waiting.
+/// Runs all drivers at the same time, because they mostly wait for the server.
 fn drive(drivers: &[Driver]) {
     let rows: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("cases.json")).expect("the table is well-formed");
@@ -135,7 +138,7 @@ fn drive(drivers: &[Driver]) {
             .collect();
         let rows = ways
             .into_iter()
-            .flat_map(|way| way.join().expect("its message stands above"));
+            .flat_map(|way| way.join().expect("no panic: see the message above"));
         rows.collect()
     });
     assert!(
@@ -154,7 +157,7 @@ fn read<T: serde::de::DeserializeOwned>(rows: Vec<serde_json::Value>) -> Vec<T> 
     rows.into_iter().map(read).collect()
 }
 
-/// The lists in which this way of calling says something else.
+/// The list rows for which this driver reports something else than expected.
 fn wrong_lists(driver: &Driver, cases: &[ListCase]) -> Vec<String> {
     let standin = Standin::start(Config::default()).expect("the stand-in starts");
     let endpoints = standin.endpoints();
@@ -173,7 +176,7 @@ fn wrong_lists(driver: &Driver, cases: &[ListCase]) -> Vec<String> {
         let mut environment = vec![
             ("GREENAPI_URL", endpoints.http.clone()),
             ("GREENAPI_TOKEN", token.clone()),
-            // What takes a time for a local one is wrong here at any hour.
+            // A driver that takes UTC for local time fails here, even on a machine set to UTC.
             ("TZ", "Asia/Kathmandu".to_owned()),
         ];
         if case.list == ListOf::States {
@@ -211,7 +214,7 @@ fn wrong_lists(driver: &Driver, cases: &[ListCase]) -> Vec<String> {
     wrong
 }
 
-/// The rows in which this way of calling says something else.
+/// The rows for which this driver reports something else than expected.
 fn wrong_rows(driver: &Driver, cases: &[Case]) -> Vec<String> {
     let standin = Standin::start(Config::default()).expect("the stand-in starts");
     let endpoints = standin.endpoints();
@@ -227,7 +230,7 @@ fn wrong_rows(driver: &Driver, cases: &[Case]) -> Vec<String> {
             }),
     );
     standin.add_faults(rows().filter_map(|(index, case)| case.rule(index)));
-    // Rows that need the same environment go through one process.
+    // One process runs all rows that need the same environment.
     let mut groups: BTreeMap<Vec<(&str, String)>, Vec<usize>> = BTreeMap::new();
     for (index, case) in rows() {
         if driver.mode == "one_call" && (case.max_retries.is_some() || case.timeout_ms.is_some()) {
@@ -245,7 +248,7 @@ fn wrong_rows(driver: &Driver, cases: &[Case]) -> Vec<String> {
             ("GREENAPI_URL", url),
             ("GREENAPI_TOKEN", token),
             ("GREENAPI_CA_FILE", ca_file.clone()),
-            // What the one call trusts.
+            // greenapi_delete_instance takes no ca_file.
             ("SSL_CERT_FILE", ca_file),
         ];
         if let Some(retries) = case.max_retries {

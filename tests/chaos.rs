@@ -1,9 +1,9 @@
-//! Thousands of deletions through faults chosen at random at every stage, by many threads, and
-//! then each word of the library held against the stand-in's ledger. Not one contradiction is
-//! allowed: 0–9 means that the ledger says deleted, 10–29 that this call did not delete it.
+//! Many threads delete thousands of instances while the stand-in injects random faults at every
+//! stage. Then each result is compared with the stand-in's ledger: an instance whose status is 0–9
+//! must have been deleted, an instance whose status is 10–29 must not.
 //!
-//! The seed is printed; `GREENAPI_SEED=n cargo test --test chaos` gives it again. The whole of it,
-//! a million deletions: `GREENAPI_CHAOS=330000 cargo test --test chaos -- --nocapture`.
+//! The seed is printed; `GREENAPI_SEED=n cargo test --test chaos` repeats a run. To run a million
+//! deletions: `GREENAPI_CHAOS=330000 cargo test --test chaos -- --nocapture`.
 
 mod support;
 
@@ -14,7 +14,7 @@ use greenapi_standin::{Config, Fault, Rule, Standin, Target, Then};
 use support::abi::{options, Client, RawResult};
 
 const THREADS: usize = 16;
-/// Deletions in each test, unless `GREENAPI_CHAOS` says otherwise.
+/// Deletions in each test, unless `GREENAPI_CHAOS` gives another number.
 const DELETIONS: i64 = 2_400;
 const FIRST: i64 = 4_000_000_000;
 
@@ -26,7 +26,7 @@ fn seed() -> u64 {
     seed
 }
 
-/// Every stage times every way to end, and answers that are no success, before and after acting.
+/// Every stage with every kind of hang-up, and error answers with and without the deletion.
 fn faults() -> Vec<Fault> {
     let stages = [
         "head",
@@ -52,7 +52,7 @@ fn faults() -> Vec<Fault> {
     for status in [429, 499, 500, 502, 503] {
         for act in [false, true] {
             if status == 429 && act {
-                // A server that refuses for its rate has not acted.
+                // A server that answers 429 has not carried the request out.
                 continue;
             }
             faults.push(Fault {
@@ -62,7 +62,7 @@ fn faults() -> Vec<Fault> {
             });
         }
     }
-    // "Not processed", or nobody knows; over HTTP/1.1 a hang-up.
+    // Some of these codes promise that the request was not processed. Over HTTP/1.1: a hang-up.
     for code in [0, 1, 2, 7, 8, 11] {
         faults.push(Fault {
             h2_goaway: Some(code),
@@ -97,13 +97,13 @@ fn check(standin: &Standin, results: &[RawResult]) {
             .entry(support::abi::status_name(result.status))
             .or_insert(0) += 1;
         match result.status {
-            0..=9 => assert!(deleted, "said to be gone, and is not: {result:?}"),
-            10..=29 => assert!(!deleted, "said not to be deleted, and is: {result:?}"),
+            0..=9 => assert!(deleted, "reported as gone, but still there: {result:?}"),
+            10..=29 => assert!(!deleted, "reported as not deleted, but gone: {result:?}"),
             _ => {}
         }
     }
     println!("{counts:?}");
-    assert!(counts.len() > 3, "chaos has more than {counts:?}");
+    assert!(counts.len() > 3, "too few different statuses: {counts:?}");
 }
 
 fn deletions() -> i64 {
@@ -112,7 +112,7 @@ fn deletions() -> i64 {
     })
 }
 
-/// `TRY_LOG_OUT` too deletes what is logged in only after the API has answered a logout.
+/// `TRY_LOG_OUT` too deletes a logged-in instance only after the API has answered a logout.
 const POLICIES: [u32; 4] = [0, 1, 2, 3];
 
 fn chaos(url: impl Fn(&Standin) -> String, session: u32, count: i64) {
@@ -122,7 +122,7 @@ fn chaos(url: impl Fn(&Standin) -> String, session: u32, count: i64) {
     let seed = seed();
     standin.set(|settings| settings.seed = seed);
     let faults = faults();
-    // The first rule that fires is the one, so each has the same share of what is left.
+    // Each rule sees only requests that no earlier rule took, so later rules apply a little less.
     let share = 0.4 / faults.len() as f64;
     let targets: &[Target] = match session {
         0 => &[Target::Delete],
@@ -193,7 +193,7 @@ fn over_http2() {
 #[test]
 fn under_every_session_policy() {
     for session in POLICIES {
-        // With a logout, a second each.
+        // Fewer, because each deletion takes a second: it includes a logout.
         let count = deletions() / 16;
         chaos(|standin| standin.endpoints().https.clone(), session, count);
     }

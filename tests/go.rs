@@ -1,4 +1,4 @@
-//! Go's own tests, with its race detector and its strictest check of pointers.
+//! Runs the tests of the Go module with the race detector and with cgo's strictest pointer checks.
 
 mod support;
 
@@ -35,8 +35,8 @@ fn test_with_every_pointer_checked() {
     go(&["test", "-count=1", "./..."], "cgocheck2");
 }
 
-/// With the tag the library is in the program, also where the shared object is installed beside
-/// the archive.
+/// With the tag `greenapi_static` the program contains the library, even where the shared object is
+/// installed beside the archive.
 #[test]
 fn linked_statically() {
     if !is_left_out("go") {
@@ -44,7 +44,7 @@ fn linked_statically() {
     }
 }
 
-/// All that the tag needs is greenapi-static.pc and what it names.
+/// The tag needs only greenapi-static.pc and the files that it names.
 #[test]
 fn linked_statically_by_greenapi_static_alone() {
     if is_left_out("go") {
@@ -71,7 +71,7 @@ fn link_statically(name: &str, pkg_config_path: &Path) {
         .arg("./examples/delete")
         .env("PKG_CONFIG_LIBDIR", pkg_config_path)
         .env_remove("PKG_CONFIG_PATH")
-        // Or Go would take what it built with the other path.
+        // Go's cache ignores PKG_CONFIG_PATH, so another flag makes it build again.
         .env(
             "CGO_CFLAGS",
             format!("-g -O2 -DGREENAPI_STATIC_{}", name.len()),
@@ -86,9 +86,9 @@ fn link_statically(name: &str, pkg_config_path: &Path) {
     assert_eq!(standin.ledger().len(), 1);
 }
 
-/// The sentence is pkg-config's, and the README's table of errors begins with it.
+/// pkg-config's message must be the one that the README's table of errors explains.
 #[test]
-fn without_the_library() {
+fn a_build_without_the_library_gives_the_error_in_the_readme() {
     if is_left_out("go") {
         return;
     }
@@ -97,7 +97,7 @@ fn without_the_library() {
         .args(["build", "."])
         .env("PKG_CONFIG_LIBDIR", scratch("nothing"))
         .env_remove("PKG_CONFIG_PATH")
-        // Go would take what it built before, without asking for the library: this it never built.
+        // Without a flag that was never used before, Go would take the package from its cache.
         .env("CGO_CFLAGS", "-DGREENAPI_IS_MISSING")
         .stdin(Stdio::null())
         .output()

@@ -1,4 +1,5 @@
-//! A good guest: the stories of `tests/guest`, each a C program that lives through one of them.
+//! Compiles and runs the programs of `tests/guest`, which test the library as a guest in its host's
+//! process. Their README lists them.
 
 mod support;
 
@@ -6,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use support::{compile, is_left_out, root, run, tool, StandinProcess};
 
-/// Exit status of a program whose story this system cannot tell (no privileges, mostly).
-const CANNOT_TELL: i32 = 77;
+/// The exit status of a program that this system cannot run (mostly for lack of privileges).
+const SKIPPED: i32 = 77;
 
-fn tell(name: &str) {
+fn check(name: &str) {
     if is_left_out("c") {
         return;
     }
@@ -25,10 +26,10 @@ fn tell(name: &str) {
         .envs(standin.environment())
         .stdin(Stdio::null())
         .output()
-        .expect("it starts");
+        .expect("the program starts");
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(CANNOT_TELL) {
+    if output.status.code() == Some(SKIPPED) {
         support::leave_out(&format!("{name}: {said}{complained}"));
         return;
     }
@@ -40,16 +41,16 @@ fn tell(name: &str) {
     println!("{said}");
 }
 
-macro_rules! stories {
+macro_rules! programs {
     ($($name:ident),* $(,)?) => {$(
         #[test]
         fn $name() {
-            tell(concat!(stringify!($name), ".c"));
+            check(concat!(stringify!($name), ".c"));
         }
     )*};
 }
 
-stories!(
+programs!(
     argument_fuzz,
     dlopen_loop,
     environment_read_once,
@@ -77,8 +78,8 @@ stories!(
     token_wiped,
 );
 
-/// Every function and failure once, under Valgrind: no error, and nothing lost, also with
-/// the eyes of a program's own checks, which take what is "possibly lost" for an error.
+/// Valgrind must find no error and no leak. "Possibly lost" memory counts as a leak, because the
+/// leak checks of host programs count it too.
 #[test]
 fn memcheck_under_valgrind() {
     if is_left_out("c") {
@@ -108,13 +109,13 @@ fn cpp_exceptions() {
     }
 }
 
-/// Every story is told by a test above.
+/// Every program has a test above.
 #[test]
-fn no_story_is_forgotten() {
+fn every_program_is_run() {
     let told = include_str!("guest.rs");
-    for entry in std::fs::read_dir(root().join("tests/guest")).expect("the stories are there") {
+    for entry in std::fs::read_dir(root().join("tests/guest")).expect("the directory exists") {
         let name = entry
-            .expect("it can be read")
+            .expect("the directory is readable")
             .file_name()
             .into_string()
             .expect("UTF-8");
@@ -122,7 +123,7 @@ fn no_story_is_forgotten() {
         if let Some(stem) = name.strip_suffix(".c").or(name.strip_suffix(".cpp")) {
             assert!(
                 stem == "abi_guard" || told.contains(stem),
-                "{name} is not told"
+                "no test runs {name}"
             );
         }
     }

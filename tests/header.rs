@@ -1,4 +1,4 @@
-//! The header and the shared object as C sees them.
+//! Checks greenapi.h, greenapi.hpp and the shared object from the outside, as C and C++ see them.
 
 mod support;
 
@@ -8,9 +8,8 @@ use std::process::Command;
 
 use support::{compile, is_left_out, library, root, run, scratch, tool};
 
-/// Without one warning, in every dialect that is promised.
 #[test]
-fn it_compiles_everywhere() {
+fn the_headers_compile_without_warnings_in_every_promised_dialect() {
     let source = scratch("header").join("just_include.c");
     fs::write(
         &source,
@@ -39,7 +38,7 @@ fn it_compiles_everywhere() {
                 check(&compiler, standard, &source);
             }
         }
-        // Clang's own stdbool.h is no C89.
+        // Clang's own stdbool.h is not valid C89.
         check(&tool("cc"), "-std=c89", &source);
     }
     if !is_left_out("c++") {
@@ -49,8 +48,8 @@ fn it_compiles_everywhere() {
     }
 }
 
-/// A name without the prefix would meet one of the program's own. (cbindgen exports every public
-/// constant of the crate that cbindgen.toml does not exclude.)
+/// A name without the prefix could clash with a name of the host program. (cbindgen exports every
+/// public constant of the crate that cbindgen.toml does not exclude.)
 #[test]
 fn every_name_has_the_librarys_prefix() {
     let header = fs::read_to_string(root().join("include/greenapi.h")).unwrap();
@@ -75,9 +74,8 @@ fn every_name_has_the_librarys_prefix() {
     assert!(seen > 30, "only {seen} names were found");
 }
 
-/// One error that says what to do, instead of a hundred.
 #[test]
-fn cpp_that_cannot_use_it_is_told_so() {
+fn an_unsuitable_cpp_compiler_gives_one_error_with_advice() {
     if is_left_out("c++") {
         return;
     }
@@ -104,15 +102,15 @@ fn cpp_that_cannot_use_it_is_told_so() {
     }
 }
 
-/// What was committed is what the sources say: build.rs has just written it.
+/// Building this test has just made build.rs generate greenapi.h again.
 #[test]
-fn it_has_not_drifted() {
+fn the_committed_header_is_up_to_date() {
     if !root().join(".git").exists() {
-        support::leave_out("the header's drift: this is no git checkout to compare with");
+        support::leave_out("whether greenapi.h is up to date: this is not a git checkout");
         return;
     }
-    // Named, because git looks for a repository only where the user owns it (not with sudo, nor in
-    // a container's mount).
+    // Without GIT_DIR git refuses a repository that another user owns, as under sudo or in a
+    // container's mount.
     let said = run(Command::new(tool("git"))
         .current_dir(root())
         .env("GIT_DIR", root().join(".git"))
@@ -122,12 +120,12 @@ fn it_has_not_drifted() {
     assert_eq!(
         String::from_utf8_lossy(&said),
         "",
-        "include/greenapi.h has changed with the sources: look at it and commit it"
+        "review and commit include/greenapi.h: the build generated another one from the sources"
     );
 }
 
 #[test]
-fn its_numbers_are_written_down() {
+fn the_abi_matches_abi_guard_txt() {
     if is_left_out("c") {
         return;
     }
@@ -137,7 +135,7 @@ fn its_numbers_are_written_down() {
     assert_eq!(
         String::from_utf8(said).unwrap(),
         written,
-        "the binary interface has changed: if that is meant, edit tests/guest/abi_guard.txt"
+        "the ABI has changed: if this is intended, edit tests/guest/abi_guard.txt"
     );
 }
 
@@ -165,7 +163,7 @@ fn the_shared_object_exports_its_functions_and_nothing_else() {
         })
         .collect();
     declared.sort();
-    // The page at the top names some of them in its example.
+    // The example in the header's first comment names some functions a second time.
     declared.dedup();
     assert_eq!(exported, declared);
     assert_eq!(exported.len(), 21);
@@ -173,7 +171,7 @@ fn the_shared_object_exports_its_functions_and_nothing_else() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_shared_object_has_a_name_stays_loaded_and_is_small() {
+fn the_shared_object_has_a_soname_stays_loaded_and_is_small() {
     let readelf = tool("readelf");
     let said = run(Command::new(readelf).arg("-d").arg(library())).stdout;
     let said = String::from_utf8(said).unwrap();

@@ -1,4 +1,4 @@
-//! The journal: what one process did is known to the next, however the first one ended.
+//! A process that opens a journal knows the deletions of earlier processes, however those ended.
 
 mod support;
 
@@ -14,10 +14,10 @@ use support::journal::{self, crc32, finish, run, start, Said};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST: i64 = 5_000_000_000;
-/// No instance of any test.
+/// An id that never exists.
 const MISSING: i64 = 9_000_000_001;
 
-/// A stand-in with some instances, and a place for a journal.
+/// A stand-in with some instances, and the path of a journal.
 struct Scene {
     standin: Standin,
     path: PathBuf,
@@ -50,15 +50,15 @@ impl Scene {
             .unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// Why a client cannot be had.
+    /// Why a client with this journal is refused.
     fn refusal(&self) -> RawResult {
         match self.try_client(&self.standin.endpoints().http, |_| {}) {
-            Ok(_) => panic!("{:?} was opened", self.path),
+            Ok(_) => panic!("{:?} was accepted", self.path),
             Err(error) => *error,
         }
     }
 
-    /// The next deletion's request is received and carried out or not; no answer comes.
+    /// Resets the connection of the next deletion at `stage`, so that it gets no answer.
     fn lose_next(&self, stage: Stage) {
         self.standin.add_faults([Rule {
             method: Target::Delete,
@@ -72,10 +72,11 @@ impl Scene {
         }]);
     }
 
-    /// Waits until no client has the journal any more: its thread closes it a moment later.
+    /// Waits until the journal is closed, which its thread does a moment after its last client
+    /// ended.
     fn await_closed(&self) {
         use std::os::fd::AsRawFd;
-        let file = fs::File::open(&self.path).expect("it is there");
+        let file = fs::File::open(&self.path).expect("the journal exists");
         assert_eq!(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }, 0);
     }
 
@@ -105,7 +106,7 @@ fn of(said: &[Said], id: i64) -> &Said {
 }
 
 #[test]
-fn what_ended_is_answered_without_a_request() {
+fn a_confirmed_deletion_is_answered_without_a_request() {
     let scene = Scene::new("ended");
     let ids = [FIRST, FIRST + 1, MISSING];
     {
@@ -113,7 +114,7 @@ fn what_ended_is_answered_without_a_request() {
         let results = client.delete_instances(&ids);
         let statuses: Vec<i32> = results.iter().map(|result| result.status).collect();
         assert_eq!(statuses, [0, 0, 10]);
-        // In the same process too.
+        // A second call in the same process is also answered from the journal.
         assert_eq!(client.delete_instance(FIRST).attempts, 0);
     }
     assert_eq!(scene.standin.ledger().len(), 2);
@@ -135,7 +136,7 @@ fn what_ended_is_answered_without_a_request() {
             assert_eq!((result.attempts, result.http_status), (0, 0), "{result:?}");
             assert!(result.message().contains(" UTC"), "{result:?}");
         }
-        // A typing error still shows as one.
+        // An id that never existed is still NOT_FOUND.
         let missing = &results[2];
         assert_eq!((missing.status, missing.attempts), (10, 1), "{missing:?}");
     }
@@ -144,11 +145,11 @@ fn what_ended_is_answered_without_a_request() {
 }
 
 #[test]
-fn what_was_lost_is_sent_again_and_missing_means_gone() {
+fn a_lost_deletion_is_sent_again_and_not_found_becomes_gone() {
     let scene = Scene::new("lost");
     scene.lose_next(Stage::Acted);
     assert_eq!(scene.client().delete_instance(FIRST).status, 31);
-    // A refusal does not end the doubt.
+    // A refusal says nothing about the earlier deletion, whose outcome stays unknown.
     let wrong = {
         let path = c_string(scene.path.to_str().unwrap());
         let mut options = options();
@@ -171,7 +172,7 @@ fn what_was_lost_is_sent_again_and_missing_means_gone() {
     assert_eq!((again.status, again.code), (1, 404), "{again:?}");
     assert_eq!(again.attempts, 0, "{again:?}");
 
-    // Lost before it was carried out: it is deleted now.
+    // This request is lost before the API carries it out, so the second call deletes the instance.
     scene.lose_next(Stage::Received);
     assert_eq!(client.delete_instance(FIRST + 1).status, 31);
     assert_eq!(client.delete_instance(FIRST + 1).status, 0);
@@ -183,9 +184,9 @@ fn what_was_lost_is_sent_again_and_missing_means_gone() {
     assert_eq!(ends, [31, 1, 31, 0]);
 }
 
-/// Within one call too: a retry that finds nothing says so, and the journal keeps it.
+/// The first attempt deletes the instance but is lost; the retry is told 404.
 #[test]
-fn a_call_with_retries_is_noted_once() {
+fn a_call_with_retries_has_one_begin_and_one_end() {
     let scene = Scene::new("retries");
     scene.lose_next(Stage::Acted);
     let url = &scene.standin.endpoints().http;
@@ -217,7 +218,7 @@ fn two_calls_with_one_id_send_one_request() {
         assert_eq!(queue.submit(client, FIRST, tag), 0);
     }
     assert_eq!(queue.submit(&first, FIRST + 1, 9), 0);
-    // The others do not wait.
+    // A call with another id does not wait.
     let other = queue.take(1, -1);
     assert_eq!((other[0].tag, other[0].status), (9, 0));
     assert!(scene.standin.wait(
@@ -241,7 +242,7 @@ fn two_calls_with_one_id_send_one_request() {
 }
 
 #[test]
-fn what_was_cancelled_before_it_was_sent_leaves_no_doubt() {
+fn a_deletion_that_was_cancelled_before_it_was_sent_is_not_in_doubt() {
     let scene = Scene::new("cancelled");
     scene.standin.add_faults([Rule {
         method: Target::Delete,
@@ -272,7 +273,7 @@ fn what_was_cancelled_before_it_was_sent_leaves_no_doubt() {
     let statuses: Vec<i32> = results.iter().map(|result| result.status).collect();
     assert_eq!(statuses, [34, 23]);
     drop((client, queue));
-    // Held and then left, it was never carried out.
+    // The stand-in drops a held request whose client disconnects, so FIRST still exists.
     let client = scene.client();
     assert_eq!(client.delete_instance(MISSING).status, 10);
     assert_eq!(client.delete_instance(FIRST).status, 0);
@@ -286,7 +287,7 @@ fn a_journal_belongs_to_one_address_and_one_process() {
     let scene = Scene::new("belongs");
     let http = scene.standin.endpoints().http.clone();
     let first = scene.client();
-    // However the address is spelled.
+    // The same address in another spelling.
     let second = scene.try_client(&format!("{http}/"), |_| {}).unwrap();
     assert_eq!(second.delete_instance(FIRST).status, 0);
     assert_eq!(first.delete_instance(FIRST).attempts, 0);
@@ -306,7 +307,7 @@ fn a_journal_belongs_to_one_address_and_one_process() {
     let mode = fs::metadata(&scene.path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // Another process holds it, until it is killed.
+    // Another process holds the journal until it is killed.
     scene.standin.add_faults([Rule {
         method: Target::Delete,
         fault: Fault {
@@ -332,9 +333,9 @@ fn a_journal_belongs_to_one_address_and_one_process() {
     assert_eq!(scene.client().delete_instance(FIRST + 1).status, 0);
 }
 
-/// A logout that may have been sent is noted before, and told by whoever goes on.
+/// The journal records a logout before it may be sent, and a later process mentions it.
 #[test]
-fn a_logout_survives_the_process_too() {
+fn a_logout_is_known_to_the_next_process() {
     const LOG_OUT: u32 = 2;
     let scene = Scene::new("logout");
     scene.standin.fill(FIRST, 2, Some("authorized"));
@@ -376,9 +377,8 @@ fn a_logout_survives_the_process_too() {
     assert_eq!(events(FIRST), ["logout", "logout", "begin", "end"]);
 }
 
-/// What is there is not a journal, and is left as it was.
 #[test]
-fn what_is_no_journal_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_journal_is_refused_and_not_changed() {
     let scene = Scene::new("not-one");
     let refuse = |what: &str| {
         let error = scene.refusal();
@@ -429,9 +429,9 @@ fn what_is_no_journal_is_refused_and_left_alone() {
     assert_eq!(error.status, 20, "{error:?}");
 }
 
-/// A sample of the bits; src/journal flips all of them.
+/// Flips a sample of the bits; a unit test in src/journal flips all of them.
 #[test]
-fn damage_is_refused_with_its_line_and_a_torn_end_is_not() {
+fn a_damaged_line_is_refused_and_an_incomplete_last_line_is_dropped() {
     let scene = Scene::new("damage");
     let client = scene.client();
     client.delete_instances(&[FIRST, FIRST + 1, FIRST + 2]);
@@ -462,7 +462,7 @@ fn damage_is_refused_with_its_line_and_a_torn_end_is_not() {
     }
 }
 
-/// Written in 2026 by the first version that had a journal.
+/// The file was written in 2026 by the first version that had a journal.
 #[test]
 fn a_journal_of_every_version_is_read() {
     let scene = Scene::new("fixture");
@@ -479,7 +479,8 @@ fn a_journal_of_every_version_is_read() {
         assert_eq!((result.status, result.code), (status, code), "{result:?}");
         assert!(result.message().contains(moment), "{result:?}");
     }
-    // In doubt, or refused: nothing listens there, but they would be sent.
+    // These ids are in doubt or were refused, so their deletions are sent, to a port without a
+    // server.
     for (id, in_doubt) in [
         (1_101_000_003, true),
         (1_101_000_004, true),
@@ -502,7 +503,7 @@ fn a_journal_of_every_version_is_read() {
 }
 
 #[test]
-fn a_disk_that_is_full_sends_nothing_and_works_again_with_room() {
+fn with_a_full_disk_nothing_is_sent_until_there_is_space() {
     const ENOSPC: i32 = 28;
     let scene = Scene::new("full");
     let ids: Vec<i64> = (FIRST..FIRST + 40).collect();
@@ -527,15 +528,16 @@ fn a_disk_that_is_full_sends_nothing_and_works_again_with_room() {
     }
     let last = said.last().unwrap();
     assert_eq!((last.status, last.code), (0, 200));
-    // Nothing of what was reported is lost, and the rest can be deleted.
+    // Confirmed deletions are still known, and the others can be carried out now.
     for said in run(scene.worker("bulk"), &ids) {
         assert_eq!((said.status, scene.received(said.id)), (0, 1), "{said:?}");
     }
 }
 
-/// With a file system of 64 KiB where this user may mount one, and with a limit on files.
+/// The disk gets full at different lengths of the journal: by a limit on the size of files, and by
+/// a small file system where this user may mount one.
 #[test]
-fn a_disk_without_room_is_full_at_every_size() {
+fn a_disk_that_gets_full_at_any_length_of_the_journal_sends_nothing() {
     let folder = support::scratch("journals").join("tmpfs");
     fs::create_dir_all(&folder).unwrap();
     for (number, size) in (0..).zip([1, 20, 60, 300, 1_000, 4_096]) {
@@ -558,7 +560,7 @@ fn a_disk_without_room_is_full_at_every_size() {
     }
 }
 
-/// Either it could not be opened, or what was not noted was not sent.
+/// Either the journal could not be opened, or each deletion without a record was not sent.
 fn check_full(scene: &Scene, child: Child, must_open_or_say: bool) {
     let output = child.wait_with_output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -586,7 +588,7 @@ fn check_full(scene: &Scene, child: Child, must_open_or_say: bool) {
 }
 
 #[test]
-fn after_a_failed_sync_nothing_is_sent_until_it_is_opened_anew() {
+fn after_a_failed_sync_nothing_is_sent_until_the_journal_is_opened_again() {
     const EIO: i32 = 5;
     let scene = Scene::new("sync");
     let ids: Vec<i64> = (FIRST..FIRST + 20).collect();
@@ -609,7 +611,7 @@ fn after_a_failed_sync_nothing_is_sent_until_it_is_opened_anew() {
     for said in run(scene.worker("bulk"), &ids) {
         assert_eq!((said.status, scene.received(said.id)), (0, 1), "{said:?}");
     }
-    // At the opening it is told at once.
+    // When the sync of a new file fails, making the client fails.
     let mut command = scene.shimmed("blocking");
     command
         .env("SHIM_FAIL", "fsync")
@@ -643,12 +645,13 @@ fn deletions_that_start_together_share_one_sync() {
         ..Until::default()
     };
     assert!(scene.standin.wait(&held, PATIENCE));
-    // Opened: open, lock, mode, header, sync. Then a write and a sync, or a few.
+    // Opening takes five calls: open, lock, mode, header, sync. The deletions need a write and a
+    // sync, or a few of each if they do not all start at the same moment.
     let calls = fs::read_to_string(&count).unwrap();
     let calls: u32 = calls.trim().parse().unwrap();
     assert!(
         (7..=7 + 2 * 3).contains(&calls),
-        "{calls} system calls for 64 notes"
+        "{calls} system calls for 64 records"
     );
     scene.standin.clear_faults();
     assert_eq!(scene.standin.release(), 64);
@@ -656,10 +659,10 @@ fn deletions_that_start_together_share_one_sync() {
     assert!(said.iter().all(|said| said.status == 0), "{said:?}");
 }
 
-/// Ends the process at each of the journal's system calls: before it, after it, and in the middle
-/// of a write. Whatever was reported stays true, and the rest is finished.
+/// Ends the process before and after each system call on the journal and in the middle of each
+/// write. Then a second process must confirm every reported result and finish the other deletions.
 #[test]
-fn ended_inside_each_system_call() {
+fn a_process_may_end_at_any_system_call() {
     let scene = Scene::new("inside");
     let mut first = FIRST;
     for when in ["before", "half", "after"] {
@@ -682,7 +685,7 @@ fn ended_inside_each_system_call() {
             };
             let begun = journal::states(&begun);
             for id in scene.standin.requests().keys() {
-                assert!(begun.contains_key(id), "{id} was sent without a note");
+                assert!(begun.contains_key(id), "{id} was sent without a record");
             }
             let received: Vec<u64> = ids.iter().map(|id| scene.received(*id)).collect();
             let after = run(scene.worker("queue"), &ids);
@@ -705,14 +708,14 @@ fn ended_inside_each_system_call() {
             }
             assert_eq!(scene.standin.ledger().len(), 3);
             if !killed {
-                assert!(call > 10, "{call} calls are too few");
+                assert!(call > 10, "only {call} system calls were seen");
                 break;
             }
         }
     }
 }
 
-/// The journal's bytes, or an empty one's where its first line is torn.
+/// The journal's bytes, or those of an empty journal if the first line is incomplete.
 fn whole_or_header(scene: &Scene) -> Vec<u8> {
     let bytes = fs::read(&scene.path).unwrap();
     match bytes.contains(&b'\n') {

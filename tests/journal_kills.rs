@@ -1,11 +1,12 @@
-//! A program that deletes instances through faults, killed at random moments and started again until
-//! it is through; then each word of it, and of its journal, is held against the stand-in's ledger.
+//! A program that deletes instances through faults, killed at random moments and started again
+//! until it is through; then each word of it, and of its journal, is held against the stand-in's
+//! ledger.
 //!
-//! In `cargo test` it is a sample. The whole, 20,000 instances and 1,000 kills, by one command:
+//! `cargo test` runs a sample. All 1,000 kills over 20,000 instances run with
 //!
 //!     cargo test --test journal_kills -- --ignored --nocapture
 //!
-//! The seed is printed; `GREENAPI_SEED=n` gives it again.
+//! The seed is printed; `GREENAPI_SEED=n` repeats a run.
 
 mod support;
 
@@ -21,12 +22,12 @@ use greenapi_standin::{Config, Fault, Rule, Standin, Target, Then};
 use support::journal::{self, is_in_doubt, Said};
 
 const FIRST: i64 = 6_000_000_000;
-/// Ids that never existed begin here.
+/// The first of the ids that never exist.
 const NEVER: i64 = 9_000_000_000;
-/// The clocks of the journal and of the ledger are the machine's; both cut to milliseconds.
+/// The times of the journal and of the ledger come from the same clock, each cut to milliseconds.
 const TICK: u64 = 2;
 
-/// xorshift: the same numbers for the same seed.
+/// xorshift, which gives the same numbers for the same seed.
 struct Random(u64);
 
 impl Random {
@@ -46,7 +47,7 @@ fn seed() -> u64 {
     seed
 }
 
-/// A request or its answer is lost at every stage, or fails.
+/// Faults that lose the request or its answer at every stage, or answer with an error.
 fn faults() -> Vec<Fault> {
     let mut faults = Vec::new();
     for stage in ["head", "received", "acted", "half_head", "half_body"] {
@@ -76,29 +77,30 @@ fn faults() -> Vec<Fault> {
 
 struct Run {
     standin: Standin,
-    /// When the stand-in's clock was at 0, at the latest.
+    /// A time at which the stand-in's clock had certainly started.
     started: u64,
     path: PathBuf,
     living: BTreeSet<i64>,
     ids: Vec<i64>,
     random: Random,
-    /// The last word of which the program has told the world.
+    /// The last status of each id that a program has printed.
     reported: BTreeMap<i64, i32>,
-    /// How often the stand-in had seen an id when it was reported as gone.
+    /// For each id that was reported as gone: how many requests the stand-in had received by then.
     sent_when_gone: BTreeMap<i64, u64>,
     statuses: BTreeMap<i32, u64>,
     kills: u64,
     starts: u64,
 }
 
-/// What a program was told to do at its end.
+/// How a program ends.
 enum End {
-    /// It goes on until it is through.
+    /// The program is not killed.
     Through,
-    /// Killed once so many results are in, or requests are out, plus some microseconds.
+    /// It is killed this many microseconds after this number of results.
     Results(u64, u64),
+    /// It is killed this many microseconds after this number of requests.
     Requests(u64, u64),
-    /// Kills itself in the middle of a write, after so many bytes.
+    /// It is killed in the middle of a write, after this number of bytes.
     Byte(u64),
 }
 
@@ -156,7 +158,7 @@ impl Run {
             .sum()
     }
 
-    /// Starts the program, ends it, and checks all that can be checked then.
+    /// Starts the program, ends it as `end` says, and checks its results and the journal.
     fn turn(&mut self, end: End) {
         let before = journal::states(&self.lines());
         let mode = ["queue", "bulk"][self.random.below(2) as usize];
@@ -190,12 +192,16 @@ impl Run {
                 Some(pause)
             }
             End::Requests(count, pause) => {
-                // If there are not so many left, it is through before.
+                // With fewer deletions left, the program ends by itself.
                 while !self
                     .standin
                     .wait_received(received + count, Duration::from_millis(50))
                 {
-                    if child.try_wait().expect("it can be waited for").is_some() {
+                    if child
+                        .try_wait()
+                        .expect("the process can be waited for")
+                        .is_some()
+                    {
                         break;
                     }
                 }
@@ -208,10 +214,10 @@ impl Run {
             while Instant::now() < until {
                 std::hint::spin_loop();
             }
-            child.kill().expect("it can be killed");
+            child.kill().expect("the process can be killed");
         }
         said.extend(results.iter());
-        let status = child.wait().expect("it can be waited for");
+        let status = child.wait().expect("the process can be waited for");
         match status.code() {
             None => self.kills += 1,
             Some(code) => assert_eq!(code, 0, "the program failed"),
@@ -225,11 +231,11 @@ impl Run {
         let lines = self.lines();
         let after = journal::states(&lines);
         for (id, seen) in &requests {
-            assert!(after.contains_key(id), "{id} was sent without a note");
+            assert!(after.contains_key(id), "{id} was sent without a record");
             if let Some(sent) = self.sent_when_gone.get(id) {
                 assert_eq!(
                     seen.received, *sent,
-                    "{id} was sent again, after it was confirmed"
+                    "{id} was sent again after its deletion was confirmed"
                 );
             }
         }
@@ -255,7 +261,7 @@ impl Run {
                     }
                 }
                 10 => {
-                    // What existed is never taken for a typing error, nor what is in doubt.
+                    // NOT_FOUND is only for ids that never existed and are not in doubt.
                     assert!(!self.living.contains(&id) && !doubt, "{result:?}");
                 }
                 11 | 13 | 21 | 23 | 24 | 26 => {
@@ -266,7 +272,8 @@ impl Run {
             }
             if !self.living.contains(&id) {
                 assert_ne!(result.status, 0, "{result:?}");
-                // Only doubt makes it gone: an earlier one, or one of this call.
+                // GONE is right for such an id only after a lost request, of this or an earlier
+                // call.
                 let known = before.get(&id) == Some(&Some(1));
                 let allowed = doubt || known || result.attempts > 1;
                 assert!(result.status != 1 || allowed, "{result:?}");
@@ -275,7 +282,7 @@ impl Run {
                 assert_eq!(told, Some(result.status), "{result:?}");
             }
         }
-        // The journal's clock and the ledger's: the note comes before the request.
+        // Each `begin` must have been written before its request arrived.
         let mut first_note: BTreeMap<i64, u64> = BTreeMap::new();
         for line in lines.iter().filter(|line| line.event == "begin") {
             first_note.entry(line.id).or_insert(line.at);
@@ -284,7 +291,7 @@ impl Run {
             let noted = first_note[&arrival.id];
             assert!(
                 noted <= self.started + arrival.at_ms + TICK,
-                "{} arrived before it was noted",
+                "{} arrived before its begin was written",
                 arrival.id
             );
         }
@@ -317,15 +324,15 @@ impl Run {
     }
 }
 
-/// The results of a worker as they come.
+/// Reads the results of a worker in the background.
 fn listen(child: &mut Child) -> Receiver<Said> {
-    let output = child.stdout.take().expect("it is piped");
+    let output = child.stdout.take().expect("its pipe exists");
     let (tell, told) = channel();
     std::thread::spawn(move || {
         let mut output = BufReader::new(output);
         let mut line = String::new();
         while output.read_line(&mut line).is_ok_and(|length| length > 0) {
-            // The last line may be half a one.
+            // The last line of a killed worker may be incomplete.
             if let Some(whole) = line.strip_suffix('\n') {
                 let _ = tell.send(Said::parse(whole));
             }
@@ -354,7 +361,7 @@ fn kill_until_through(name: &str, living: u32, never: i64, kills: u64) {
     while !run.is_through() {
         run.turn(End::Through);
     }
-    // One more: nothing is sent for what is gone.
+    // Another run must send nothing for the instances that are gone.
     run.turn(End::Through);
     run.end();
 }
@@ -372,8 +379,8 @@ fn killed_a_thousand_times_over_twenty_thousand_instances() {
     kill_until_through("kills-whole", 20_000, 500, 1_000);
 }
 
-/// The machine loses power at a random moment: the file is cut back to what had been synced, or to
-/// anything between that and what had been written.
+/// Imitates a loss of power at a random moment: cuts the journal back to the length of the last
+/// sync, or to any length between that and the written one.
 #[test]
 fn power_is_lost_at_random_moments() {
     if support::is_left_out("c") {
@@ -400,12 +407,16 @@ fn power_is_lost_at_random_moments() {
             .standin
             .wait_received(received + count, Duration::from_millis(50))
         {
-            if child.try_wait().expect("it can be waited for").is_some() {
+            if child
+                .try_wait()
+                .expect("the process can be waited for")
+                .is_some()
+            {
                 break;
             }
         }
-        child.kill().expect("it can be killed");
-        child.wait().expect("it can be waited for");
+        child.kill().expect("the process can be killed");
+        child.wait().expect("the process can be waited for");
         (run.kills, run.starts) = (run.kills + 1, run.starts + 1);
         drop(results);
         let durable = fs::read_to_string(&synced)
@@ -419,17 +430,18 @@ fn power_is_lost_at_random_moments() {
         };
         let file = fs::OpenOptions::new().write(true).open(&run.path);
         file.and_then(|file| file.set_len(left))
-            .expect("it can be cut");
-        // What was sent is in what is durable.
+            .expect("the journal can be cut");
+        // Every request that was sent has a record that was synced before.
         let noted = journal::states(&run.lines());
         for id in run.standin.requests().keys() {
             assert!(
                 noted.contains_key(id),
-                "{id} was sent without a durable note"
+                "{id} was sent without a durable record"
             );
         }
     }
-    // What was reported may have been forgotten, but nothing is told otherwise than it is.
+    // Results may have been lost with the power. The checks of the next runs show that they are not
+    // contradicted.
     let ledger: BTreeSet<i64> = run.standin.ledger().iter().map(|gone| gone.id).collect();
     assert!(ledger.len() > 10);
     while !run.is_through() {

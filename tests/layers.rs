@@ -1,5 +1,5 @@
-//! Who uses whom in `src/`: one direction, no circles. The graph is read off the sources' own
-//! paths (`crate::…`, `super::…`), so it cannot be out of date.
+//! Checks which module of `src/` imports which: in one direction, without cycles. The graph comes
+//! from the paths in the sources (`crate::…`, `super::…`), so it is always up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,7 +31,7 @@ fn module(path: &Path, src: &Path) -> String {
     parts.join("::")
 }
 
-/// The sources without comments and without the unit tests at their end, which may use anything.
+/// The source without comments and without the unit tests at its end, which may import any module.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text
@@ -44,8 +44,7 @@ fn code(path: &Path) -> String {
         .join("\n")
 }
 
-/// What stands behind each `crate::` and `super::`, as far as it names modules. Braces are opened:
-/// `crate::{a, b::c}` names both.
+/// The module paths that follow each `prefix`. Braces are expanded: `crate::{a, b::c}` gives both.
 fn paths(code: &str, prefix: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = code;
@@ -98,7 +97,7 @@ fn graph() -> Graph {
     let mut sources = Vec::new();
     files(&src, &mut sources);
     let modules: BTreeSet<String> = sources.iter().map(|path| module(path, &src)).collect();
-    // The longest module that a path begins with.
+    // Finds the longest module name that is a prefix of the path.
     let find = |path: &str| {
         let parts: Vec<&str> = path.split("::").map(str::trim).collect();
         (1..=parts.len())
@@ -122,7 +121,7 @@ fn graph() -> Graph {
         };
         let mut targets: Vec<String> = paths(&code, "crate::");
         if from == parent {
-            // What a folder's face only passes on (`pub use`) it does not use.
+            // Only `use`: a `pub use` in mod.rs re-exports an item without depending on it.
             for name in paths(&code, "\nuse ") {
                 targets.push(format!("{parent}::{name}"));
             }
@@ -143,8 +142,8 @@ fn graph() -> Graph {
     graph
 }
 
-/// A circle, if there is one: its modules in order.
-fn circle(graph: &Graph) -> Option<Vec<String>> {
+/// The modules of a cycle in order, if there is one.
+fn cycle(graph: &Graph) -> Option<Vec<String>> {
     fn visit<'a>(
         graph: &'a Graph,
         module: &'a str,
@@ -152,17 +151,17 @@ fn circle(graph: &Graph) -> Option<Vec<String>> {
         done: &mut BTreeSet<&'a str>,
     ) -> Option<Vec<String>> {
         if let Some(start) = way.iter().position(|on_way| *on_way == module) {
-            let mut circle: Vec<String> = way[start..].iter().map(|name| (*name).into()).collect();
-            circle.push(module.into());
-            return Some(circle);
+            let mut cycle: Vec<String> = way[start..].iter().map(|name| (*name).into()).collect();
+            cycle.push(module.into());
+            return Some(cycle);
         }
         if done.contains(module) {
             return None;
         }
         way.push(module);
         for next in graph.get(module).into_iter().flatten() {
-            if let Some(circle) = visit(graph, next, way, done) {
-                return Some(circle);
+            if let Some(cycle) = visit(graph, next, way, done) {
+                return Some(cycle);
             }
         }
         way.pop();
@@ -176,21 +175,21 @@ fn circle(graph: &Graph) -> Option<Vec<String>> {
 }
 
 #[test]
-fn no_circle() {
+fn the_imports_have_no_cycle() {
     let graph = graph();
-    assert!(graph.len() > 25, "the sources were not found: {graph:?}");
+    assert!(graph.len() > 25, "some sources were not found: {graph:?}");
     assert!(
         graph["client"].contains("engine") && graph["transport::pool"].contains("transport::http1"),
-        "the imports were not understood: {graph:#?}"
+        "some imports were not recognized: {graph:#?}"
     );
-    if let Some(circle) = circle(&graph) {
-        panic!("these use one another in a circle: {}", circle.join(" → "));
+    if let Some(cycle) = cycle(&graph) {
+        panic!("these modules import one another: {}", cycle.join(" → "));
     }
 }
 
-/// The edges: nothing uses the C edge, and what stands below the client does not know it.
+/// No module imports the C boundary, and the transport imports nothing that is above it.
 #[test]
-fn one_direction() {
+fn the_imports_go_in_one_direction() {
     for (from, used) in graph() {
         let within = |module: &str, folder: &str| {
             module == folder || module.starts_with(&format!("{folder}::"))
@@ -198,12 +197,12 @@ fn one_direction() {
         for to in used {
             assert!(
                 !within(&to, "ffi") || within(&from, "ffi"),
-                "{from} uses {to}: the C edge calls, and is called by nobody"
+                "{from} imports {to}, but no module may import the C boundary"
             );
             assert!(
                 !within(&from, "transport")
                     || !["client", "engine", "account", "retry", "schedule"].contains(&to.as_str()),
-                "{from} uses {to}, which stands above the transport"
+                "{from} imports {to}, which is above the transport"
             );
         }
     }
@@ -211,7 +210,7 @@ fn one_direction() {
 
 /// docs/ARCHITECTURE.md lists the modules from the top down.
 #[test]
-fn nothing_uses_what_stands_above_it() {
+fn no_module_imports_one_that_is_listed_above_it() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
     let page = fs::read_to_string(page).unwrap();
     let order: Vec<&str> = page
@@ -230,7 +229,7 @@ fn nothing_uses_what_stands_above_it() {
         for to in used {
             assert!(
                 place(&from) <= place(&to),
-                "{from} uses {to}, which docs/ARCHITECTURE.md lists above it"
+                "{from} imports {to}, which docs/ARCHITECTURE.md lists above {from}"
             );
         }
     }
@@ -238,7 +237,7 @@ fn nothing_uses_what_stands_above_it() {
         let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         assert!(
             src.join(listed).is_dir() || src.join(listed).with_extension("rs").is_file(),
-            "docs/ARCHITECTURE.md lists {listed}, and there is no such module"
+            "docs/ARCHITECTURE.md lists {listed}, but there is no such module"
         );
     }
 }

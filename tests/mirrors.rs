@@ -1,5 +1,5 @@
-//! What the header declares stands again in the wrappers, the guards and the READMEs. This names
-//! every place that lags behind: after a new enumerator or option, it is the list of what to do.
+//! Statuses, options and other constants of the header are repeated in the wrappers, the ABI guard
+//! and the READMEs. After a new one is added, these tests name every file that still lacks it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The header without its comments.
+/// The text of greenapi.h without its comments.
 fn header() -> String {
     let mut code = String::new();
     let header = read("include/greenapi.h");
@@ -22,7 +22,7 @@ fn header() -> String {
     code + rest
 }
 
-/// Every `PREFIX… = value` of the enums and every `#define PREFIX… value`: without the prefix.
+/// Every enumerator `PREFIX… = value` and every `#define PREFIX… value`, without the prefix.
 fn constants(header: &str, prefix: &str) -> Vec<(String, i64)> {
     header
         .lines()
@@ -38,8 +38,10 @@ fn constants(header: &str, prefix: &str) -> Vec<(String, i64)> {
 /// The members of a struct, in their order.
 fn members(header: &str, name: &str) -> Vec<String> {
     let start = format!("struct {name} {{");
-    let (_, body) = header.split_once(&start).expect("the struct is there");
-    let (body, _) = body.split_once('}').expect("a struct ends");
+    let (_, body) = header
+        .split_once(&start)
+        .expect("the header has the struct");
+    let (body, _) = body.split_once('}').expect("the struct ends");
     body.split(';')
         .filter_map(|member| {
             let name = member.trim().rsplit([' ', '*']).next()?;
@@ -64,7 +66,7 @@ fn camel(name: &str) -> String {
 fn part(file: &str, start: &str, end: &str) -> String {
     let text = read(file);
     let Some((_, rest)) = text.split_once(start) else {
-        panic!("{file} has no {start:?}: where did it go?");
+        panic!("{file} does not contain {start:?}: correct this test if the text has moved");
     };
     rest.split(&format!("\n{end}"))
         .next()
@@ -72,7 +74,7 @@ fn part(file: &str, start: &str, end: &str) -> String {
         .to_owned()
 }
 
-/// Places that lag, as they are found.
+/// Collects the missing places, and panics with all of them when it is dropped.
 #[derive(Default)]
 struct Lagging(String);
 
@@ -88,14 +90,14 @@ impl Drop for Lagging {
     fn drop(&mut self) {
         assert!(
             self.0.is_empty() || std::thread::panicking(),
-            "the header has what these have not:\n{}",
+            "these places lack a constant or an option of the header:\n{}",
             self.0
         );
     }
 }
 
 #[test]
-fn every_status_stands_everywhere() {
+fn every_status_is_in_the_wrappers_the_guard_and_the_readme() {
     let statuses = constants(&header(), "GREENAPI_STATUS_");
     assert!(statuses.len() >= 22, "{statuses:?}");
     let hpp = part("include/greenapi.hpp", "enum class status", "}");
@@ -179,9 +181,8 @@ fn every_status_stands_everywhere() {
     }
 }
 
-/// Enumerators that a caller gives or gets beside statuses.
 #[test]
-fn every_session_policy_stands_everywhere() {
+fn every_session_policy_is_in_the_wrappers_and_the_guard() {
     let hpp = part("include/greenapi.hpp", "enum class session", "}");
     let python = part(
         "bindings/python/src/greenapi/_abi.py",
@@ -221,9 +222,8 @@ fn every_session_policy_stands_everywhere() {
     }
 }
 
-/// What the list says of an instance.
 #[test]
-fn every_state_and_flag_of_an_instance_stands_everywhere() {
+fn every_state_and_flag_of_an_instance_is_in_the_wrappers_and_the_guard() {
     let header = header();
     let hpp = read("include/greenapi.hpp");
     let python = part(
@@ -278,7 +278,7 @@ fn every_state_and_flag_of_an_instance_stands_everywhere() {
     }
 }
 
-/// What an option is called where its C name would be foreign.
+/// The names of an option in the wrappers, which follow each language's conventions.
 struct Named {
     hpp: String,
     python: String,
@@ -289,7 +289,7 @@ fn named(option: &str) -> Named {
     let (shared, go) = match option {
         "timeout_ms" => ("timeout", "Timeout".into()),
         "connect_timeout_ms" => ("connect_timeout", "ConnectTimeout".into()),
-        // The one flag there is.
+        // There is only one flag.
         "flags" => ("allow_http", "AllowHTTP".into()),
         "ca_pem" => ("ca_pem", "CACertificates".into()),
         other => (other, camel(&other.to_uppercase())),
@@ -302,7 +302,7 @@ fn named(option: &str) -> Named {
 }
 
 #[test]
-fn every_option_stands_everywhere() {
+fn every_option_is_in_the_wrappers_and_the_guard() {
     let options = members(&header(), "greenapi_options");
     assert!(options.len() >= 14, "{options:?}");
     assert_eq!(options[0], "size");
@@ -327,7 +327,7 @@ fn every_option_stands_everywhere() {
         let names = named(option);
         lagging.expect(
             option,
-            "src/ffi/options.rs, what is taken from older programs",
+            "src/ffi/options.rs, take!",
             &format!("{edge},"),
             &format!("{option},").replace("journal,", "journal"),
         );

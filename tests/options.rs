@@ -1,4 +1,4 @@
-//! Options as programs of older and newer versions give them, and values that make no sense.
+//! Options of programs that were built with an older or a newer header, and invalid values.
 
 mod support;
 
@@ -11,9 +11,9 @@ const URL: &str = "https://api.green-api.com";
 const TOKEN: &str = "gac.0w1x2y3z";
 const SIZE: usize = size_of::<RawOptions>();
 
-/// What becomes of options whose bytes are these.
+/// Makes a client with these bytes as its options.
 fn with_bytes(bytes: &[u8]) -> Result<Client, String> {
-    // As C has it: aligned.
+    // A struct in C is aligned.
     let mut room = vec![0u64; bytes.len().div_ceil(8)];
     unsafe {
         ptr::copy_nonoverlapping(bytes.as_ptr(), room.as_mut_ptr().cast(), bytes.len());
@@ -30,7 +30,7 @@ fn refused(change: impl FnOnce(&mut RawOptions)) -> String {
     change(&mut options);
     let error = Client::new(URL, TOKEN, Some(&options))
         .err()
-        .expect("it is refused");
+        .expect("the option is refused");
     assert_eq!(error.status, 20);
     error.message()
 }
@@ -54,9 +54,9 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(Client::new(URL, TOKEN, None).is_ok());
 }
 
-/// Each shorter struct is an older program's, whatever stands behind its end.
+/// Older headers have fewer fields. The memory after the struct may hold anything.
 #[test]
-fn an_older_program_has_fewer_fields() {
+fn options_of_an_older_header_are_accepted() {
     let whole = bytes_of(&options());
     for size in size_of::<usize>()..SIZE {
         let mut bytes = whole.clone();
@@ -67,7 +67,7 @@ fn an_older_program_has_fewer_fields() {
 }
 
 #[test]
-fn a_newer_program_has_more_fields() {
+fn options_of_a_newer_header_are_accepted_if_the_new_fields_are_zero() {
     for more in [1, 8, 64] {
         let mut bytes = bytes_of(&options());
         bytes.resize(SIZE + more, 0);
@@ -76,23 +76,23 @@ fn a_newer_program_has_more_fields() {
         *bytes.last_mut().unwrap() = 1;
         let message = with_bytes(&bytes)
             .err()
-            .expect("a field that is not known is set");
+            .expect("a set field that the library does not know is refused");
         assert!(message.contains("does not know"), "{message}");
     }
 }
 
 #[test]
-fn a_forgotten_init_is_told() {
+fn options_that_were_not_initialized_are_refused() {
     for size in [0usize, 1, 7, 5_000, usize::MAX] {
         let mut bytes = bytes_of(&options());
         bytes[..8].copy_from_slice(&size.to_ne_bytes());
-        let message = with_bytes(&bytes).err().expect("no such size");
+        let message = with_bytes(&bytes).err().expect("the size is refused");
         assert!(message.contains("greenapi_options_init"), "{message}");
     }
 }
 
 #[test]
-fn a_value_that_makes_no_sense_is_named() {
+fn the_message_names_an_invalid_option() {
     assert!(refused(|o| o.timeout_ms = 0).starts_with("timeout_ms"));
     assert!(refused(|o| o.connect_timeout_ms = 0).starts_with("connect_timeout_ms"));
     assert!(refused(|o| o.max_in_flight = 0).starts_with("max_in_flight"));
@@ -119,9 +119,9 @@ fn a_value_that_makes_no_sense_is_named() {
     }
 }
 
-/// Certificates as text: trusted alone, refused beside a file, and by name when they are none.
+/// `ca_pem` is trusted, refused together with `ca_file`, and named when it contains no certificate.
 #[test]
-fn certificates_as_text() {
+fn certificates_may_be_given_as_text() {
     let standin = Standin::start(Config::default()).unwrap();
     let endpoints = standin.endpoints();
     let pem = std::fs::read_to_string(&endpoints.ca_file).unwrap();
@@ -152,7 +152,7 @@ fn certificates_as_text() {
 }
 
 #[test]
-fn a_ca_file_that_cannot_be_used_is_named() {
+fn the_message_names_an_unusable_ca_file() {
     let folder = support::scratch("ca_files");
     let file = |name: &str, content: &str| {
         let path = folder.join(name);

@@ -1,4 +1,4 @@
-//! `examples/other-languages`, run as they stand, where the language is there.
+//! Runs the programs of `examples/other-languages` whose language is installed.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -18,7 +18,7 @@ fn example(name: &str) -> PathBuf {
     root().join("examples/other-languages").join(name)
 }
 
-/// Whether `program` runs here; else the test's end names it.
+/// Whether `program` runs on this machine; if not, the end of the test run lists it as left out.
 fn is_there(program: &str, arguments: &[&str], language: &str) -> bool {
     if is_left_out(language) {
         return false;
@@ -29,7 +29,7 @@ fn is_there(program: &str, arguments: &[&str], language: &str) -> bool {
         .is_ok_and(|output| output.status.success());
     if !there {
         leave_out(&format!(
-            "the example in {language}: `{program} {}` does not run here",
+            "the example in {language}: `{program} {}` does not run on this machine",
             arguments.join(" ")
         ));
     }
@@ -64,7 +64,7 @@ fn php() -> Option<Command> {
 }
 
 fn java() -> Option<Command> {
-    // A compiler is needed to run a source.
+    // `java Delete.java` compiles the source, which needs a JDK.
     if !is_there("javac", &["--version"], "java") {
         return None;
     }
@@ -90,7 +90,7 @@ fn java() -> Option<Command> {
     Some(command)
 }
 
-/// Gives back the exit status and all that was printed.
+/// Returns the exit status and all output.
 fn delete(mut command: Command, standin: &Standin, ids: &[&str]) -> (Option<i32>, String) {
     let output = with_standin(&mut command, standin, ids).output().unwrap();
     let printed = [output.stdout, output.stderr].concat();
@@ -110,7 +110,7 @@ fn with_standin<'a>(command: &'a mut Command, standin: &Standin, ids: &[&str]) -
         .stdin(Stdio::null())
 }
 
-/// One call and many, with instances that are there and one that is not.
+/// Deletes one and several instances, some of which do not exist.
 fn check(language: fn() -> Option<Command>) {
     let Some(command) = language() else { return };
     let standin = Standin::start(Config::default()).unwrap();
@@ -135,7 +135,7 @@ fn check(language: fn() -> Option<Command>) {
     assert_eq!(printed.matches(ABSENT).count(), 1, "{printed}");
     assert_eq!(standin.ledger().len(), 3);
 
-    // Nobody knows: the answer never comes whole.
+    // An incomplete answer leaves the outcome unknown.
     standin.add_faults([Rule {
         fault: Fault {
             body: Some("{".into()),
@@ -147,7 +147,7 @@ fn check(language: fn() -> Option<Command>) {
     assert_eq!(status, Some(3), "{printed}");
 }
 
-/// While deletions are under way the language itself still runs: its handler of Ctrl-C cancels them.
+/// Waiting for deletions does not block the language's runtime: its Ctrl-C handler cancels them.
 fn check_interrupt(language: fn() -> Option<Command>) {
     let Some(mut command) = language() else {
         return;

@@ -1,4 +1,5 @@
-//! Installing for C and C++, and building against what was installed in every documented way.
+//! Installs the library for C and C++, and builds against the installed files in every documented
+//! way.
 
 mod support;
 
@@ -7,7 +8,7 @@ use std::process::Command;
 use support::{is_left_out, library_dir, root, run, standin_program};
 
 #[test]
-fn installed_in_every_way() {
+fn programs_build_against_every_kind_of_installation() {
     if is_left_out("c") || is_left_out("c++") {
         return;
     }

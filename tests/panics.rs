@@ -1,5 +1,5 @@
-//! A panic anywhere becomes `INTERNAL`, prints nothing, and the library goes on working. The
-//! library is built with a feature that makes two ids panic, which no release has.
+//! A panic inside the library becomes `INTERNAL`, prints nothing, and leaves the library usable.
+//! The tests build the library with a feature, for tests only, that makes certain ids panic.
 
 mod support;
 
@@ -15,7 +15,7 @@ const AFTER_SENDING: i64 = 9_999_999_997;
 const CHILD: &str = "GREENAPI_TEST_PANICS";
 
 #[test]
-fn become_internal_and_print_nothing() {
+fn panics_become_internal_and_print_nothing() {
     let built = support::target().join("test-scratch/panics");
     support::run(
         Command::new(env!("CARGO"))
@@ -38,7 +38,7 @@ fn become_internal_and_print_nothing() {
     assert_eq!(String::from_utf8_lossy(&said.stderr), "");
 }
 
-/// Run by the test above, which looks at what it prints.
+/// The test above runs this one in a child process, whose output it reads.
 #[test]
 fn in_a_process_of_its_own() {
     if env::var_os(CHILD).is_none() {

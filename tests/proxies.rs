@@ -1,5 +1,5 @@
-//! The ways through a proxy: HTTP, HTTPS and SOCKS5, with a login and without, by option and by
-//! environment.
+//! Deletions through HTTP, HTTPS and SOCKS5 proxies, with and without a login, set by the option
+//! and by the environment.
 
 mod support;
 
@@ -56,7 +56,7 @@ fn used(standin: &Standin) -> u64 {
 }
 
 #[test]
-fn every_kind_leads_to_every_address() {
+fn every_kind_of_proxy_reaches_every_address() {
     for kind in 0..4 {
         for session in [0, 2] {
             let standin = standin();
@@ -75,7 +75,7 @@ fn every_kind_leads_to_every_address() {
 }
 
 #[test]
-fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
+fn only_the_proxy_sees_its_login() {
     let standin = standin();
     standin.set(|settings| {
         settings.proxy_user = Some(USER.into());
@@ -93,7 +93,8 @@ fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
                     .map(|proxy| proxy.unauthorized)
                     .sum::<u64>()
             };
-            // Also before a deletion: once, because accounts get locked.
+            // A wrong login is not retried, neither before nor in a deletion: the proxy might lock
+            // the account.
             let before = refused();
             let result = delete_trying(&standin, &https, &wrong, 1, 3);
             assert_eq!(result.status, 21, "{index}: {result:?}");
@@ -126,7 +127,7 @@ fn a_login_is_shown_to_the_proxy_and_to_nobody_else() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_sends_nothing() {
+fn an_unreachable_proxy_means_that_nothing_was_sent() {
     let standin = standin();
     let refused = standin.trap("refused").to_owned();
     let https = standin.endpoints().https.clone();
@@ -140,9 +141,9 @@ fn a_proxy_that_is_not_there_sends_nothing() {
     }
 }
 
-/// By the environment, which a process has to be started with.
+/// The driver runs in a process of its own, which starts with the environment under test.
 #[test]
-fn the_environment_names_one_and_exceptions_from_it() {
+fn the_environment_names_a_proxy_and_exceptions() {
     let drivers = Driver::of("c");
     let Some(driver) = drivers.iter().find(|driver| driver.mode == "client") else {
         return;
@@ -181,7 +182,7 @@ fn the_environment_names_one_and_exceptions_from_it() {
         &endpoints.https,
         &[("HTTPS_PROXY", proxy.clone()), except]
     ));
-    // One that cannot be used is refused, not passed by.
+    // A proxy that cannot be used is an error: the call does not go around the proxy.
     let mut environment = vec![
         ("GREENAPI_URL", endpoints.https.clone()),
         ("GREENAPI_TOKEN", endpoints.token.clone()),
@@ -191,7 +192,7 @@ fn the_environment_names_one_and_exceptions_from_it() {
     let lines = driver.delete(&environment, &[FIRST]);
     assert_eq!(lines[0].status, Some(21), "{lines:?}");
     assert!(lines[0].message.contains("HTTPS_PROXY"), "{lines:?}");
-    // The secret would travel in clear.
+    // Plain HTTP never uses a proxy of the environment, which would read the token.
     let all = [
         ("HTTP_PROXY", proxy.clone()),
         ("ALL_PROXY", proxy.clone()),

@@ -1,4 +1,4 @@
-//! Python's own tests, its types, and its packages.
+//! Runs the tests of the Python package, checks its types, and builds its sdist and wheel.
 
 mod support;
 
@@ -32,7 +32,7 @@ fn pytest() {
     }
 }
 
-/// The one of the distribution, where another one is in use.
+/// Also tests with the distribution's Python, if `python3` is another one.
 #[test]
 fn pytest_with_the_systems_own_python() {
     let system = Path::new("/usr/bin/python3");
@@ -58,9 +58,9 @@ fn pytest_with_the_systems_own_python() {
     pytest_by(&support::python_environment(system, "venv-system"));
 }
 
-/// As for what a script starts in the background. (The others see it as this was started.)
+/// A shell script starts its background processes with SIGINT ignored.
 #[test]
-fn ctrl_c_where_the_parent_ignores_it() {
+fn ctrl_c_works_where_the_parent_ignores_it() {
     if is_left_out("python") {
         return;
     }
@@ -95,7 +95,7 @@ fn mypy() {
         ]));
 }
 
-/// What users of the package see of its types, in Pylance's eyes: nothing is unknown.
+/// Pyright must find a complete type for every public name, as Pylance shows them to users.
 #[test]
 fn pyright() {
     if is_left_out("python") {
@@ -114,25 +114,27 @@ fn pyright() {
     }
 }
 
-/// `python -m build` makes the sdist of the checkout and then the wheel from the sdist alone.
+/// `python -m build` makes the sdist from the checkout and then the wheel from the sdist alone.
 #[test]
-fn the_sdist_builds_by_itself() {
+fn the_sdist_builds_without_the_checkout() {
     if is_left_out("python") {
         return;
     }
     let made = empty("sdist");
     let target = target().join("test-scratch/sdist-target");
-    // The files in an sdist have old dates, so Cargo would take those of an earlier run for the same.
+    // Files in an sdist have old dates, so Cargo would not notice that they changed since the last
+    // run.
     for one in fs::read_dir(target.join("release/.fingerprint"))
         .into_iter()
         .flatten()
     {
-        let one = one.expect("the directory can be read");
+        let one = one.expect("the directory is readable");
         if one.file_name().to_string_lossy().starts_with("greenapi-") {
-            fs::remove_dir_all(one.path()).expect("what Cargo knows of the last build is removed");
+            fs::remove_dir_all(one.path()).expect("the fingerprint can be removed");
         }
     }
-    // Its own, as there are two packages of one name; unoptimized, as only what is in it counts.
+    // The sdist has its own target directory, because its crate has the same name as the
+    // checkout's. It is not optimized, because the test is about completeness.
     run(outside_cargo(&mut Command::new(python()))
         .args(["-m", "build", "--outdir"])
         .arg(&made)
@@ -146,12 +148,13 @@ fn the_sdist_builds_by_itself() {
 }
 
 #[test]
-fn the_wheel_runs_where_there_is_no_rust() {
+fn the_wheel_runs_without_rust() {
     if is_left_out("python") {
         return;
     }
     let made = empty("wheel");
-    // What `pip install ./bindings/python` installs. The library is the one that is tested.
+    // `pip wheel` builds what `pip install ./bindings/python` installs. CARGO_TARGET_DIR makes it
+    // use the library that the other tests use.
     support::library();
     run(outside_cargo(&mut Command::new(python()))
         .args(["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"])
@@ -172,7 +175,7 @@ fn empty(name: &str) -> PathBuf {
     place
 }
 
-/// The one file that ends so.
+/// The only file in `folder` whose name ends with `end`.
 fn only(folder: &Path, end: &str) -> PathBuf {
     let found: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
@@ -180,7 +183,7 @@ fn only(folder: &Path, end: &str) -> PathBuf {
         .filter(|path| path.to_string_lossy().ends_with(end))
         .collect();
     let [path] = &found[..] else {
-        panic!("not one file that ends in {end}: {found:?}")
+        panic!("expected one file that ends in {end}, found {found:?}")
     };
     path.clone()
 }
@@ -194,13 +197,13 @@ fn is_tagged_as_auditwheel_finds_it(wheel: &Path) {
         .args(["-m", "auditwheel", "show"])
         .arg(wheel));
     let said = String::from_utf8_lossy(&said.stdout);
-    // It breaks its lines where they are full.
+    // auditwheel wraps its lines.
     let words: Vec<&str> = said.split_whitespace().collect();
     let expected = format!("is consistent with the following platform tag: \"{tag}\"");
     assert!(words.join(" ").contains(&expected), "{tag}: {said}");
 }
 
-/// Installs a wheel where there is nothing else, and does what the README says with it.
+/// Installs a wheel into an empty environment and runs the README's example there.
 fn runs_without_rust(wheel: &Path, name: &str) {
     let place = empty(&format!("{name}-environment"));
     run(Command::new("python3")
@@ -208,7 +211,7 @@ fn runs_without_rust(wheel: &Path, name: &str) {
         .arg(&place));
     let command = || {
         let mut command = Command::new(place.join("bin/python"));
-        // Neither cargo nor another copy of the package or the library.
+        // The environment has no cargo, and no other copy of the package or the library.
         command
             .env("PATH", place.join("bin"))
             .env_remove("PYTHONPATH")

@@ -1,4 +1,5 @@
-//! The queue: one result for each submission, a descriptor that never lies, and cancelling.
+//! The queue gives one result for each submission, its descriptor is readable exactly while it
+//! holds results, and cancelled submissions report whether they were sent.
 
 mod support;
 
@@ -45,7 +46,7 @@ fn client(standin: &Standin, max_in_flight: u32) -> Client {
 }
 
 #[test]
-fn every_submission_gives_one_result_under_many_threads() {
+fn every_submission_of_many_threads_gives_one_result() {
     const SUBMITTERS: u64 = 4;
     const TAKERS: usize = 3;
     const EACH: u64 = 1_000;
@@ -88,13 +89,13 @@ fn every_submission_gives_one_result_under_many_threads() {
     assert_eq!(all.len(), total);
     assert_eq!(tags.iter().map(HashSet::len).sum::<usize>(), total);
     assert!(!queue.is_readable());
-    assert!(queue.take(1, -1).is_empty(), "nothing is under way");
+    assert!(queue.take(1, -1).is_empty(), "an unexpected result");
 }
 
-/// How often this thread has gone to sleep.
+/// How often this thread has slept.
 #[cfg(target_os = "linux")]
 fn sleeps() -> u64 {
-    let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux has it");
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux has /proc");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
@@ -104,11 +105,11 @@ fn sleeps() -> u64 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn one_result_wakes_one_of_the_threads_that_wait() {
+fn one_result_wakes_only_one_waiting_thread() {
     const TAKERS: u64 = 64;
     let standin = standin(TAKERS as u32);
     hold_everything(&standin);
-    // One result after the other.
+    // One request at a time, so that the results come one by one.
     let client = client(&standin, 1);
     let queue = Queue::new();
     for tag in 0..TAKERS {
@@ -133,12 +134,13 @@ fn one_result_wakes_one_of_the_threads_that_wait() {
         let takers = takers.into_iter();
         takers.map(|taker| taker.join().unwrap()).sum()
     });
-    // Some meet at the lock. If each result woke all, there were more than a thousand.
+    // Threads also sleep when they contend for the lock, but if each result woke all threads, they
+    // would sleep more than a thousand times.
     assert!(sleeps < 4 * TAKERS, "{sleeps} for {TAKERS} results");
 }
 
 #[test]
-fn the_descriptor_is_readable_exactly_while_results_wait() {
+fn the_descriptor_is_readable_exactly_while_the_queue_holds_results() {
     let standin = standin(3);
     let (client, queue) = (client(&standin, 8), Queue::new());
     assert!(!queue.is_readable());
@@ -160,7 +162,7 @@ fn the_descriptor_is_readable_exactly_while_results_wait() {
         assert_eq!(unsafe { libc::poll(&mut poll, 1, 30_000) }, 1);
         assert!(
             queue.is_readable(),
-            "level-triggered: it stays so until they are taken"
+            "the descriptor is not readable although the queue holds results"
         );
         left -= queue.take(1, 0).len();
     }
@@ -168,11 +170,11 @@ fn the_descriptor_is_readable_exactly_while_results_wait() {
 }
 
 #[test]
-fn cancelling_tells_what_may_have_been_sent() {
+fn cancelled_submissions_report_whether_they_may_have_been_sent() {
     let standin = standin(4);
     let (client, queue) = (client(&standin, 2), Queue::new());
     hold_everything(&standin);
-    // Two are sent, two wait for their turn.
+    // max_in_flight is 2: two requests are sent, two wait for their turn.
     for index in 0..4 {
         assert_eq!(queue.submit(&client, FIRST + index, 7), 0);
     }
@@ -188,7 +190,7 @@ fn cancelling_tells_what_may_have_been_sent() {
     statuses.sort_unstable();
     assert_eq!(statuses, [(23, 0), (23, 0), (34, 1), (34, 1)]);
     assert!(queue.take(8, -1).is_empty());
-    // Their places are free again.
+    // The cancelled requests no longer count towards max_in_flight.
     standin.clear_faults();
     assert_eq!(queue.submit(&client, FIRST + 3, 9), 0);
     assert_eq!(queue.take(1, -1)[0].status, 0);
@@ -228,9 +230,9 @@ fn a_queue_may_be_freed_while_work_is_under_way() {
     let fd = queue.fd();
     drop(queue);
     let closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
-    // Another test of this process may have been given the number by now.
+    // If the number is still open, another test of this process has reused it.
     assert!(closed || Queue::new().fd() != fd);
-    // All is cancelled: the client takes new work at once.
+    // Freeing the queue cancelled all its requests, so the client starts another one at once.
     standin.clear_faults();
     assert_eq!(client.delete_instance(FIRST + 9).status, 0);
 }
@@ -269,7 +271,7 @@ fn a_429_holds_back_the_whole_client() {
     assert_eq!(times.len(), 21);
     assert!(
         times[1] - times[0] >= 990,
-        "the next came after {} ms",
+        "the request after the 429 came {} ms later",
         times[1] - times[0]
     );
 }
@@ -291,12 +293,12 @@ fn requests_are_paced_evenly() {
         .iter()
         .map(|arrival| arrival.at_ms)
         .collect();
-    // 19 pauses of 20 ms. A timer may be late, and may then catch up a little.
+    // 19 pauses of 20 ms are 380 ms. After a late timer the next pause may be a little shorter.
     let total = times[19] - times[0];
     assert!(total >= 370, "{total} ms for 20 requests at 50 a second");
 }
 
-/// The pace lets the second call start long after its timeout: nothing is sent, and it says so.
+/// The pace would let the second call start long after its timeout, so the call is not sent.
 #[test]
 fn a_call_whose_turn_does_not_come_in_time_was_not_started() {
     let standin = standin(2);
@@ -311,7 +313,7 @@ fn a_call_whose_turn_does_not_come_in_time_was_not_started() {
     assert_eq!(standin.ledger().len(), 1);
 }
 
-/// Another call was told 429 with a pause longer than the timeout: told at once, not at its end.
+/// The API asked an earlier call for a pause longer than the timeout, so a later call ends at once.
 #[test]
 fn a_call_that_a_429_holds_back_past_its_timeout_was_not_started() {
     let standin = standin(1);
@@ -336,7 +338,7 @@ fn a_call_that_a_429_holds_back_past_its_timeout_was_not_started() {
 }
 
 #[test]
-fn an_id_out_of_range_is_accepted_and_answered_in_the_library_s_words() {
+fn an_id_out_of_range_is_accepted_and_its_result_is_the_error() {
     let standin = standin(1);
     let (client, queue) = (client(&standin, 1), Queue::new());
     for (tag, id) in [(1, 0), (2, -1), (3, 10_000_000_000), (4, i64::MIN)] {

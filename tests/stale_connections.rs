@@ -1,5 +1,5 @@
-//! The case that breaks everyone: a server that closes the connection right after its answer,
-//! without announcing it. 3,000 calls in a row, all of which have to be answered rightly.
+//! A server that closes each connection right after its answer, without announcing it, makes many
+//! HTTP clients fail. Here all of 3,000 calls in a row must succeed.
 
 mod support;
 
@@ -19,16 +19,16 @@ fn closing_server(reset: bool) -> Standin {
     standin
 }
 
-/// Each was answered with what the ledger says. Where an attempt was lost on a connection that
-/// was closed meanwhile, the server had not carried it out, so a retry finds the instance.
+/// Every call must succeed. An attempt that is lost because the connection was closed meanwhile was
+/// not carried out, so its retry still finds the instance.
 fn check(standin: &Standin, statuses: &[i32]) {
     let wrong = statuses.iter().filter(|status| **status != 0).count();
-    assert_eq!(wrong, 0, "of {CALLS} calls were not answered rightly");
+    assert_eq!(wrong, 0, "of {CALLS} calls failed");
     assert_eq!(standin.ledger().len(), CALLS as usize);
 }
 
 #[test]
-fn from_the_one_call() {
+fn the_one_call_survives_closed_connections() {
     let standin = closing_server(false);
     let endpoints = standin.endpoints();
     let statuses: Vec<i32> = (FIRST..FIRST + CALLS)
@@ -38,7 +38,7 @@ fn from_the_one_call() {
 }
 
 #[test]
-fn from_a_client_over_plain_and_tls_and_with_resets() {
+fn a_client_survives_closed_and_reset_connections_over_http_and_https() {
     for (tls, reset) in [(false, false), (false, true), (true, false), (true, true)] {
         let standin = closing_server(reset);
         let endpoints = standin.endpoints();
@@ -59,7 +59,7 @@ fn from_a_client_over_plain_and_tls_and_with_resets() {
 }
 
 #[test]
-fn from_many_at_once() {
+fn a_bulk_deletion_survives_closed_connections() {
     let standin = closing_server(false);
     let endpoints = standin.endpoints();
     let client = Client::new(&endpoints.http, &endpoints.token, None).unwrap();
@@ -72,9 +72,10 @@ fn from_many_at_once() {
     check(&standin, &statuses);
 }
 
-/// A cold burst waits for the server's limit: none is refused, and one connection does.
+/// Without waiting for SETTINGS, a burst would exceed the server's limit of streams or open more
+/// connections.
 #[test]
-fn a_cold_burst_keeps_to_the_servers_limit() {
+fn a_burst_on_a_new_connection_obeys_the_servers_limit_of_streams() {
     let standin = Standin::start(Config::default()).expect("the stand-in starts");
     standin.set(|settings| settings.max_concurrent_streams = 4);
     standin.fill(FIRST, 64, Some("notAuthorized"));

@@ -1,12 +1,12 @@
-//! The stand-in against the vendor's own Python SDK: what the tests take for the remote API is what
-//! the vendor's code takes for it too.
+//! GREEN-API's own Python SDK must understand every answer of the stand-in. This shows that the
+//! tests run against a faithful imitation of the API.
 
 mod support;
 
 use greenapi_standin::{Config, Instance, Standin};
 
 #[test]
-fn the_vendors_sdk_gets_from_every_method_what_it_expects() {
+fn the_vendors_sdk_understands_every_answer_of_the_stand_in() {
     if support::is_left_out("python") {
         return;
     }

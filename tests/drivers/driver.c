@@ -1,6 +1,6 @@
 /*
- * The C side of the tables that are driven through every language: runs deletions in one MODE
- * (one_call, client, queue, bulk) and prints what the library said, one line per id; or lists the
+ * The C driver for the tables of test cases that run in every language. Deletes instances in one
+ * MODE (one_call, client, queue, bulk) and prints one line with the result of each id; or lists the
  * account's instances (list).
  *
  * Environment: GREENAPI_URL, GREENAPI_TOKEN, and optionally GREENAPI_CA_FILE,
@@ -10,15 +10,14 @@
  * Ids come on standard input, one per line.
  *
  * Line: id, status number, code, http_status, attempts, status name, message; separated by tabs.
- * one_call is told neither http_status nor attempts and prints "-" for each. When the client
- * itself is refused, every id gets that refusal.
+ * one_call does not get http_status and attempts and prints "-" for each. If the client cannot be
+ * made, that error is printed for every id.
  *
  * list takes no ids, and asks for states where GREENAPI_STATES is set. Line of an instance:
  * "instance", id, state number, the times created, deleted and expires in seconds since 1970 ("-"
  * for none), whether it is deleted, expired, free and a partner's (0 or 1); then type, tariff and
- * name, each as hexadecimal bytes. How the list ended is a line like a deletion's with the id 0;
- * languages that say no more of the end of a whole list than that it is the end print "-" for all
- * that they are not told.
+ * name, each as hexadecimal bytes. The last line has the form of a deletion's, with the id 0, and
+ * says how the list ended; languages that do not report a field after a complete list print "-".
  */
 #include <errno.h>
 #include <greenapi.h>
@@ -127,7 +126,7 @@ static void blocking(greenapi_client *client, const int64_t *ids, size_t count)
     }
 }
 
-/* What submit refuses has no result; its line is made from the status. */
+/* A submission that is refused has no result, so its line is made from the status. */
 static void queued(greenapi_client *client, const int64_t *ids, size_t count)
 {
     greenapi_queue *queue;

@@ -1,5 +1,5 @@
-// The C++ side of the tables that are driven through every language; the protocol stands at the
-// head of driver.c. Everything here goes through greenapi.hpp.
+// The C++ driver for the tables of test cases that run in every language; driver.c describes its
+// input and output. It uses only greenapi.hpp.
 #include <cstdint>
 #include <cstdlib>
 #include <greenapi.hpp>
@@ -114,7 +114,7 @@ void one_call(const std::string &url, const std::string &token,
     }
 }
 
-// Both forms must tell the same; the throwing one is used for every other id.
+// The throwing and the returning function must give the same results, so they take turns.
 void blocking(greenapi::client &client, const std::vector<std::int64_t> &ids)
 {
     bool throwing = false;

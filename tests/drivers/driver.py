@@ -1,12 +1,12 @@
-"""Runs the Python package, for the table that all languages are tested by.
+"""The Python driver for the tables of test cases that run in every language.
 
     driver.py one_call|client|async|bulk|list|list_async < ids
 
-The ids are on standard input, one per line; GREENAPI_URL and GREENAPI_TOKEN say where, and
-GREENAPI_CA_FILE, GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION set options
-(the one call has none). Prints for each id, separated by tabs: id, status, code, HTTP status,
-attempts, the class of the error or ``ok``, and the message. The lists take no ids, and ask for
-states where GREENAPI_STATES is set; the head of driver.c has the form of their lines.
+Reads ids from standard input, one per line. GREENAPI_URL and GREENAPI_TOKEN give the address and
+the token; GREENAPI_CA_FILE, GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION set
+options, except for one_call, which takes none. Prints for each id, separated by tabs: id, status,
+code, HTTP status, attempts, the class of the error or ``ok``, and the message. The lists take no
+ids, and ask for states if GREENAPI_STATES is set; driver.c describes their lines.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-# The package of this checkout, whatever is installed.
+# Use the package of this checkout, even if another one is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python" / "src"))
 
 import greenapi
@@ -56,7 +56,7 @@ def outcome_of(result: greenapi.Result) -> str:
 
 
 def one_call(url: str, token: str, ids: Iterator[int]) -> None:
-    """Each id by ``greenapi.delete_instance``."""
+    """Deletes each id with ``greenapi.delete_instance``."""
     for id_instance in ids:
         try:
             show(greenapi.delete_instance(url, token, id_instance), "ok")
@@ -65,7 +65,7 @@ def one_call(url: str, token: str, ids: Iterator[int]) -> None:
 
 
 def client(url: str, token: str, ids: Iterator[int]) -> None:
-    """Each id by ``Client.delete_instance``."""
+    """Deletes each id with ``Client.delete_instance``."""
     with greenapi.Client(url, token, **options()) as made:
         for id_instance in ids:
             try:
@@ -75,14 +75,14 @@ def client(url: str, token: str, ids: Iterator[int]) -> None:
 
 
 def bulk(url: str, token: str, ids: Iterator[int]) -> None:
-    """All ids by ``Client.delete_instances``; the lines come in the order of completion."""
+    """Deletes all ids with ``Client.delete_instances`` and prints them in order of completion."""
     with greenapi.Client(url, token, **options()) as made:
         for result in made.delete_instances(ids):
             show(result, outcome_of(result))
 
 
 def use_async(url: str, token: str, ids: Iterator[int]) -> None:
-    """Each id by ``AsyncClient.delete_instance``."""
+    """Deletes each id with ``AsyncClient.delete_instance``."""
 
     async def main() -> None:
         async with greenapi.AsyncClient(url, token, **options()) as made:
@@ -113,7 +113,7 @@ def show_instance(one: greenapi.Instance) -> None:
 
 
 def list_all(url: str, token: str, _ids: Iterator[int]) -> None:
-    """The account's instances by ``Client.instances``."""
+    """Lists the account's instances with ``Client.instances``."""
     with greenapi.Client(url, token, **options()) as made:
         try:
             for one in made.instances(states=WITH_STATES):
@@ -125,7 +125,7 @@ def list_all(url: str, token: str, _ids: Iterator[int]) -> None:
 
 
 def list_async(url: str, token: str, _ids: Iterator[int]) -> None:
-    """The account's instances by ``AsyncClient.instances``."""
+    """Lists the account's instances with ``AsyncClient.instances``."""
 
     async def main() -> None:
         async with greenapi.AsyncClient(url, token, **options()) as made:
@@ -158,7 +158,7 @@ def main() -> None:
     try:
         MODES[sys.argv[1]](os.environ["GREENAPI_URL"], os.environ["GREENAPI_TOKEN"], ids)
     except greenapi.Error as error:
-        # The client itself was refused: every id fails for that reason.
+        # The client could not be made, so every id fails for that reason.
         for id_instance in ids:
             show(error.result._replace(id_instance=id_instance), type(error).__name__)
 

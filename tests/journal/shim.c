@@ -1,16 +1,17 @@
 /*
- * Preloaded, it stands between the library and the one file SHIM_FILE, and lets the process end, or
- * the disk fail, at a system call of the tests' choice. Calls are counted from 1, over all kinds.
+ * A preloaded library that intercepts the system calls on the one file SHIM_FILE, and ends the
+ * process or makes the disk fail at a call that the test chooses. Calls of all kinds are counted
+ * together, from 1.
  *
  *   SHIM_EXIT=n, SHIM_WHEN=before|half|after   ends the process by SIGKILL at the nth call; `half`
- *                                              writes half of what was to be written first
+ *                                              first writes half of the data
  *   SHIM_KILL_AT=b                             ends it by SIGKILL once b bytes have been written
  *   SHIM_FAIL=kind, SHIM_FROM=n, SHIM_TO=n, SHIM_ERRNO=e
- *                                              those calls of a kind (write, fdatasync, fsync,
- *                                              ftruncate) fail; of a write the half is written
- *   SHIM_SYNCED=path                           where the length that is durable is noted
- *   SHIM_COUNT=path                            where the number of calls is noted
- *   SHIM_SYNCS=path                            where the number of syncs is noted
+ *                                              calls n to n of a kind (write, fdatasync, fsync,
+ *                                              ftruncate) fail; a write first writes half
+ *   SHIM_SYNCED=path                           a file for the length that has been synced
+ *   SHIM_COUNT=path                            a file for the number of calls
+ *   SHIM_SYNCS=path                            a file for the number of syncs
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -72,7 +73,7 @@ static void die(void)
         pause();
 }
 
-/* Before a call: whether this one is the last. */
+/* Counts a call. Returns whether the process must end at this one. */
 static int begin(void)
 {
     pthread_mutex_lock(&lock);
@@ -152,7 +153,7 @@ ssize_t write(int file, const void *data, size_t size)
     }
     ssize_t done;
     if (fails("write")) {
-        /* As a disk that gets full does: a part first, then the error. */
+        /* A disk that gets full first writes a part, and fails at the next write. */
         static int in_error;
         in_error = !in_error;
         done = in_error && size > 1 ? real_write()(file, data, size / 2) : -1;

@@ -1,14 +1,14 @@
 /*
- * Deletes the instances that the standard input names, one a line, with a journal, and says of each
- * what the library said: one line with id, status, code, attempts and message, tab-separated,
- * written before the next result is taken. It is the program that the tests of the journal kill.
+ * The program that the tests of the journal kill. It reads ids from standard input, one per line,
+ * deletes the instances with a journal, and prints one line for each result: id, status, code,
+ * attempts and message, separated by tabs. A line is written before the next result is taken.
  *
  *     worker blocking|bulk|queue JOURNAL
  *
- * From the environment: GREENAPI_URL, GREENAPI_TOKEN; WORKER_TIMEOUT_MS, WORKER_RETRIES,
- * WORKER_IN_FLIGHT; WORKER_SESSION; WORKER_FILE_LIMIT, in bytes for every file that it writes;
- * WORKER_TMPFS, a directory on which a file system of that many KiB (WORKER_TMPFS_KIB) is mounted,
- * for this process only.
+ * Environment: GREENAPI_URL, GREENAPI_TOKEN; WORKER_TIMEOUT_MS, WORKER_RETRIES, WORKER_IN_FLIGHT,
+ * WORKER_SESSION: options of the client; WORKER_FILE_LIMIT: the size limit of files in bytes;
+ * WORKER_TMPFS: a directory on which a file system of WORKER_TMPFS_KIB KiB is mounted, visible to
+ * this process only.
  */
 #include <greenapi.h>
 #include <inttypes.h>

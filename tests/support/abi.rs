@@ -1,4 +1,4 @@
-//! The library as Rust tests use it: the release artifact, loaded like any other program's.
+//! How tests in Rust call the library: they load the release library like any other program.
 
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::ptr;
@@ -112,7 +112,7 @@ fn library() -> &'static Library {
     })
 }
 
-/// A function of the library; its type is the caller's word.
+/// Looks up a function of the library. The caller has to give its true type.
 macro_rules! function {
     ($name:ident: $type:ty) => {{
         let symbol: Symbol<'static, $type> =
@@ -138,7 +138,7 @@ pub fn options() -> RawOptions {
     }
 }
 
-/// The one call: the status and the code.
+/// `greenapi_delete_instance`: returns the status and the code.
 pub fn delete_instance(url: &str, token: &str, id: i64) -> (i32, i32) {
     let call = function!(
         greenapi_delete_instance: unsafe extern "C" fn(*const c_char, *const c_char, i64, *mut c_int) -> i32
@@ -150,10 +150,10 @@ pub fn delete_instance(url: &str, token: &str, id: i64) -> (i32, i32) {
 }
 
 pub fn c_string(text: &str) -> CString {
-    CString::new(text).expect("no NUL in it")
+    CString::new(text).expect("the text has no NUL")
 }
 
-/// A client.
+/// `greenapi_client`, freed when it is dropped.
 pub struct Client(*mut c_void);
 
 unsafe impl Send for Client {}
@@ -169,7 +169,7 @@ impl Client {
         unsafe { Self::from_bytes(url, token, raw) }
     }
 
-    /// With whatever bytes stand at `options`.
+    /// Makes a client with the bytes at `options`, which may be invalid.
     pub unsafe fn from_bytes(
         url: &str,
         token: &str,
@@ -240,7 +240,7 @@ impl Drop for Client {
     }
 }
 
-/// A queue.
+/// `greenapi_queue`, freed when it is dropped.
 pub struct Queue(*mut c_void);
 
 unsafe impl Send for Queue {}
@@ -282,7 +282,7 @@ impl Queue {
         results
     }
 
-    /// Whether the descriptor is readable at this moment.
+    /// Whether the descriptor is readable now.
     pub fn is_readable(&self) -> bool {
         let mut poll = libc::pollfd {
             fd: self.fd(),
@@ -300,7 +300,7 @@ impl Drop for Queue {
     }
 }
 
-/// A list of instances.
+/// `greenapi_list`, freed when it is dropped.
 pub struct List(*mut c_void);
 
 unsafe impl Send for List {}
@@ -337,24 +337,26 @@ impl List {
         instances
     }
 
-    /// How it ended; nothing while more may come.
+    /// How the list ended; `None` while more instances may come.
     pub fn ended(&self) -> Option<RawResult> {
         let ended = function!(
             greenapi_list_ended: unsafe extern "C" fn(*const c_void, *mut RawResult) -> bool
         );
         let mut result = RawResult::zeroed();
         let has = unsafe { ended(self.0, &mut result) };
-        assert!(has || result.status == -1, "written while more may come");
+        assert!(has || result.status == -1, "written before the list ended");
         has.then_some(result)
     }
 
-    /// Everything, and how it ended.
+    /// All instances, and how the list ended.
     pub fn all(&self) -> (Vec<RawInstance>, RawResult) {
         let mut all = Vec::new();
         loop {
             let taken = self.take(256, -1);
             if taken.is_empty() {
-                let end = self.ended().expect("nothing comes after the end");
+                let end = self
+                    .ended()
+                    .expect("an empty take means that the list ended");
                 return (all, end);
             }
             all.extend(taken);

@@ -1,5 +1,5 @@
-//! What the tests of the journal share: a reader that has nothing of the library's, which is
-//! docs/JOURNAL.md in code, and the program that is killed.
+//! Shared by the tests of the journal: a reader written from docs/JOURNAL.md alone, without the
+//! library's code, and the worker program that the tests kill.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-/// One line but the first.
+/// A line of the journal, except the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Milliseconds since 1970.
@@ -18,7 +18,7 @@ pub struct Line {
     pub status: Option<i32>,
 }
 
-/// The journal's address and its lines, without a last one that is torn.
+/// The journal's address and its lines, without an incomplete last line.
 pub fn read(path: &Path) -> (String, Vec<Line>) {
     parse(&fs::read(path).expect("the journal can be read"))
 }
@@ -27,7 +27,7 @@ pub fn parse(bytes: &[u8]) -> (String, Vec<Line>) {
     let end = bytes.iter().rposition(|byte| *byte == b'\n');
     let text = std::str::from_utf8(&bytes[..end.expect("a first line")]).expect("UTF-8");
     let mut lines = text.split('\n').map(|line| {
-        let (content, sum) = line.rsplit_once(' ').expect("a check sum");
+        let (content, sum) = line.rsplit_once(' ').expect("a checksum");
         assert_eq!(format!("{:08x}", crc32(content.as_bytes())), sum, "{line}");
         content.split(' ').map(str::to_owned).collect::<Vec<_>>()
     });
@@ -44,13 +44,13 @@ pub fn parse(bytes: &[u8]) -> (String, Vec<Line>) {
     (header[2].clone(), lines.collect())
 }
 
-/// For each id the status of its end, or nothing where a deletion began and has none.
+/// The status of each id's `end`, or `None` where a `begin` has no `end`.
 pub fn states(lines: &[Line]) -> BTreeMap<i64, Option<i32>> {
     let words = lines.iter().filter(|line| line.event != "logout");
     words.map(|line| (line.id, line.status)).collect()
 }
 
-/// Whether nobody knows what became of an id.
+/// Whether the outcome of an id is unknown.
 pub fn is_in_doubt(state: Option<&Option<i32>>) -> bool {
     matches!(state, Some(None | Some(30..)))
 }
@@ -78,7 +78,7 @@ fn milliseconds(time: &str) -> u64 {
     seconds * 1000 + field(20, 23)
 }
 
-/// The C program that deletes what it reads, as a process of its own.
+/// A command that runs tests/journal/worker.c.
 pub fn worker(mode: &str, journal: &Path, url: &str, token: &str) -> Command {
     let mut command = Command::new(worker_program());
     command
@@ -92,13 +92,13 @@ pub fn worker(mode: &str, journal: &Path, url: &str, token: &str) -> Command {
     command
 }
 
-/// The same behind the shim, which watches the journal.
+/// The same command with tests/journal/shim.c preloaded.
 pub fn shimmed(mut worker: Command, journal: &Path) -> Command {
     worker.env("LD_PRELOAD", shim()).env("SHIM_FILE", journal);
     worker
 }
 
-/// Runs a worker that must not be killed.
+/// Runs a worker that must end by itself.
 pub fn run(command: Command, ids: &[i64]) -> Vec<Said> {
     let (killed, said) = finish(start(command, ids));
     assert!(!killed);
@@ -138,7 +138,7 @@ fn shim() -> PathBuf {
         .clone()
 }
 
-/// What a worker said of an instance.
+/// A result that a worker printed.
 #[derive(Debug, Clone)]
 pub struct Said {
     pub id: i64,
@@ -166,15 +166,17 @@ impl Said {
 pub fn start(mut command: Command, ids: &[i64]) -> Child {
     let mut child = command.spawn().expect("the worker starts");
     let list: String = ids.iter().map(|id| format!("{id}\n")).collect();
-    let mut input = child.stdin.take().expect("it is piped");
-    // One that was killed does not read it.
+    let mut input = child.stdin.take().expect("its pipe exists");
+    // A worker that was killed does not read the ids.
     let _ = input.write_all(list.as_bytes());
     child
 }
 
-/// Runs a worker to its end: whether it was killed, and what it had said.
+/// Waits for a worker. Returns whether it was killed, and the results that it printed.
 pub fn finish(child: Child) -> (bool, Vec<Said>) {
-    let output = child.wait_with_output().expect("it can be waited for");
+    let output = child
+        .wait_with_output()
+        .expect("the process can be waited for");
     let killed = output.status.code().is_none();
     assert!(
         killed || output.status.success(),
@@ -183,7 +185,7 @@ pub fn finish(child: Child) -> (bool, Vec<Said>) {
         String::from_utf8_lossy(&output.stderr)
     );
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    // The last line may be half a one.
+    // The last line of a killed worker may be incomplete.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let lines = whole.lines().filter(|line| !line.is_empty());
     (killed, lines.map(Said::parse).collect())

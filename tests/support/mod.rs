@@ -1,9 +1,8 @@
-//! What the tests share: the built library, the languages, and the stand-in.
+//! Shared by all tests: the built library, the languages, and the stand-in.
 //!
-//! Everything is made by the tests themselves: the release library (the artifact that users
-//! load), the stand-in's program, and what Python and Go need. A language can be left out on
-//! purpose with `GREENAPI_TEST_WITHOUT=go,python`; where tools are missing the tests end at once with
-//! the list of all of them.
+//! The tests build everything themselves: the release library (which users load), the stand-in's
+//! program, and the environments of Python and Go. `GREENAPI_TEST_WITHOUT=go,python` leaves
+//! languages out. If tools are missing, the tests end at once with a list of all missing tools.
 #![allow(dead_code)]
 
 pub mod abi;
@@ -17,14 +16,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// Languages beside Rust, in the words of `GREENAPI_TEST_WITHOUT`.
+/// The languages besides Rust, named as in `GREENAPI_TEST_WITHOUT`.
 pub const LANGUAGES: [&str; 4] = ["c", "c++", "python", "go"];
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where cargo builds: `target`, unless somebody has set another.
+/// Cargo's target directory, which may have been set to another one than `target`.
 pub fn target() -> PathBuf {
     let this = env::current_exe().expect("a test has a path");
     // target/debug/deps/test-…
@@ -32,25 +31,25 @@ pub fn target() -> PathBuf {
     profile.parent().expect("cargo's layout").to_owned()
 }
 
-/// A place for what the tests make.
+/// A directory for files that the tests write.
 pub fn scratch(name: &str) -> PathBuf {
     let path = target().join("test-scratch").join(name);
     fs::create_dir_all(&path).expect("the target directory can be written to");
     path
 }
 
-/// Notes what could not be tested on this machine, for `what_was_left_out` to say at the end:
-/// cargo shows nothing of what a test that passes prints.
+/// Records what cannot be tested on this machine. `what_was_left_out` prints the records at the
+/// end, because cargo hides the output of tests that pass.
 pub fn leave_out(what: &str) {
     let path = scratch("left-out").join(format!("{:016x}", hash(what)));
     fs::write(path, what).expect("the target directory can be written to");
 }
 
-/// What was noted since this was last called.
+/// Removes and returns the records of `leave_out`.
 pub fn take_left_out() -> Vec<String> {
     let mut notes = Vec::new();
-    for entry in fs::read_dir(scratch("left-out")).expect("it was just made") {
-        let path = entry.expect("it can be read").path();
+    for entry in fs::read_dir(scratch("left-out")).expect("scratch() made the directory") {
+        let path = entry.expect("the directory is readable").path();
         notes.push(fs::read_to_string(&path).expect("a note is text"));
         fs::remove_file(path).expect("the target directory can be written to");
     }
@@ -70,9 +69,9 @@ pub fn is_left_out(language: &str) -> bool {
         .is_ok_and(|list| list.split(',').any(|name| name.trim() == language))
 }
 
-/// A program that the tests need (`tests/tools.txt` lists them all): of this system, or as
-/// `make test` put it beside the builds. Where any of them is missing, this test program ends with
-/// the whole list, and is not one failure after the other.
+/// The path of a tool that the tests need (`tests/tools.txt`), either the system's or the one that
+/// `make test` installed into the target directory. If any tool is missing, the first call ends
+/// this test program with the list of all missing tools, instead of one failure for each test.
 pub fn tool(name: &str) -> PathBuf {
     static LOOKED: OnceLock<()> = OnceLock::new();
     LOOKED.get_or_init(|| {
@@ -83,7 +82,7 @@ pub fn tool(name: &str) -> PathBuf {
             .output()
             .expect("every system has sh");
         if !looked.status.success() {
-            // Past the test's captured output.
+            // Written directly, because the test harness would capture eprint!.
             let _ = std::io::stderr().write_all(&[b"\n", &looked.stderr[..]].concat());
             std::process::exit(1);
         }
@@ -95,21 +94,21 @@ pub fn tool(name: &str) -> PathBuf {
     }
 }
 
-/// The directory of the release library, built if need be.
+/// The directory of the release library, which is built if necessary.
 pub fn library_dir() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // Before anything that takes its time.
+        // Looks for missing tools before the long build.
         tool("cargo");
         let target = target();
         run(cargo()
             .args(["build", "--release", "--lib", "--target-dir"])
             .arg(&target));
         let built = target.join("release");
-        // Programs look for it by its SONAME.
+        // The dynamic loader looks for the library by its SONAME.
         let named = built.join("libgreenapi.so.0");
         if cfg!(target_os = "linux") && !named.exists() {
-            // Another test may be making it at this moment.
+            // This fails when another test makes the link at the same moment.
             let _ = std::os::unix::fs::symlink("libgreenapi.so", &named);
         }
         built
@@ -132,8 +131,8 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Takes away what the outer cargo tells its tests: another build would take it for itself, and
-/// build things anew because of it.
+/// Removes the variables that cargo sets for its tests, which would make another cargo build use
+/// them and compile everything again.
 pub fn outside_cargo(command: &mut Command) -> &mut Command {
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
@@ -156,7 +155,7 @@ pub fn standin_program() -> &'static Path {
     })
 }
 
-/// A stand-in of its own process; it ends with this value.
+/// A stand-in in its own process, which ends when this value is dropped.
 pub struct StandinProcess {
     child: Child,
     pub line: String,
@@ -172,10 +171,10 @@ impl StandinProcess {
             .spawn()
             .expect("the stand-in starts");
         let mut line = String::new();
-        let output = child.stdout.as_mut().expect("it is piped");
+        let output = child.stdout.as_mut().expect("its pipe exists");
         BufReader::new(output)
             .read_line(&mut line)
-            .expect("the stand-in says where it is");
+            .expect("the stand-in prints its start line");
         let start = serde_json::from_str(&line).expect("its start line is JSON");
         Self {
             child,
@@ -204,14 +203,14 @@ impl StandinProcess {
 
 impl Drop for StandinProcess {
     fn drop(&mut self) {
-        // The end of its input is its end.
+        // The stand-in ends when its standard input is closed.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// Ctrl-C as it is for what somebody starts by hand: what a script starts in the background ignores
-/// it, and so do the children, of which some (Java) then take no handler either.
+/// Gives SIGINT its default disposition, as in a program started from a terminal. A script's
+/// background processes and their children ignore SIGINT, and some (Java) then refuse a handler.
 #[cfg(unix)]
 pub fn with_ctrl_c(command: &mut Command) -> &mut Command {
     use std::os::unix::process::CommandExt;
@@ -224,7 +223,7 @@ pub fn with_ctrl_c(command: &mut Command) -> &mut Command {
     }
 }
 
-/// Runs a command to its end; its output is shown when it fails.
+/// Runs a command, and panics with its output if it fails.
 pub fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     let output = command
@@ -241,7 +240,7 @@ pub fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Runs a command, feeds it and gives back what it printed.
+/// Runs a command with `input` as its standard input, and returns its standard output.
 pub fn feed(command: &mut Command, input: &str) -> String {
     let shown = format!("{command:?}");
     let mut child = command
@@ -250,10 +249,12 @@ pub fn feed(command: &mut Command, input: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{shown} cannot be started: {error}"));
-    let mut stdin = child.stdin.take().expect("it is piped");
+    let mut stdin = child.stdin.take().expect("its pipe exists");
     let input = input.to_owned();
     let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().expect("it can be waited for");
+    let output = child
+        .wait_with_output()
+        .expect("the process can be waited for");
     let _ = feeder.join();
     assert!(
         output.status.success(),
@@ -262,17 +263,17 @@ pub fn feed(command: &mut Command, input: &str) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8(output.stdout).expect("it prints UTF-8")
+    String::from_utf8(output.stdout).expect("the output is UTF-8")
 }
 
-/// A C (`.c`) or C++ (`.cpp`) program, built against the release library.
+/// Compiles a C (`.c`) or C++ (`.cpp`) program against the release library.
 pub fn compile(source: &Path, extra: &[&str]) -> PathBuf {
     let cpp = source.extension() == Some(OsStr::new("cpp"));
     let compiler = match cpp {
         true => tool("c++"),
         false => tool("cc"),
     };
-    let name = source.file_stem().expect("a source has a name");
+    let name = source.file_stem().expect("the file has a name");
     let kind = source
         .parent()
         .and_then(Path::file_name)
@@ -308,14 +309,14 @@ pub fn compile(source: &Path, extra: &[&str]) -> PathBuf {
     program
 }
 
-/// Python with what its tests need, in an environment of its own.
+/// Python in a virtual environment with the packages that its tests need.
 pub fn python() -> PathBuf {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| python_environment(&tool("python3"), "venv"))
         .clone()
 }
 
-/// An environment of this Python with what the tests need, made if need be.
+/// A virtual environment of this Python with the packages that the tests need, made if necessary.
 pub fn python_environment(system: &Path, name: &str) -> PathBuf {
     let place = target().join("test-scratch").join(name);
     let python = place.join("bin/python");
@@ -333,7 +334,7 @@ pub fn python_environment(system: &Path, name: &str) -> PathBuf {
     python
 }
 
-/// A Python command with the package and the library.
+/// A Python command that finds the package and the library.
 pub fn python_command() -> Command {
     let mut command = Command::new(python());
     command
@@ -342,17 +343,17 @@ pub fn python_command() -> Command {
     command
 }
 
-/// A Go command with the library, found as an installed one would be.
+/// A Go command that finds the library with pkg-config, like an installed one.
 pub fn go_command(folder: &Path) -> Command {
     let prefix = installed();
     let built = fs::metadata(library()).and_then(|library| library.modified());
-    let header = fs::read_to_string(prefix.join("include/greenapi.h")).expect("it is installed");
+    let header = fs::read_to_string(prefix.join("include/greenapi.h")).expect("the header exists");
     let installed = format!("{} {built:?} {header}", prefix.display());
     let mut command = Command::new(tool("go"));
     command
         .current_dir(folder)
-        // Go's build cache knows these flags, but not what pkg-config says nor what is in the files
-        // that it names: without them Go would go on with another library's header and place.
+        // Go's build cache depends on these flags, but not on pkg-config's output nor on the files
+        // it names. Without the flag Go would reuse a build with another library or header.
         .env(
             "CGO_CFLAGS",
             format!("-g -O2 -DGREENAPI_INSTALLED={}", hash(&installed)),
@@ -360,7 +361,7 @@ pub fn go_command(folder: &Path) -> Command {
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
         .env("LD_LIBRARY_PATH", prefix.join("lib"))
         .env("CGO_ENABLED", "1")
-        // It would ask git, which answers only where the user owns the checkout.
+        // By default Go asks git, which fails if another user owns the checkout.
         .env("GOFLAGS", "-buildvcs=false");
     command
 }
@@ -373,7 +374,7 @@ pub fn installed() -> &'static Path {
         let prefix = scratch("prefix");
         run(Command::new("make")
             .current_dir(root())
-            // What `make test` was told is not for this one.
+            // The flags of an outer `make test` are not meant for this make.
             .env_remove("MAKEFLAGS")
             .arg("install")
             .arg(format!("LIBRARY_DIR={}", library_dir().display()))
@@ -382,16 +383,16 @@ pub fn installed() -> &'static Path {
     })
 }
 
-/// What a driver (`tests/drivers`) says of one id.
+/// A driver's (`tests/drivers`) line about one id.
 #[derive(Debug, Clone)]
 pub struct Line {
     pub id: i64,
-    /// `None` where the language says no more than that the instance is gone (Go's nil).
+    /// `None` where the language reports only that the instance is gone (Go's nil).
     pub status: Option<i32>,
     pub code: Option<i32>,
     pub http_status: Option<i32>,
     pub attempts: Option<u32>,
-    /// What the language calls it: a status' name, an exception's class, an error's name.
+    /// The language's name of the result: a status, the class of an exception, an error variable.
     pub name: String,
     pub message: String,
 }
@@ -402,7 +403,7 @@ pub struct Line {
 pub struct ListedInstance {
     pub id: i64,
     pub state: i32,
-    /// Seconds since 1970; `None` where the language has none. So are the next two.
+    /// Seconds since 1970, or `None` where the API gives no time; so are the next two.
     pub created: Option<i64>,
     pub deleted: Option<i64>,
     pub expires: Option<i64>,
@@ -425,7 +426,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Every way of deleting in one language; none where it was left out.
+    /// The drivers that delete in one language; empty if the language is left out.
     pub fn of(language: &'static str) -> Vec<Self> {
         Self::all(language)
             .into_iter()
@@ -433,12 +434,12 @@ impl Driver {
             .collect()
     }
 
-    /// Whether this way of calling lists instances, and deletes none.
+    /// Whether this driver lists instances instead of deleting them.
     pub fn lists(&self) -> bool {
         self.mode.starts_with("list")
     }
 
-    /// Every way of calling in one language; none where it was left out.
+    /// All drivers of one language; empty if the language is left out.
     pub fn all(language: &'static str) -> Vec<Self> {
         if is_left_out(language) {
             return Vec::new();
@@ -447,7 +448,7 @@ impl Driver {
         let mut arguments = Vec::new();
         let (program, modes) = match language {
             "c" => (
-                // .ci/windows has one that was compiled for another system.
+                // .ci/windows sets this to a driver that it compiled for Windows.
                 std::env::var_os("GREENAPI_C_DRIVER")
                     .map_or_else(|| compile(&folder.join("driver.c"), &[]), PathBuf::from),
                 &["one_call", "client", "queue", "bulk", "list"][..],
@@ -483,7 +484,7 @@ impl Driver {
             .collect()
     }
 
-    /// Deletes `ids` and returns what was said of each, in any order.
+    /// Deletes `ids` and returns the driver's line about each, in any order.
     pub fn delete(&self, environment: &[(&str, String)], ids: &[i64]) -> Vec<Line> {
         let input: String = ids.iter().map(|id| format!("{id}\n")).collect();
         self.run(environment, &input).lines().map(parse).collect()
@@ -573,7 +574,7 @@ fn parse(line: &str) -> Line {
     }
 }
 
-/// The README's one example in this language.
+/// The one example in this language of README.md and examples/README.md.
 pub fn fenced(language: &str) -> String {
     let pages = ["README.md", "examples/README.md"];
     let pages = pages.map(|page| fs::read_to_string(root().join(page)).unwrap());

@@ -1,13 +1,15 @@
-// Driver deletes the instances whose ids it reads, one in each line, and prints what Go sees: for
-// each id one line of tab-separated
+// Driver is the Go driver for the tables of test cases that run in every language. It reads ids
+// from standard input, one per line, deletes the instances, and prints one line for each id, with
+// fields separated by tabs:
 //
 //	id  status_number  code  http_status  attempts  sentinel_or_ok  message
 //
-// Its argument is one_call, client, bulk or list, which takes no ids and asks for states where
-// GREENAPI_STATES is set; the head of driver.c has the form of its lines. A successful one_call tells no more than that, so that
-// line has "-" for what is not known. The environment says the rest: GREENAPI_URL, GREENAPI_TOKEN
-// and, except for one_call, which has no options, GREENAPI_CA_FILE, GREENAPI_INSTANCE_URL,
-// GREENAPI_JOURNAL, GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION.
+// Its argument is one_call, client, bulk or list. After a successful one_call only the id is known,
+// and the line has "-" for the other fields. list takes no ids, and asks for states if
+// GREENAPI_STATES is set; driver.c describes its lines. GREENAPI_URL and GREENAPI_TOKEN give the
+// address and the token. GREENAPI_CA_FILE, GREENAPI_INSTANCE_URL, GREENAPI_JOURNAL,
+// GREENAPI_MAX_RETRIES, GREENAPI_TIMEOUT_MS and GREENAPI_SESSION set options, except for one_call,
+// which takes none.
 package main
 
 import (
@@ -53,7 +55,7 @@ func run(arguments []string) (err error) {
 	}
 	client, err := greenapi.NewClient(url, token, opts...)
 	if err != nil {
-		// What the arguments are worth is part of what is compared.
+		// A client that cannot be made is part of the test cases too.
 		for id := range ids {
 			printError(output, id, err)
 		}
@@ -108,7 +110,7 @@ func list(output *bufio.Writer, client *greenapi.Client) {
 	printError(output, 0, nil)
 }
 
-// readIDs yields the ids on the standard input and stops at the first line that is none.
+// readIDs yields the ids on standard input, and stops at the first line that is not an id.
 func readIDs(failure *error) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
 		lines := bufio.NewScanner(os.Stdin)
@@ -182,7 +184,7 @@ func printError(output *bufio.Writer, id int64, err error) {
 		id, int32(e.Status), e.Code, e.HTTPStatus, e.Attempts, sentinel(err), e.Message)
 }
 
-// sentinel returns the names of the error variables that err is, which should be one.
+// sentinel returns the names of the error variables that match err; there should be only one.
 func sentinel(err error) string {
 	if err == nil {
 		return "ok"
