@@ -105,7 +105,7 @@ fn memcheck_under_valgrind() {
 #[test]
 fn cpp_exceptions() {
     if !is_left_out("c++") {
-        tell("cpp_exceptions.cpp");
+        check("cpp_exceptions.cpp");
     }
 }
 

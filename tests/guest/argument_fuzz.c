@@ -1,9 +1,9 @@
 /*
- * Every parameter of every function with what should not be there: NULL, nothing, too much, bytes
- * that are no UTF-8, control characters, numbers out of range. Each gives a status, never a crash;
- * what is to be written is written; and no message repeats the token.
+ * Passes invalid values for every parameter of every function: NULL, empty and very long texts,
+ * invalid UTF-8, control characters, numbers out of range. Each call must return a status without
+ * crashing and write its output parameters, and no message may contain the token.
  *
- * Random values follow the written ones; GREENAPI_SEED repeats a run.
+ * Fixed values come first, then random ones; GREENAPI_SEED repeats a run.
  */
 #include "guest.h"
 #include <float.h>
@@ -12,7 +12,7 @@
 
 enum { RANDOM_ROUNDS = 20000, HUGE_TEXT = 4 << 20 };
 
-/* Long enough that any four characters of it in a row are its own. */
+/* No four consecutive characters of the token occur in a message by chance. */
 #define SECRET "gac.Qz7WxK9vJp3R"
 
 static char *huge;
@@ -24,7 +24,7 @@ static greenapi_result poisoned(void)
     return result;
 }
 
-/* How many bytes follow the first one of a character in UTF-8; -1 if none begins so. */
+/* How many bytes follow the first byte of a UTF-8 character; -1 if that byte is invalid. */
 static int bytes_after(unsigned char lead)
 {
     if (lead < 0x80)
@@ -37,8 +37,8 @@ static int bytes_after(unsigned char lead)
 static void check_text(const char *what, const char *text, size_t capacity)
 {
     size_t length = strnlen(text, capacity);
-    guest_check(length < capacity, "%s: a message without an end", what);
-    guest_check(length > 10, "%s: \"%s\" is no sentence", what, text);
+    guest_check(length < capacity, "%s: the message is not terminated", what);
+    guest_check(length > 10, "%s: \"%s\" is not a sentence", what, text);
     for (const char *secret = SECRET; strlen(secret) >= 4; secret++) {
         char piece[5] = "";
         memcpy(piece, secret, 4);
@@ -51,9 +51,9 @@ static void check_text(const char *what, const char *text, size_t capacity)
     for (size_t i = 0; i < length;) {
         unsigned char lead = (unsigned char)text[i++];
         int more = bytes_after(lead);
-        guest_check(more >= 0, "%s: a message that is no UTF-8", what);
+        guest_check(more >= 0, "%s: the message is not UTF-8", what);
         while (more-- > 0)
-            guest_check(((unsigned char)text[i++] & 0xC0) == 0x80, "%s: a message that is no UTF-8",
+            guest_check(((unsigned char)text[i++] & 0xC0) == 0x80, "%s: the message is not UTF-8",
                         what);
     }
 }
@@ -64,13 +64,13 @@ static void expect_refused(const char *what, greenapi_status status)
                 greenapi_status_name(status));
 }
 
-/* A refused result says so completely. */
+/* The result of a refused call must be written completely. */
 static void expect_refusal(const char *what, greenapi_status status, const greenapi_result *result)
 {
     expect_refused(what, status);
     guest_check(result->status == status && result->code == 0 && result->http_status == 0 &&
                     result->attempts == 0 && result->tag == 0,
-                "%s: the result is not the status that was returned", what);
+                "%s: the result has another status than the one returned", what);
     check_text(what, result->message, sizeof result->message);
 }
 
@@ -158,7 +158,7 @@ static void refuse(const char *url, const char *token)
     greenapi_client *client = (greenapi_client *)-1;
     greenapi_result result = poisoned();
     expect_refusal(what, greenapi_client_new(url, token, NULL, &client, &result), &result);
-    guest_check(client == NULL, "%s: out_client was left as it was", what);
+    guest_check(client == NULL, "%s: out_client was not written", what);
     expect_refused(what, greenapi_client_new(url, token, NULL, NULL, NULL));
 }
 
@@ -171,7 +171,7 @@ static void urls_and_tokens(void)
     refuse(huge, SECRET);
     refuse(NULL, NULL);
 
-    /* No token can change the path: these are one segment each, and wrong ones. */
+    /* No token can change the path: each of these is sent as one segment, and refused as wrong. */
     static const char *const odd_tokens[] = {"/",     "?",   "#",        "%", "%2e%2e",
                                              "../..", "a b", "\xc3\xa4", ";", "a/../b",
                                              "...",   "\\",  "%00",      "{}"};
@@ -198,7 +198,7 @@ static void ids(greenapi_client *client, greenapi_queue *queue)
         guest_check(result.id == bad_ids[i], "the result is about another id");
         expect_refused("a wrong id", greenapi_client_delete_instance(client, bad_ids[i], NULL));
         guest_check(greenapi_queue_submit(queue, client, bad_ids[i], 0) == GREENAPI_STATUS_OK,
-                    "a wrong id was not accepted");
+                    "a wrong id was not submitted");
         guest_check(greenapi_queue_take(queue, &result, 1, -1) == 1, "a wrong id has no result");
         expect_refusal("a wrong id", result.status, &result);
         guest_check(result.id == bad_ids[i], "the result is about another id");
@@ -217,8 +217,8 @@ static void refuse_options(const char *name, size_t number, const greenapi_optio
     greenapi_result result = poisoned();
     expect_refusal(what, greenapi_client_new(guest_url(), SECRET, options, &client, &result),
                    &result);
-    guest_check(client == NULL, "%s: out_client was left as it was", what);
-    guest_check(strstr(result.message, name) != NULL, "%s: the message does not name it: %s", what,
+    guest_check(client == NULL, "%s: out_client was not written", what);
+    guest_check(strstr(result.message, name) != NULL, "%s: the message lacks the name: %s", what,
                 result.message);
 }
 
@@ -247,7 +247,7 @@ static void options(void)
     REFUSE(ca_pem, "", "no PEM", "\xff", "-----BEGIN CERTIFICATE-----\n");
     REFUSE(user_agent, "\n", "a\r\nX-Injected: 1", "\x7f", "\xff", "\x01");
 
-    /* Sizes: what is smaller is older, what is larger may bring only zeros. */
+    /* A smaller size is an older header's; the additional bytes of a larger one must be 0. */
     struct {
         greenapi_options options;
         unsigned char more[64];
@@ -277,10 +277,10 @@ static void options(void)
         newer.more[i] = 0;
     }
     newer.options.size = SIZE_MAX;
-    newer.more[0] = 1; /* so that it is refused there, and not looked for beyond */
+    newer.more[0] = 1; /* the library refuses at this byte, and must not read beyond the struct */
     refuse_options("options", sizeof newer.more, &newer.options);
 
-    /* Init writes what it is given room for, and not a byte more. */
+    /* greenapi_options_init must not write beyond the size that it is given. */
     greenapi_options_init(NULL, 0);
     greenapi_options_init(NULL, sizeof newer);
     for (size_t size = 0; size <= sizeof newer; size++) {
@@ -318,26 +318,27 @@ static void handles(greenapi_client *client, greenapi_queue *queue)
     expect_refused("a NULL queue", greenapi_queue_submit(NULL, client, 1, 1));
     expect_refused("a NULL client", greenapi_queue_submit(queue, NULL, 1, 1));
     guest_check(greenapi_queue_cancel(NULL, 1) == 0 && greenapi_queue_cancel(queue, 1) == 0,
-                "something was cancelled where nothing was under way");
+                "cancelling an idle queue reported a cancellation");
     guest_check(greenapi_queue_take(NULL, results, 4, -1) == 0, "a NULL queue gave results");
     static const int timeouts[] = {0, 1, -1, -2, INT_MIN, INT_MAX};
     for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
         guest_check(greenapi_queue_take(queue, results, 4, timeouts[i]) == 0,
                     "an empty queue gave results");
         guest_check(greenapi_queue_take(queue, results, 0, timeouts[i]) == 0,
-                    "no room, and results");
-        guest_check(greenapi_queue_take(queue, NULL, 0, timeouts[i]) == 0, "no room, and results");
+                    "results were taken with a capacity of 0");
+        guest_check(greenapi_queue_take(queue, NULL, 0, timeouts[i]) == 0,
+                    "results were taken with a capacity of 0");
         guest_check(greenapi_queue_take(queue, NULL, 4, timeouts[i]) == 0,
-                    "nowhere to write, and results");
+                    "results were taken to NULL");
     }
 
-    /* A result must not get lost where it cannot be written. */
+    /* A take that cannot write a result must leave it in the queue. */
     guest_submit(queue, client, 9);
     struct pollfd wait = {.fd = greenapi_queue_fd(queue), .events = POLLIN};
     guest_check(poll(&wait, 1, 10000) == 1, "no result");
     guest_check(greenapi_queue_take(queue, NULL, 1, 0) == 0 &&
                     greenapi_queue_take(queue, results, 0, -1) == 0,
-                "results were taken to nowhere");
+                "results were taken to NULL");
     guest_check(greenapi_queue_take(queue, results, 1, -1) == 1 && results[0].tag == 9,
                 "a result got lost");
 
@@ -352,20 +353,20 @@ static void handles(greenapi_client *client, greenapi_queue *queue)
                    greenapi_client_delete_instances(client, NULL, 4, results, NULL, NULL));
     guest_check(greenapi_client_delete_instances(client, NULL, 0, NULL, NULL, NULL) ==
                     GREENAPI_STATUS_OK,
-                "no ids are no failure");
+                "a bulk call without ids failed");
     expect_refused("a count beyond memory",
                    greenapi_client_delete_instances(client, NULL, SIZE_MAX, NULL, NULL, NULL));
     guest_check(greenapi_client_delete_instances(client, some, 4, results, NULL, NULL) ==
                     GREENAPI_STATUS_NOT_FOUND,
-                "the first status that is no deletion is not the one returned");
+                "the call did not return the first status that is not a deletion");
     guest_check(results[0].status == GREENAPI_STATUS_NOT_FOUND &&
                     results[1].status == GREENAPI_STATUS_INVALID_ARGUMENT &&
                     results[2].status == GREENAPI_STATUS_NOT_FOUND &&
                     results[3].status == GREENAPI_STATUS_INVALID_ARGUMENT && results[3].id == -5,
-                "a wrong id among right ones did not stay by itself");
+                "a wrong id affected the results of other ids");
     guest_check(greenapi_client_delete_instances(client, some, 1, NULL, NULL, NULL) ==
                     GREENAPI_STATUS_NOT_FOUND,
-                "out_results may be NULL");
+                "the call failed with out_results NULL");
 }
 
 static void numbers(void)
@@ -412,7 +413,7 @@ static void random_text(unsigned *seed, char *text, size_t capacity)
     text[length] = '\0';
 }
 
-/* Nothing is called here: making a client connects to nothing, whatever the URL. */
+/* Makes clients with random arguments. Making a client never connects, whatever the URL. */
 static unsigned long random_clients(unsigned seed)
 {
     unsigned long accepted = 0;
@@ -444,7 +445,7 @@ static unsigned long random_clients(unsigned seed)
             accepted++;
         } else {
             expect_refusal("random arguments", status, &result);
-            guest_check(client == NULL, "refused, and a client");
+            guest_check(client == NULL, "a refused call wrote a client");
         }
         greenapi_client_free(client);
     }
@@ -480,6 +481,6 @@ int main(void)
     guest_check(accepted > 0 && accepted < RANDOM_ROUNDS, "%lu of %d random clients were accepted",
                 accepted, RANDOM_ROUNDS);
     return guest_passed(
-        "every wrong argument was refused with a sentence, and so were %lu of %d random ones",
+        "every wrong argument was refused with a message, and so were %lu of %d random ones",
         RANDOM_ROUNDS - accepted, RANDOM_ROUNDS);
 }

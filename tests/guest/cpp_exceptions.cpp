@@ -1,8 +1,8 @@
-// The C++ header in a program that throws: an exception from the progress function passes around
-// the C frames and arrives as it was thrown, handles move and are freed once, and what C would cut
-// at a NUL byte is refused.
+// The C++ header in a program that throws. An exception of the progress function reaches the caller
+// without unwinding C frames, handles can be moved and are freed once, and strings that C would cut
+// at a NUL byte are refused.
 //
-// Environment and exit status as for the C programs beside this one.
+// The environment and the exit status are those of the C programs in this directory.
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -20,7 +20,7 @@
 namespace
 {
 
-constexpr std::int64_t nobodys_id = 9000000001; // the stand-in answers "not found"
+constexpr std::int64_t nobodys_id = 9000000001; // the stand-in has no such instance
 
 struct failed : std::runtime_error {
     using std::runtime_error::runtime_error;
@@ -36,8 +36,7 @@ std::string environment(const char *name)
 {
     const char *value = std::getenv(name);
     if (value == nullptr) {
-        std::cerr << "cpp_exceptions: set " << name
-                  << "; README.md beside the source says to what\n";
+        std::cerr << "cpp_exceptions: set " << name << " as tests/guest/README.md says\n";
         std::exit(2);
     }
     return value;
@@ -90,7 +89,7 @@ void progress_throws()
     }
     check(calls == 3, "progress was called again after it had thrown");
 
-    // The same with the results kept: every id has its own.
+    // With the results kept, every id still gets its result.
     std::vector<greenapi::result> kept;
     try {
         client.delete_instances(ids, kept, [&](std::size_t, std::size_t, const greenapi::result &) {
@@ -109,7 +108,7 @@ void progress_throws()
         check(never_sent > ids.size() / 2, "an exception did not cancel what was left");
     }
 
-    // The client is as good as before; false cancels, and every id has its result.
+    // The client still works. Returning false cancels, and every id gets its result.
     const auto results = client.delete_instances(
         ids, [&](std::size_t done, std::size_t, const greenapi::result &) { return done < 3; });
     check(results.size() == ids.size(), "results are missing");
@@ -125,7 +124,7 @@ void progress_throws()
     check(all[0].status() == greenapi::status::not_found &&
               all[1].status() == greenapi::status::invalid_argument &&
               all[2].status() == greenapi::status::not_found,
-          "a wrong id among right ones did not stay by itself");
+          "a wrong id affected the results of other ids");
     check(client.delete_instances({}).empty(), "results for no ids");
 }
 
@@ -232,7 +231,7 @@ void plain_http_is_refused_in_own_words()
 void the_list_is_a_range()
 {
     auto client = make_client();
-    // The stand-in begins with these, of which every other one is logged in.
+    // The stand-in starts with these instances, of which every other one is logged in.
     std::int64_t next = 1101000001;
     for (const auto &instance : client.instances(greenapi::states::asked)) {
         check(instance.id() == next, "the list has another order");
@@ -246,7 +245,7 @@ void the_list_is_a_range()
     }
     check(next > 1101000002, "the list is empty");
 
-    auto list = [] { return make_client().instances(); }(); // without its client
+    auto list = [] { return make_client().instances(); }(); // its client is gone
     for (const auto &instance : list) {
         check(instance.id() == 1101000001 && instance.state() == greenapi::state::not_asked,
               "a wrong first instance");
@@ -258,7 +257,7 @@ void the_list_is_a_range()
     check(moved.begin() == moved.end(), "a list has no end");
     expect_error(greenapi::status::invalid_argument, [&] { list.begin(); });
 
-    // One that is not whole never ends like one that is.
+    // A list that is not complete must end with an error.
     greenapi::client stranger(environment("GREENAPI_URL"), "gac.wrong");
     expect_error(greenapi::status::unauthorized, [&] {
         for (const auto &instance : stranger.instances())
@@ -293,7 +292,7 @@ void handles_move()
         const auto submitting = make_client();
         for (std::uint64_t tag = 1; tag <= 8; tag++)
             queue.submit(submitting, nobodys_id, tag);
-    } // the client goes first, its work completes
+    } // the client is freed first, its deletions complete
     greenapi::queue moved(std::move(queue));
     std::uint64_t tags = 0;
     for (std::size_t taken = 0; taken < 8;) {

@@ -1,13 +1,14 @@
 /*
- * Loaded and unloaded in a loop, by several threads, with calls under way: no crash, no growth.
- * This program is not linked with the library; it loads the one that GREENAPI_LIBRARY names.
+ * Several threads load and unload the library in a loop while calls are under way: nothing crashes,
+ * and neither memory nor descriptors nor threads grow. The program is not linked with the library;
+ * it loads the one that GREENAPI_LIBRARY names.
  */
 #include "guest.h"
 #include <dlfcn.h>
 
 enum { THREADS = 4, WARM_UP = 25, ROUNDS = 250, GROWTH_KIB = 4096 };
 
-/* dlsym gives data pointers; POSIX has them hold functions all the same. */
+/* POSIX, unlike C, lets programs convert the data pointers of dlsym to function pointers. */
 #define SYMBOL(library, name) __extension__({ (__typeof__(&name))symbol(library, #name); })
 
 static void *symbol(void *library, const char *name)
@@ -33,7 +34,7 @@ static void *load_and_call(void *unused)
         guest_check(status == GREENAPI_STATUS_NOT_FOUND && code == 404, "status %d with code %d",
                     (int)status, code);
 
-        /* Some work stays under way over the unloading. */
+        /* Some requests are still under way when the library is unloaded. */
         greenapi_client *client = NULL;
         greenapi_queue *queue = NULL;
         SYMBOL(library, greenapi_client_new)(guest_url(), guest_token(), NULL, &client, NULL);
@@ -70,7 +71,7 @@ int main(void)
     int more_descriptors = guest_descriptors() - descriptors,
         more_threads = guest_threads().all - threads;
     guest_check(memory_growth < GROWTH_KIB, "grew by %ld KiB", memory_growth);
-    /* A connection that is just being closed may still be there; one for each round may not. */
+    /* Connections that are just being closed may still be open, but not one for each round. */
     guest_check(more_descriptors <= 2 * THREADS, "%d more descriptors", more_descriptors);
     guest_check(more_threads <= 0, "%d more threads", more_threads);
     return guest_passed(

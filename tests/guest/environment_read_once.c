@@ -1,7 +1,7 @@
 /*
- * The environment is read when a client is made, on the thread that makes it, and in the one call:
- * what a host sets later changes nothing for a client, and a host may call setenv() while
- * deletions are under way.
+ * The library reads the environment only in greenapi_client_new and greenapi_delete_instance, on
+ * the caller's thread. A variable that the host sets later does not affect a client, and the host
+ * may call setenv() while deletions are under way.
  */
 #include "guest.h"
 
@@ -22,7 +22,7 @@ static greenapi_status call(greenapi_client *client)
     return greenapi_client_delete_instance(client, GUEST_ID, &result);
 }
 
-/* getenv() on another thread than this one would read what setenv() has just freed. */
+/* A getenv() on another thread would meanwhile read memory that setenv() has just freed. */
 static void change_while_calls_are_under_way(greenapi_client *client)
 {
     greenapi_queue *queue = guest_queue();
@@ -64,5 +64,5 @@ int main(void)
     change_while_calls_are_under_way(before);
     greenapi_client_free(before);
     greenapi_client_free(after);
-    return guest_passed("the environment is read when a client is made, and never later");
+    return guest_passed("the environment is read only when a client is made");
 }

@@ -1,7 +1,7 @@
 /*
- * The process ends at once, without a crash and without a hang, while other threads are inside
+ * The process can end at once, without a crash and without a hang, while other threads are inside
  * calls of every kind that the server keeps waiting: by exit(), return from main, quick_exit(),
- * _exit(), a signal, and by exit() with a handler that calls once more.
+ * _exit(), a signal, and by exit() with an exit handler that makes another call.
  */
 #include "guest.h"
 
@@ -11,7 +11,7 @@ static const char *const ways[] = {"return", "exit",  "quick_exit",
                                    "_exit",  "abort", "exit_calling"};
 static greenapi_client *client;
 
-/* Only the end of the process may end these calls, so what they return is a failure. */
+/* Only the end of the process may end these calls, so a call that returns is a failure. */
 static void *call(void *argument)
 {
     greenapi_result results[4];
@@ -40,7 +40,7 @@ static void call_once_more(void)
     guest_one_call();
 }
 
-/* The program that ends with calls under way; it tells over descriptor 3 that it is about to. */
+/* The program that ends with calls under way. It writes to descriptor 3 just before it ends. */
 static int end(const char *way)
 {
     guest_begin(60);
@@ -74,7 +74,7 @@ static int64_t try_way(const char *way)
     guest_check(pid >= 0, "fork: %s", strerror(errno));
     if (pid == 0) {
         const struct rlimit no_core = {0};
-        setrlimit(RLIMIT_CORE, &no_core); /* abort() is meant */
+        setrlimit(RLIMIT_CORE, &no_core); /* abort() is one of the ways to end */
         guest_check(told[1] != 3 ? dup2(told[1], 3) == 3 : fcntl(3, F_SETFD, 0) == 0, "dup2: %s",
                     strerror(errno));
         execl("/proc/self/exe", program_invocation_name, way, (char *)NULL);

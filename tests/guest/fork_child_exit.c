@@ -1,6 +1,6 @@
 /*
- * A child may end in any way, having called or not: the parent's calls under way are answered on
- * their connections, and its kept connections stay in use.
+ * A forked child may end in any way, whether it called the library or not. The parent's calls are
+ * still answered on their connections, and its idle connections can still be used.
  */
 #include "guest.h"
 
@@ -16,8 +16,8 @@ static void *call(void *unused)
     return NULL;
 }
 
-/* Forks a child for every way to end, calling and not; returns true in the one that shall return
- * from main. The children's own connections are closed when this returns in the parent. */
+/* Forks two children for every way to end, one of which calls the library. Returns true in a child
+ * that has to return from main, and in the parent once the children's connections are closed. */
 static bool fork_children(void)
 {
     long accepted = guest_stat("connections", "accepted");
@@ -70,7 +70,7 @@ int main(void)
     for (int i = 0; i < CALLS; i++)
         pthread_join(callers[i], NULL);
 
-    /* Now all of them are kept connections. */
+    /* Now all connections of the parent are idle. */
     if (fork_children())
         return 0;
     long accepted = guest_stat("connections", "accepted");

@@ -1,6 +1,6 @@
 /*
- * fork and exec leak nothing: a program started while calls are under way, and connections come
- * and go, has descriptors 0, 1 and 2, an empty signal mask and default dispositions.
+ * A program that is started while connections come and go inherits only descriptors 0, 1 and 2, an
+ * empty signal mask and default dispositions.
  */
 #include "guest.h"
 #include <spawn.h>
@@ -40,7 +40,7 @@ static int started(void)
     return 0;
 }
 
-/* ---- the one that starts it ---- */
+/* ---- the program that starts it ---- */
 
 static void *call(void *unused)
 {
@@ -75,7 +75,7 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "started") == 0)
         return started();
 
-    /* What whoever started this one left behind is not the library's doing. */
+    /* Undo what this program inherited, for which the library is not responsible. */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
 
     guest_begin(120);
     guest_tell("POST", "/reset", "");
-    /* Without kept connections there are always some that have just been opened. */
+    /* The stand-in closes every connection, so there are always some that have just been opened. */
     guest_tell("POST", "/faults", "[{\"fault\":{\"then\":\"fin\"}}]");
     client = guest_client();
     greenapi_queue *queue = guest_queue();

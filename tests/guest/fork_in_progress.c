@@ -1,7 +1,7 @@
 /*
- * The progress callback forks, and the child returns into the library like its parent: the
- * parent's call goes on as if nothing had been, the child's ends at once and says honestly that it
- * cannot know what becomes of the rest.
+ * The progress callback forks, and both processes return into the library. The parent's call goes
+ * on undisturbed. The child's call ends at once, with a status that says that the outcome of the
+ * remaining ids is unknown.
  */
 #include "guest.h"
 
@@ -18,7 +18,7 @@ static bool fork_once(size_t done, size_t total, const greenapi_result *last, vo
     calls++;
     if (done > 1)
         return true;
-    /* The rest is under way, and stays so until it is released. */
+    /* The stand-in holds the other deletions until they are released. */
     guest_await("held", COUNT - 2);
     child = fork();
     guest_check(child >= 0, "fork: %s", strerror(errno));
@@ -55,8 +55,8 @@ int main(void)
     guest_tell("POST", "/reset", "");
     guest_hold(COUNT - 2);
     greenapi_client *client = guest_client();
-    /* Refused without a request, so that it is the first to be there; the child knows of the last
-     * what it is, without the parent's answer. */
+    /* These two ids are invalid: the first result comes without a request, and the child knows the
+     * last result without the parent's answers. */
     ids[0] = ids[COUNT - 1] = 0;
     for (int i = 1; i < COUNT - 1; i++)
         ids[i] = GUEST_ID;
@@ -71,7 +71,8 @@ int main(void)
     for (int i = 1; i < COUNT - 1; i++)
         guest_expect_result("a deletion of the parent", &results[i]);
     greenapi_client_free(client);
-    return guest_passed("the child's call ended at once with %d results that it cannot know; the "
-                        "parent got all %d of its own",
-                        COUNT - 2, COUNT);
+    return guest_passed(
+        "the child's call ended at once with %d unknown results; the parent got all "
+        "%d results",
+        COUNT - 2, COUNT);
 }

@@ -1,6 +1,6 @@
 /*
- * A queue is inherited empty: what was under way, and what had already come back, belongs to the
- * parent. The child uses its copy as a new queue, with a descriptor of its own.
+ * A forked child inherits an empty queue: the deletions under way and the results that were not yet
+ * taken belong to the parent. The child uses its copy as a new queue, with its own descriptor.
  */
 #include "guest.h"
 
@@ -16,7 +16,7 @@ static void child(greenapi_queue *queue, greenapi_client *client, const char *wh
     guest_check(greenapi_queue_take(queue, results, COUNT, 0) == 0,
                 "%s: the child took the parent's results", when);
     guest_check(greenapi_queue_take(queue, results, COUNT, -1) == 0,
-                "%s: the child took something while it has nothing under way", when);
+                "%s: the child took a result although it submitted nothing", when);
     guest_check(greenapi_queue_cancel(queue, 1) == 0,
                 "%s: the child cancelled the parent's submission", when);
 
@@ -65,8 +65,7 @@ int main(void)
     struct pollfd wait = {.fd = descriptor, .events = POLLIN};
     guest_check(poll(&wait, 1, 10000) == 1, "the parent's queue never became readable");
     fork_child(queue, client, "with results waiting");
-    guest_check(guest_readable(descriptor),
-                "the child took away that the parent's queue is readable");
+    guest_check(guest_readable(descriptor), "the child made the parent's queue unreadable");
 
     bool seen[COUNT + 1] = {false};
     for (size_t left = COUNT; left > 0;) {
@@ -82,7 +81,7 @@ int main(void)
         left -= taken;
     }
     guest_check(!guest_readable(descriptor) && greenapi_queue_fd(queue) == descriptor,
-                "the parent's descriptor is not as it was");
+                "the parent's descriptor changed");
 
     greenapi_queue_free(queue);
     greenapi_client_free(client);

@@ -1,7 +1,7 @@
 /*
- * Fork at any moment: four threads call without a pause while 200 children are forked. Each child
- * makes every kind of call at once, with the client and the queue that it inherited; the parent
- * never notices.
+ * A process may fork at any moment: four threads call without a pause while 200 children are
+ * forked. Each child immediately makes every kind of call, with the client and the queue that it
+ * inherited. All calls of the parent succeed at the first attempt.
  */
 #include "guest.h"
 

@@ -1,7 +1,7 @@
 /*
- * A journal belongs to the process that opened it: a forked child's calls end in
- * INVALID_ARGUMENT, the lock ends with its holder though a child of it lives on, and there is one
- * thread more, while there is a client with a journal, and only then.
+ * A journal belongs to the process that opened it. A forked child's calls end in INVALID_ARGUMENT,
+ * and the lock ends with its holder, even if a child of the holder lives on. The journal's thread
+ * runs only while there is a client with a journal.
  */
 #include "guest.h"
 
@@ -56,7 +56,7 @@ static void be_child(greenapi_client *client)
                     strstr(results->message, "another process") != NULL,
                 "the child opened its parent's journal: %s (%s)", greenapi_status_name(status),
                 results->message);
-    /* What needs no journal works. */
+    /* Calls without a journal work in the child. */
     guest_one_call();
     greenapi_client_free(client);
     _exit(0);
@@ -77,26 +77,26 @@ int main(void)
     close(file);
 
     guest_one_call();
-    guest_check(!journal_threads(), "there is a journal's thread without a journal");
+    guest_check(!journal_threads(), "the journal's thread runs without a journal");
     greenapi_client *client = hold_journal();
     greenapi_result result;
     greenapi_status status = greenapi_client_delete_instance(client, FIRST, &result);
     guest_check(status == GREENAPI_STATUS_OK, "%s", result.message);
-    guest_check(journal_threads() && guest_threads().library <= 5, "five threads at most:%s",
+    guest_check(journal_threads() && guest_threads().library <= 5, "more than five threads:%s",
                 guest_threads().names);
     int descriptors = guest_descriptors();
     pid_t child = fork();
     if (child == 0)
         be_child(client);
     guest_reap(child, 0, "the child");
-    /* The parent goes on as if nothing had been. */
+    /* The parent's client still works. */
     status = greenapi_client_delete_instance(client, FIRST + 1, &result);
     guest_check(status == GREENAPI_STATUS_OK && result.attempts == 1, "%s", result.message);
     guest_check(guest_descriptors() == descriptors, "%d descriptors have become %d", descriptors,
                 guest_descriptors());
     greenapi_client_free(client);
 
-    /* One holds it, forks a child that lives on, and is killed. */
+    /* The holder opens the journal, forks a child that lives on, and is killed. */
     int ends[ENDS];
     guest_check(pipe(ends) == 0, "pipe: %s", strerror(errno));
     pid_t holder = fork();

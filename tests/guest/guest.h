@@ -1,8 +1,8 @@
 /*
- * What the programs of this directory share. Each of them tells one story of a library that lives
- * in somebody else's process, checks it by itself, and exits with 0 and one line that says what
- * was seen, with 1 and a sentence that says what was wrong, or with 77 where this system cannot
- * tell the story. README.md lists the stories and the environment that they need.
+ * Shared by the programs of this directory. Each program tests one aspect of a library that lives
+ * in its host's process. It exits with 0 and one line about what was seen, with 1 and a sentence
+ * about what was wrong, or with 77 if this system cannot run the test. README.md lists the programs
+ * and the environment that they need.
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -28,24 +28,23 @@
 #include <time.h>
 #include <unistd.h>
 
-/* An id that no instance of the stand-in has: the API's own "not found" is the answer, any number
- * of times, and nothing else is. */
+/* An id without an instance: the API answers "not found", however often it is asked. */
 #define GUEST_ID INT64_C(9000000001)
 
 enum { GUEST_FAILED = 1, GUEST_MISUSED = 2, GUEST_SKIPPED = 77 };
 
-/* ---- saying what was seen ---- */
+/* ---- reporting ---- */
 
 static inline void guest_say(const char *what, const char *format, va_list arguments)
 {
     char text[1024];
     vsnprintf(text, sizeof text, format, arguments);
-    /* One write: several processes may speak at once. */
+    /* One write, because several processes may print at once. */
     dprintf(STDERR_FILENO, "%s: %s%s\n", program_invocation_short_name, what, text);
 }
 
-/* Ends the process at once, also from a thread or a forked child: a failure must not wait for
- * calls under way, nor run what the parent registered for its own exit. */
+/* Ends the process at once, also from a thread or a forked child, without waiting for calls under
+ * way and without running the exit handlers that the parent registered. */
 static inline void guest_fail(const char *format, ...)
     __attribute__((format(printf, 1, 2), noreturn));
 static inline void guest_fail(const char *format, ...)
@@ -99,7 +98,7 @@ static inline const char *guest_env(const char *name)
 {
     const char *value = getenv(name);
     if (value == NULL) {
-        dprintf(STDERR_FILENO, "%s: set %s; README.md beside the source says to what\n",
+        dprintf(STDERR_FILENO, "%s: set %s as tests/guest/README.md says\n",
                 program_invocation_short_name, name);
         _exit(GUEST_MISUSED);
     }
@@ -115,8 +114,8 @@ static inline const char *guest_token(void)
     return guest_env("GREENAPI_TOKEN");
 }
 
-/* The value of a text field in the stand-in's start line, such as a trap's URL; valid until the
- * next one is asked for. One thread at a time. */
+/* The value of a text field in the stand-in's start line, such as a trap's URL. The next call
+ * overwrites the value, so only one thread may call at a time. */
 static inline const char *guest_endpoint(const char *name)
 {
     static char value[512];
@@ -124,7 +123,7 @@ static inline const char *guest_endpoint(const char *name)
     char key[64];
     snprintf(key, sizeof key, "\"%s\":\"", name);
     const char *place = strstr(line, key);
-    guest_check(place != NULL, "the start line in GREENAPI_STANDIN knows no \"%s\"", name);
+    guest_check(place != NULL, "the start line in GREENAPI_STANDIN lacks \"%s\"", name);
     snprintf(value, sizeof value, "%.*s", (int)strcspn(place + strlen(key), "\""),
              place + strlen(key));
     return value;
@@ -132,14 +131,13 @@ static inline const char *guest_endpoint(const char *name)
 
 static inline void guest_too_late(int signal_number)
 {
-    static const char text[] =
-        "FAILED: still not at the end when the time was up: something hangs\n";
+    static const char text[] = "FAILED: the time limit is over: something hangs\n";
     (void)signal_number;
     (void)!write(STDERR_FILENO, text, sizeof text - 1);
     _exit(GUEST_FAILED);
 }
 
-/* Makes a hang a failure with a sentence. For this process only: forked children set their own. */
+/* Turns a hang into a failure with a message. A forked child has to set its own limit. */
 static inline void guest_time_limit(unsigned seconds)
 {
     struct sigaction action = {.sa_handler = guest_too_late};
@@ -147,8 +145,8 @@ static inline void guest_time_limit(unsigned seconds)
     alarm(seconds);
 }
 
-/* To be called first. The one call has no option for certificates, so that the stand-in's
- * authority has to be the system's for this process. */
+/* Must be called first. greenapi_delete_instance has no option for certificates, so this makes the
+ * stand-in's CA the system's CA for this process. */
 static inline void guest_begin(unsigned seconds)
 {
     const char *ca_file = getenv("GREENAPI_CA_FILE");
@@ -164,12 +162,12 @@ static inline int64_t guest_now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* ---- calls that are answered "not found", by every way of calling ---- */
+/* ---- calls of every kind, which are answered "not found" ---- */
 
 static inline void guest_expect(const char *what, greenapi_status status, int code)
 {
     guest_check(status == GREENAPI_STATUS_NOT_FOUND && code == 404,
-                "%s ended in %s with code %d, not in GREENAPI_STATUS_NOT_FOUND with 404", what,
+                "%s ended in %s with code %d instead of GREENAPI_STATUS_NOT_FOUND with 404", what,
                 greenapi_status_name(status), code);
 }
 
@@ -177,8 +175,8 @@ static inline void guest_expect_result(const char *what, const greenapi_result *
 {
     guest_check(result->status == GREENAPI_STATUS_NOT_FOUND && result->code == 404 &&
                     result->attempts == 1 && result->id == GUEST_ID,
-                "%s ended in %s, code %d, attempts %u (\"%s\"), not in GREENAPI_STATUS_NOT_FOUND "
-                "at the first attempt",
+                "%s ended in %s, code %d, attempts %u (\"%s\") instead of "
+                "GREENAPI_STATUS_NOT_FOUND at the first attempt",
                 what, greenapi_status_name(result->status), (int)result->code,
                 (unsigned)result->attempts, result->message);
 }
@@ -238,7 +236,7 @@ static inline void guest_submit(greenapi_queue *queue, greenapi_client *client, 
                 greenapi_status_name(status));
 }
 
-/* Submits one and takes one; nobody else may use the queue meanwhile. */
+/* Submits one deletion and takes its result. No other thread may use the queue meanwhile. */
 static inline void guest_queue_call(greenapi_queue *queue, greenapi_client *client, uint64_t tag)
 {
     greenapi_result results[2];
@@ -280,7 +278,7 @@ static inline void guest_bulk_call(greenapi_client *client)
 
 /* ---- the stand-in's control interface ---- */
 
-/* One request; the answer's body is left in `answer`, which holds `capacity` bytes. */
+/* Sends one request. The answer's body is written to `answer`, which has `capacity` bytes. */
 static inline void guest_control(const char *method, const char *target, const char *body,
                                  char *answer, size_t capacity)
 {
@@ -321,8 +319,7 @@ static inline void guest_tell(const char *method, const char *target, const char
     guest_control(method, target, body, answer, sizeof answer);
 }
 
-/* Waits until the stand-in's counter is reached: at most so many "open", at least so many of the
- * others. */
+/* Waits until a counter of the stand-in is at least `count`, or at most `count` for "open". */
 static inline void guest_await(const char *counter, long count)
 {
     char target[96];
@@ -330,7 +327,7 @@ static inline void guest_await(const char *counter, long count)
     guest_tell("GET", target, "");
 }
 
-/* A number of the statistics: the last key within the first, such as "connections" "accepted". */
+/* A number of the stand-in's statistics: `key` within `object`, as in "connections" "accepted". */
 static inline long guest_stat(const char *object, const char *key)
 {
     static _Thread_local char answer[65536];
@@ -342,11 +339,11 @@ static inline long guest_stat(const char *object, const char *key)
         snprintf(quoted, sizeof quoted, "\"%s\":", key);
         place = strstr(place, quoted);
     }
-    guest_check(place != NULL, "the statistics have no %s %s: %s", object, key, answer);
+    guest_check(place != NULL, "the statistics lack %s %s: %s", object, key, answer);
     return strtol(place + strlen(quoted), NULL, 10);
 }
 
-/* The next so many deletions wait at the stand-in until /release. */
+/* Makes the stand-in hold the next `times` deletions until /release. */
 static inline void guest_hold(unsigned times)
 {
     char rule[128];
@@ -375,7 +372,7 @@ static inline void guest_count_descriptor(DIR *directory, const char *name, void
         ++*(int *)data;
 }
 
-/* Open descriptors. */
+/* The number of open descriptors. */
 static inline int guest_descriptors(void)
 {
     int count = 0;
@@ -396,7 +393,7 @@ static inline void guest_count_thread(DIR *directory, const char *name, void *da
     snprintf(path, sizeof path, "%s/comm", name);
     int file = openat(dirfd(directory), path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
-        return; /* a thread that ended meanwhile */
+        return; /* the thread has ended meanwhile */
     ssize_t length = read(file, comm, sizeof comm - 1);
     close(file);
     if (length <= 0)
@@ -438,7 +435,7 @@ static inline pthread_t guest_thread(void *(*run)(void *), void *argument)
     return thread;
 }
 
-/* Waits for a child, which must end by exiting with this status. */
+/* Waits for a child, which must exit with the status `expected`. */
 static inline void guest_reap(pid_t child, int expected, const char *what)
 {
     int status;
@@ -449,7 +446,7 @@ static inline void guest_reap(pid_t child, int expected, const char *what)
     guest_check(!WIFSIGNALED(status), "%s was killed by signal %d (%s)", what, WTERMSIG(status),
                 strsignal(WTERMSIG(status)));
     guest_check(WIFEXITED(status) && WEXITSTATUS(status) == expected,
-                "%s exited with %d, not with %d", what, WEXITSTATUS(status), expected);
+                "%s exited with %d instead of %d", what, WEXITSTATUS(status), expected);
 }
 
 /* Whether a descriptor is readable now. */
@@ -465,8 +462,8 @@ static inline bool guest_readable(int descriptor)
 
 /* ---- proxies of the environment ---- */
 
-/* A socket in the place of a proxy: it takes connections and answers nothing. `url`
- * is where it listens. */
+/* A listening socket that takes the place of a proxy and never answers. Its address is written to
+ * `url`. */
 static inline int guest_listening(char *url, size_t capacity)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -1,6 +1,6 @@
 /*
- * Servers that mean harm: each call ends within its deadline, in bounded memory, with a status
- * that fits, and the next call to a decent server is answered rightly.
+ * Malicious servers: each call ends within its deadline, in bounded memory and with a suitable
+ * status, and the next call to a proper server gets the right answer.
  */
 #include "guest.h"
 
@@ -8,14 +8,14 @@ enum { TIMEOUT_MS = 2000, SLACK_MS = 500, GROWTH_KIB = 16384, CALLS = 4, SURVIVO
 
 #define BIT(status) (UINT64_C(1) << GREENAPI_STATUS_##status)
 
-/* What is not an answer of this API, told by its bytes or by the connection that ends with it. */
+/* The statuses for a response that is not the API's, or that is cut off with its connection. */
 #define NO_ANSWER (BIT(BAD_RESPONSE) | BIT(CONNECTION_LOST))
 
 struct hostility {
     const char *name;
     const char *place; /* the name of an endpoint or a trap of the stand-in */
-    const char *fault; /* NULL for what a trap does by itself */
-    uint64_t statuses; /* those that fit */
+    const char *fault; /* NULL for a trap, which needs no fault */
+    uint64_t statuses; /* those that are allowed */
 };
 
 static const struct hostility hostilities[] = {
@@ -44,9 +44,10 @@ static const struct hostility hostilities[] = {
      BIT(TIMEOUT) | NO_ANSWER},
     {"two answers to one request", "http", "{\"twice\":true}", BIT(NOT_FOUND)},
     {"two answers to one request, TLS", "https_h1", "{\"twice\":true}", BIT(NOT_FOUND)},
-    /* It says "true" before it can know the id; that is the server's lie, and not to be seen. */
+    /* The server answers "true" before it has read the id. The library cannot detect that lie. */
     {"an answer before the request is read", "http", "{\"early\":true}", BIT(OK) | NO_ANSWER},
-    /* 256 KiB of spaces, then the good news: with decompression, "true" or far too much. */
+    /* 256 KiB of spaces, then "true": a library that decompressed would believe it or read too
+       much. */
     {"a gzip bomb", "http",
      "{\"headers\":[[\"Content-Encoding\",\"gzip\"]],"
      "\"body_base64\":\""
@@ -65,13 +66,13 @@ static const struct hostility hostilities[] = {
      BIT(BAD_RESPONSE)},
     {"deep nesting of objects", "http",
      "{\"body_repeat\":{\"text\":\"{\\\"a\\\":\",\"times\":12000}}", BIT(BAD_RESPONSE)},
-    {"no HTTP at all", "http", "{\"raw\":\"220 mail.example.invalid ESMTP\\r\\n\"}",
+    {"a greeting that is not HTTP", "http", "{\"raw\":\"220 mail.example.invalid ESMTP\\r\\n\"}",
      BIT(TIMEOUT) | NO_ANSWER},
     {"HTTP/0.9", "http", "{\"raw\":\"{\\\"deleteInstanceAccount\\\":true}\",\"then\":\"fin\"}",
      NO_ANSWER},
-    {"a status that is no number", "http",
+    {"a status that is not a number", "http",
      "{\"raw\":\"HTTP/1.1 2x0 OK\\r\\nContent-Length: 0\\r\\n\\r\\n\"}", NO_ANSWER},
-    {"a length that is no number", "http",
+    {"a length that is not a number", "http",
      "{\"raw\":\"HTTP/1.1 200 OK\\r\\nContent-Length: 3x\\r\\n\\r\\n{}\",\"then\":\"fin\"}",
      NO_ANSWER},
     {"two lengths", "http",
@@ -82,16 +83,16 @@ static const struct hostility hostilities[] = {
      "{\"raw\":\"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: x\\r\\nConnection: "
      "upgrade\\r\\n\\r\\n\"}",
      BIT(REJECTED) | BIT(TIMEOUT) | NO_ANSWER},
-    {"bytes that are no text in the head", "http",
+    {"bytes that are not text in the head", "http",
      "{\"raw\":\"HTTP/1.1 200 \\u0001\\u0000\\r\\nX: \\u0000\\r\\n\\r\\n\",\"then\":\"fin\"}",
      NO_ANSWER},
-    /* A call may have waited for its turn on a connection that another's GOAWAY ended. */
+    /* A call may still be waiting for a stream when another call's GOAWAY ends the connection. */
     {"GOAWAY", "https", "{\"h2_goaway\":0}", NO_ANSWER | BIT(CONNECT_FAILED) | BIT(UNPROCESSED)},
     {"GOAWAY, ENHANCE_YOUR_CALM", "https", "{\"h2_goaway\":11}",
      NO_ANSWER | BIT(CONNECT_FAILED) | BIT(UNPROCESSED)},
     {"RST_STREAM, NO_ERROR", "https", "{\"h2_reset\":0}", NO_ANSWER},
     {"RST_STREAM, INTERNAL_ERROR", "https", "{\"h2_reset\":2}", NO_ANSWER},
-    /* "Not processed": the request did not count, whether or not its bytes left. */
+    /* REFUSED_STREAM means that the server did not process the request, even if its bytes left. */
     {"RST_STREAM, REFUSED_STREAM", "https", "{\"h2_reset\":7}",
      NO_ANSWER | BIT(CONNECT_FAILED) | BIT(UNPROCESSED) | BIT(REJECTED)},
     {"a window that never opens", "h2_window_zero", NULL, BIT(TIMEOUT)},
@@ -114,7 +115,7 @@ static greenapi_client *client_of(const char *url, uint32_t retries)
     return guest_client_of(url, &options);
 }
 
-/* A few at once, so that connections are shared where they can be. */
+/* Makes a few calls at once, so that HTTP/2 calls share a connection. */
 static int64_t meet(const struct hostility *it, uint32_t retries)
 {
     greenapi_client *client = client_of(guest_endpoint(it->place), retries);
@@ -133,7 +134,7 @@ static int64_t meet(const struct hostility *it, uint32_t retries)
     for (int i = 0; i < CALLS; i++) {
         int32_t status = (int32_t)results[i].status;
         guest_check(status >= 0 && status < 64 && (it->statuses >> status & 1) != 0,
-                    "%s: %s does not fit (http_status %d, attempts %u: %s)", it->name,
+                    "%s: unexpected %s (http_status %d, attempts %u: %s)", it->name,
                     greenapi_status_name(status), (int)results[i].http_status,
                     (unsigned)results[i].attempts, results[i].message);
         guest_check(results[i].attempts <= retries + 1 || retries == 0, "%s: %u attempts", it->name,
@@ -142,7 +143,7 @@ static int64_t meet(const struct hostility *it, uint32_t retries)
     return took;
 }
 
-/* An answer too many must not be taken for the answer to the next request on that connection. */
+/* A second answer to one request must not be taken for the answer to the next request. */
 static void expect_right_answer(const char *place)
 {
     greenapi_client *client = client_of(guest_endpoint(place), 0);
@@ -150,7 +151,7 @@ static void expect_right_answer(const char *place)
     greenapi_client_delete_instance(client, GUEST_ID, &result);
     guest_check(result.status == GREENAPI_STATUS_NOT_FOUND, "%s: the first of two answers: %s",
                 place, result.message);
-    /* Until the stand-in has written the second one, nobody could know of it. */
+    /* The library cannot notice the second answer before the stand-in has written it. */
     while (guest_stat("in_flight", "") > 0)
         sched_yield();
     greenapi_client_delete_instance(client, SURVIVOR, &result);
@@ -200,7 +201,7 @@ int main(void)
 
     greenapi_client_free(decent);
     return guest_passed("%zu kinds of hostile servers: every call ended within %" PRId64
-                        " ms of its %d, memory grew "
+                        " ms with a timeout of %d, memory grew "
                         "by at most %ld KiB",
                         sizeof hostilities / sizeof *hostilities, slowest, TIMEOUT_MS, most);
 }

@@ -1,7 +1,7 @@
 /*
- * Every function once, and every way of failing that a test can cause, for a memory checker:
- * under Valgrind there is no error, and nothing is definitely lost. By itself the program checks
- * that each call ends as it should.
+ * Calls every function and causes every failure that a test can cause, for a memory checker:
+ * Valgrind must report no error and no leak. Without Valgrind the program checks that each call
+ * ends with the expected status.
  */
 #include "guest.h"
 
@@ -11,7 +11,7 @@ static void expect(const char *what, greenapi_status is, greenapi_status should)
                 greenapi_status_name(should));
 }
 
-/* One deletion at this URL, by a client with these options. */
+/* Makes one deletion at this URL with a client of these options. */
 static greenapi_status try_one(const char *url, greenapi_options options, greenapi_result *result)
 {
     greenapi_client *client = NULL;
@@ -121,8 +121,8 @@ static void cancellations(greenapi_options options)
 
     greenapi_client_delete_instances(client, ids, COUNT, results, stop_at_first, NULL);
 
-    /* Some under way, some still waiting for their turn; cancelled by tag, then by the end of the
-     * queue, with the client freed before. */
+    /* Some deletions are under way, some still wait for their turn. They are cancelled by tag, and
+     * the others by freeing the queue after the client. */
     guest_tell("POST", "/reset", "");
     guest_hold(COUNT);
     greenapi_queue *queue = guest_queue();
@@ -132,7 +132,7 @@ static void cancellations(greenapi_options options)
     guest_check(greenapi_queue_cancel(queue, 0) == 1 &&
                     greenapi_queue_cancel(queue, COUNT - 1) == 1 &&
                     greenapi_queue_cancel(queue, COUNT) == 0,
-                "cancel miscounts");
+                "cancel returned a wrong number");
     for (size_t left = 2; left > 0;) {
         size_t taken = greenapi_queue_take(queue, results, COUNT, -1);
         guest_check(taken > 0 && taken <= left, "%zu results of %zu cancelled ones", taken, left);

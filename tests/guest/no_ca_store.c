@@ -1,6 +1,6 @@
 /*
- * A system without a CA store: calls over TLS end in a status and a sentence, those that need no
- * store work, and nothing of it is remembered once there is a store.
+ * On a system without a CA store calls over TLS end in a status with a message, calls that need no
+ * store work, and once there is a store all calls work.
  */
 #include "guest.h"
 

@@ -1,18 +1,18 @@
 /*
- * Out of descriptors, at the first call and later: a status and a sentence, and the next call
- * works once there are descriptors again.
+ * Without free descriptors, the first call and later calls end in a status with a message, and the
+ * next call works once there are descriptors again.
  */
 #include "guest.h"
 
 static const char *https_url;
 
-/* Leaves room for so many more descriptors. */
+/* Limits the process to `more` additional descriptors. */
 static struct rlimit leave(unsigned more)
 {
     struct rlimit before, now;
     getrlimit(RLIMIT_NOFILE, &before);
     now = before;
-    int lowest = dup(0); /* the lowest number that is free */
+    int lowest = dup(0); /* the lowest free number */
     guest_check(lowest >= 0, "dup: %s", strerror(errno));
     close(lowest);
     now.rlim_cur = (rlim_t)lowest + more;
@@ -29,11 +29,11 @@ static void expect_out(const char *what, greenapi_status status, const char *mes
 {
     guest_check(status == GREENAPI_STATUS_OUT_OF_RESOURCES, "%s without descriptors: %s (%s)", what,
                 greenapi_status_name(status), message);
-    guest_check(strlen(message) > 20, "%s without descriptors has no sentence: \"%s\"", what,
+    guest_check(strlen(message) > 20, "%s without descriptors has no message: \"%s\"", what,
                 message);
 }
 
-/* ---- the first call of a process; each of these runs in a child of its own ---- */
+/* ---- the first call of a process; each of these functions runs in its own child ---- */
 
 static void first_one_call(unsigned room)
 {
@@ -41,7 +41,7 @@ static void first_one_call(unsigned room)
     int code = -1;
     greenapi_status status = greenapi_delete_instance(guest_url(), guest_token(), GUEST_ID, &code);
     restore(before);
-    /* With some room the engine may start, and then the call has to be answered. */
+    /* With some descriptors the engine may start; then the call has to be answered. */
     if (room == 0 || status != GREENAPI_STATUS_NOT_FOUND)
         expect_out("the first call", status, greenapi_status_message(status));
     guest_one_call();
@@ -116,7 +116,7 @@ static void later(unsigned unused)
     guest_client_call(client);
 
     struct rlimit before = leave(0);
-    guest_client_call(client); /* over its kept connection */
+    guest_client_call(client); /* over its idle connection */
     greenapi_result result;
     greenapi_status status = greenapi_client_delete_instance(elsewhere, GUEST_ID, &result);
     expect_out("a call that needs a connection", status, result.message);
@@ -146,7 +146,7 @@ int main(void)
     https_url = guest_env("GREENAPI_HTTPS_URL");
     guest_tell("POST", "/reset", "");
 
-    /* Every place where one descriptor too few can hurt, up to where there are enough. */
+    /* Tries every number of free descriptors up to one that is enough for everything. */
     for (unsigned room = 0; room < ROOM; room++) {
         in_child(first_one_call, room);
         in_child(first_client, room);

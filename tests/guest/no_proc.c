@@ -1,5 +1,5 @@
 /*
- * Nothing is mounted on /proc: everything works all the same.
+ * Every kind of call works without /proc.
  */
 #include "guest.h"
 #include <sched.h>

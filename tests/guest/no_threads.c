@@ -1,8 +1,8 @@
 /*
- * No thread can be started: a status and a sentence, and the next call works once threads are to
- * be had again.
+ * While no thread can be started, calls end in a status with a message; the next call works once
+ * threads can be started again.
  *
- * The limit on threads does not count for root, so that root becomes nobody first.
+ * Root is exempt from the limit on threads, so the program first becomes the user nobody.
  */
 #include "guest.h"
 
@@ -28,7 +28,7 @@ int main(void)
     none = enough;
     none.rlim_cur = 0;
 
-    /* Root may not become nobody under a limit that nobody is over already. */
+    /* The user must change before the limit is set, because the kernel checks the limit then. */
     if (geteuid() == 0)
         guest_check(setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
                         setresuid(NOBODY, NOBODY, NOBODY) == 0,
@@ -44,12 +44,12 @@ int main(void)
         greenapi_status status =
             greenapi_delete_instance(guest_url(), guest_token(), GUEST_ID, &code);
         expect_out("the one call", status, greenapi_status_message(status));
-        guest_check(code == 0, "the one call has code %d without an answer", code);
+        guest_check(code == 0, "greenapi_delete_instance wrote code %d without an answer", code);
 
         greenapi_client *client = NULL;
         greenapi_result result;
         greenapi_options options = guest_options();
-        options.ca_file = NULL; /* which nobody may be forbidden to read */
+        options.ca_file = NULL; /* the user nobody may lack the right to read the file */
         status = greenapi_client_new(guest_url(), guest_token(), &options, &client, &result);
         if (status == GREENAPI_STATUS_OK)
             status = greenapi_client_delete_instance(client, GUEST_ID, &result);

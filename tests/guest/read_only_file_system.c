@@ -1,5 +1,5 @@
 /*
- * Not a byte can be written to any file system: everything works all the same.
+ * Every kind of call works while all file systems are read-only.
  */
 #include "guest.h"
 #include <sched.h>

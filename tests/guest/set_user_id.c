@@ -6,12 +6,12 @@
 #include <sys/auxv.h>
 #include <sys/stat.h>
 
-/* A user without rights, who needs no name. */
+/* An unprivileged user, who does not need an entry in /etc/passwd. */
 enum { OTHER_USER = 65533, SECURE = 3, NOT_SECURE = 4 };
 
 static const char *https_url;
 
-/* ---- the program that is started: with more rights than its caller, or with the same ---- */
+/* ---- the program that is started, with more rights than its caller or with the same ---- */
 
 static greenapi_status by_client(void)
 {
@@ -35,7 +35,7 @@ static int started(void)
                     greenapi_status_name(status));
         return NOT_SECURE;
     }
-    /* The stand-in's authority is in SSL_CERT_FILE only. */
+    /* Only SSL_CERT_FILE, which must be ignored, contains the stand-in's CA. */
     guest_check(status == GREENAPI_STATUS_TLS_FAILED, "a client, set-user-ID: %s",
                 greenapi_status_name(status));
     status = greenapi_delete_instance(https_url, guest_token(), GUEST_ID, NULL);
@@ -88,7 +88,7 @@ int main(int argc, char **argv)
     guest_no_proxies();
     setenv("HTTPS_PROXY", proxy, 1);
 
-    /* Nobody but the other user can reach the program, which runs as root. */
+    /* The program runs as root, so only the other user may be able to reach it. */
     char directory[] = "/tmp/greenapi-set-user-id-XXXXXX";
     char program[sizeof directory + 16];
     guest_check(mkdtemp(directory) != NULL && chown(directory, OTHER_USER, 0) == 0, "%s: %s",

@@ -1,6 +1,6 @@
 /*
- * 5,000 threads that call once each and end: memory, descriptors and threads return to where they
- * were.
+ * 5,000 threads each make one call and end. Afterwards memory, descriptors and threads have not
+ * grown.
  */
 #include "guest.h"
 
@@ -54,7 +54,7 @@ int main(void)
     int more_descriptors = guest_descriptors() - descriptors,
         more_threads = guest_threads().all - threads;
     guest_check(memory_growth < GROWTH_KIB, "grew by %ld KiB", memory_growth);
-    /* More calls may have met at once than in the warm-up, and their connections are kept. */
+    /* More calls may have run at the same time than in the warm-up, and left idle connections. */
     guest_check(more_descriptors <= 8 * AT_ONCE, "%d more descriptors", more_descriptors);
     guest_check(more_threads <= 0, "%d more threads", more_threads);
     greenapi_client_free(client);

@@ -1,11 +1,11 @@
 /*
- * The host's signals stay the host's: its handlers run only on its own threads, calls that they
- * interrupt go on, and no disposition or mask is changed.
+ * The host's signal handlers run only on the host's threads, calls that a handler interrupts go on,
+ * and the library changes no disposition and no signal mask.
  */
 #include "guest.h"
 #include <sys/syscall.h>
 
-/* How long each kind of call is kept waiting while signals arrive. */
+/* Delays the answers, so that signals arrive while calls are waiting. */
 #define HELD_BY_THE_SERVER "[{\"method\":\"delete\",\"fault\":{\"delay_ms\":30}}]"
 
 enum { ROUNDS = 8, BLOCKED_SIGNALS = 200 };
@@ -22,8 +22,8 @@ static void note(int number)
         atomic_fetch_add(&on_foreign_threads, 1);
 }
 
-/* Signals for the calling thread, and for the process, which any thread that lets them through
- * may have to handle. */
+/* Sends signals to the calling thread and to the process. The kernel gives those of the process to
+ * any thread that does not block them. */
 static void *flood(void *unused)
 {
     (void)unused;
@@ -74,14 +74,14 @@ static void check_state(const struct state *before)
     }
 }
 
-/* What a thread does to itself, and a crash reporter of the host wants to see. */
+/* Faults, which a thread causes itself and which the host's crash reporter handles. */
 static bool is_fault(int number)
 {
     return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL ||
            number == SIGTRAP || number == SIGSYS;
 }
 
-/* The kernel's own word about one thread: which signals it lets through. */
+/* Checks in /proc which signals a thread of the library blocks. */
 static void check_library_thread(DIR *directory, const char *name, void *data)
 {
     char path[300], line[256], comm[32] = "";
@@ -100,7 +100,7 @@ static void check_library_thread(DIR *directory, const char *name, void *data)
         return;
     ++*(int *)data;
     for (int number = 1; number < SIGRTMIN; number++) {
-        /* These two cannot be blocked; from 32 to SIGRTMIN they are the C library's own. */
+        /* SIGKILL and SIGSTOP cannot be blocked; from 32 to SIGRTMIN the C library uses them. */
         if (number == SIGKILL || number == SIGSTOP || number >= 32)
             continue;
         guest_check((blocked >> (number - 1) & 1) != is_fault(number), "thread %s: signal %d is %s",
@@ -125,7 +125,7 @@ int main(void)
 {
     is_host = 1;
     guest_begin(120);
-    alarm(0); /* SIGALRM has another use here; whoever runs this limits its time */
+    alarm(0); /* this program uses SIGALRM itself, so it has no time limit of its own */
     sigset_t mask;
     sigemptyset(&mask);
     sigaddset(&mask, SIGUSR2);
@@ -144,10 +144,10 @@ int main(void)
     check_state(&before);
     int library_threads = 0;
     guest_list("/proc/self/task", check_library_thread, &library_threads);
-    guest_check(library_threads > 0, "no thread of the library is to be seen");
+    guest_check(library_threads > 0, "no thread of the library was found");
 
-    /* Every host thread blocks SIGUSR2, so the kernel would give one that is sent to the process
-     * to a thread of the library, if one let it through. */
+    /* Every host thread blocks SIGUSR2, so the kernel would give a SIGUSR2 of the process to a
+     * thread of the library that does not block it. */
     for (int i = 0; i < BLOCKED_SIGNALS; i++) {
         kill(getpid(), SIGUSR2);
         guest_client_call(client);
@@ -186,7 +186,7 @@ int main(void)
     greenapi_queue_free(queue);
     greenapi_client_free(client);
     return guest_passed(
-        "%lu signals were handled on host threads only, none on the library's %d; every call "
-        "went on; no disposition and no mask was changed",
+        "%lu signals were handled on host threads, none on the library's %d; every call went on; "
+        "no disposition and no mask was changed",
         seen, library_threads);
 }

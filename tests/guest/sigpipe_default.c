@@ -1,9 +1,9 @@
 /*
- * SIGPIPE stays at its default, which kills, while servers hang up at every stage, plain and over
- * TLS: the process survives, and an answer that was sent completely counts.
+ * SIGPIPE keeps its default disposition, which ends the process, while servers hang up at every
+ * stage, over HTTP and HTTPS. The process survives, and an answer that was sent completely is used.
  *
- * The program begins by showing that SIGPIPE does kill here: a child that writes to a closed
- * connection by itself dies of it.
+ * First the program shows that SIGPIPE does kill on this system: a child that writes to a closed
+ * connection dies of it.
  */
 #include "guest.h"
 
@@ -24,12 +24,13 @@ static void show_that_sigpipe_kills(void)
     int status;
     waitpid(pid, &status, 0);
     guest_check(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE,
-                "SIGPIPE does not kill here, so that this program can show nothing");
+                "SIGPIPE does not kill on this system, so this program can show nothing");
 }
 
-/* A few deletions, all at once and one after the other. `answered`: each must be told. A kept
- * connection may turn out to be closed only when the next request is under way, and so it takes
- * one retry to be told; for all that anybody knows the first attempt deleted something. */
+/* Makes a few deletions, at once and one after the other. With `answered`, each must get its
+ * answer. The library may notice that an idle connection was closed only after it has sent the next
+ * request. That call needs a retry and then ends in GONE, because the first attempt may have
+ * deleted the instance. */
 static unsigned long call(const char *url, const char *what, bool answered)
 {
     greenapi_options options = guest_options();
@@ -87,8 +88,8 @@ int main(void)
                          stages[stage], ends[end]);
                 guest_tell("DELETE", "/faults", "");
                 guest_tell("POST", "/faults", rule);
-                /* A reset may overtake the answer before it; an end after the answer may not. Over
-                 * HTTP/2 it ends whatever else is under way on the shared connection. */
+                /* A reset may discard an answer that was sent before it, an orderly end may not.
+                 * Over HTTP/2 both also end the other calls on the shared connection. */
                 bool answered = strcmp(stages[stage], "answered") == 0 &&
                                 strcmp(ends[end], "reset") != 0 &&
                                 strcmp(servers[server], "https") != 0;

@@ -30,10 +30,10 @@ static void *call(void *unused)
                 result.message);
     greenapi_client_free(client);
 
-    /* Refusals format messages. */
+    /* Formatting the message of a refusal must fit too. */
     guest_check(greenapi_client_new("ftp://x", "t", NULL, NULL, &result) ==
                     GREENAPI_STATUS_INVALID_ARGUMENT,
-                "a wrong URL was taken");
+                "a wrong URL was accepted");
     return NULL;
 }
 
@@ -63,7 +63,7 @@ int main(void)
     while (untouched < STACK && stack[untouched] == PAINT)
         untouched++;
     return guest_passed(
-        "every kind of call fits into %d bytes of stack; %zu were used, those of this program "
-        "and of the C library included",
+        "every kind of call fits into %d bytes of stack; %zu were used, including those of this "
+        "program and of the C library",
         STACK, STACK - untouched);
 }

@@ -1,7 +1,7 @@
 /*
- * pthread_cancel on threads that are inside calls of every kind, and on one that makes calls with
- * its cancellation pending: the calls go on to their ends, the threads are cancelled after them,
- * and nothing is torn down half-way.
+ * Calls pthread_cancel on threads that are inside calls of every kind, and on a thread that then
+ * makes calls. All calls complete, and only then the threads end, so no call leaves anything half
+ * done.
  */
 #include "guest.h"
 
@@ -10,7 +10,7 @@ enum { KINDS = 5 };
 static greenapi_client *client;
 static atomic_int finished;
 
-/* A thread that is cancelled from the start, and makes every kind of call nevertheless. */
+/* Makes every kind of call on a thread whose cancellation is already pending. */
 static void call_all(void)
 {
     pthread_cancel(pthread_self());
@@ -69,18 +69,18 @@ int main(void)
     threads[KINDS - 1] = guest_thread(call, (void *)(size_t)(KINDS - 1));
     void *ended;
     guest_check(pthread_join(threads[KINDS - 1], &ended) == 0 && ended == PTHREAD_CANCELED,
-                "the thread with its cancellation pending was not cancelled");
+                "the thread with a pending cancellation was not cancelled");
     guest_check(atomic_load(&finished) == 1,
                 "a cancelled call ended before its answer, or did not end");
     guest_tell("POST", "/release", "");
     for (size_t i = 0; i < KINDS - 1; i++)
         guest_check(pthread_join(threads[i], &ended) == 0 && ended == PTHREAD_CANCELED,
                     "thread %zu was not cancelled", i);
-    guest_check(atomic_load(&finished) == KINDS, "%d of %d calls came to their end",
-                atomic_load(&finished), KINDS);
+    guest_check(atomic_load(&finished) == KINDS, "%d of %d calls completed", atomic_load(&finished),
+                KINDS);
 
     guest_client_call(client);
     greenapi_client_free(client);
     return guest_passed(
-        "%d threads were cancelled inside calls, each after its call had come to its end", KINDS);
+        "%d threads were cancelled inside calls and ended after their calls had completed", KINDS);
 }

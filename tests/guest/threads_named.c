@@ -1,6 +1,6 @@
 /*
- * At most four threads however much is under way, none before the first call, each with a name
- * that shows in `top -H`.
+ * The library starts no thread before the first call and never more than four, however many calls
+ * are under way. Each has a name that `top -H` shows.
  */
 #include "guest.h"
 
@@ -37,7 +37,7 @@ int main(void)
                 "%lu descriptors are too few for %d connections",
                 (unsigned long)descriptors.rlim_cur, QUEUED + BLOCKING);
 
-    /* What needs no engine starts none. */
+    /* These functions need no thread and must not start one. */
     (void)greenapi_version();
     (void)greenapi_status_message(GREENAPI_STATUS_TIMEOUT);
     greenapi_options options = guest_options();

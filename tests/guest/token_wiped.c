@@ -1,13 +1,13 @@
 /*
- * After everything that knew a token is freed, no piece of the token is left in the process'
- * memory: not in what was given back to malloc, nor in what kept connections still hold, nor on the
- * stacks of the library's threads.
+ * After everything that used a token is freed, no piece of the token is left in the memory of the
+ * process: not in freed memory, not in the buffers of idle connections, and not on the stacks of
+ * the library's threads.
  */
 #include "guest.h"
 
 enum { LENGTH = 48, PIECE = 8, BLOCK = 1 << 16 };
 
-/* So that the program itself does not hold what it looks for. */
+/* The token is stored masked, so that this program does not find its own copy. */
 static unsigned char masked[LENGTH];
 static const unsigned char mask = 0xa5;
 
@@ -15,7 +15,8 @@ static void make_token(void)
 {
     static const char letters[] = "bcdfghjkmnpqrstvwxyzBCDFGHJKMNPQRSTVWXYZ23456789";
     FILE *random = fopen("/dev/urandom", "rb");
-    guest_check(random != NULL && fread(masked, 1, LENGTH, random) == LENGTH, "no random bytes");
+    guest_check(random != NULL && fread(masked, 1, LENGTH, random) == LENGTH,
+                "/dev/urandom cannot be read");
     fclose(random);
     for (int i = 0; i < LENGTH; i++)
         masked[i] = (unsigned char)letters[masked[i] % (sizeof letters - 1)] ^ mask;
@@ -34,20 +35,21 @@ static void wipe(void *place, size_t size)
     __asm__ volatile("" : : "r"(place) : "memory");
 }
 
-/* The first region, beside the stack of this thread, that holds a piece of the token. */
+/* Finds the first memory region that holds a piece of the token, except the stack of this thread.
+ */
 static bool find(char *region, size_t size)
 {
     char token[LENGTH + 1], line[256];
     static int memory = -1;
     if (memory < 0)
         memory = open("/proc/self/mem", O_RDONLY);
-    guest_check(memory >= 0, "the process' own memory cannot be read");
-    /* On this thread's stack, which is not looked at. */
+    guest_check(memory >= 0, "/proc/self/mem cannot be opened");
+    /* This block is on this thread's stack, which is not searched. */
     char block[BLOCK + PIECE];
     bool found = false;
     unmask(token);
     FILE *maps = fopen("/proc/self/maps", "r");
-    guest_check(maps != NULL, "the process' regions cannot be read");
+    guest_check(maps != NULL, "/proc/self/maps cannot be opened");
     while (!found && fgets(line, sizeof line, maps) != NULL) {
         unsigned long from, to;
         char rights[5];
@@ -71,7 +73,7 @@ static bool find(char *region, size_t size)
     return found;
 }
 
-/* The library's thread may still be putting away what it worked with. */
+/* Searches again for a while, because the library's thread may still be freeing memory. */
 static void check_gone(const char *after)
 {
     char region[256];
@@ -120,7 +122,7 @@ int main(void)
             guest_check(result.status == GREENAPI_STATUS_UNAUTHORIZED, "%s", result.message);
             greenapi_queue_submit(queue, client, GUEST_ID, 1);
             guest_check(greenapi_queue_take(queue, &result, 1, -1) == 1, "no result");
-            /* One that is cancelled on its way. */
+            /* This deletion is cancelled while it is under way. */
             greenapi_queue_submit(queue, client, GUEST_ID, 2);
             greenapi_client_free(client);
             greenapi_queue_free(queue);
@@ -129,7 +131,8 @@ int main(void)
             check_gone(after);
         }
     }
-    /* The one call keeps its last client, until another takes its place. */
+    /* greenapi_delete_instance keeps its last client until a call with another token replaces it.
+     */
     unmask(token);
     greenapi_delete_instance(guest_url(), token, GUEST_ID, NULL);
     wipe(token, sizeof token);
