@@ -165,7 +165,8 @@ fn the_wheel_runs_without_rust() {
     if cfg!(target_os = "linux") {
         is_tagged_as_auditwheel_finds_it(&wheel);
     }
-    runs_without_rust(&wheel, "wheel");
+    let place = runs_without_rust(&wheel, "wheel");
+    is_bundled_by_pyinstaller(&place);
 }
 
 fn empty(name: &str) -> PathBuf {
@@ -203,8 +204,8 @@ fn is_tagged_as_auditwheel_finds_it(wheel: &Path) {
     assert!(words.join(" ").contains(&expected), "{tag}: {said}");
 }
 
-/// Installs a wheel into an empty environment and runs the README's example there.
-fn runs_without_rust(wheel: &Path, name: &str) {
+/// Installs a wheel into an empty environment, and runs the README's example there: the environment.
+fn runs_without_rust(wheel: &Path, name: &str) -> PathBuf {
     let place = empty(&format!("{name}-environment"));
     run(Command::new("python3")
         .args(["-m", "venv", "--clear"])
@@ -241,4 +242,49 @@ fn runs_without_rust(wheel: &Path, name: &str) {
         .env("GREENAPI_URL", &endpoints.http)
         .env("GREENAPI_TOKEN", &endpoints.token));
     assert_eq!(standin.ledger().len(), 2);
+    place
+}
+
+/// The one file that PyInstaller makes of a program deletes an instance over TLS, without Python on
+/// PATH and without any option that names greenapi: its entry point finds the hook.
+fn is_bundled_by_pyinstaller(place: &Path) {
+    let python = place.join("bin/python");
+    let shared = "import ctypes, os, sysconfig as s
+ctypes.CDLL(os.path.join(s.get_config_var('LIBDIR'), s.get_config_var('INSTSONAME')))";
+    let has_libpython = Command::new(&python).args(["-c", shared]).output().unwrap();
+    if !has_libpython.status.success() {
+        return support::leave_out(
+            "a bundle made by PyInstaller: this Python has no shared libpython (Debian: libpython3-dev)",
+        );
+    }
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "pyinstaller"]));
+    let program = place.join("bundled.py");
+    fs::write(
+        &program,
+        "import os, sys, greenapi
+with greenapi.Client(
+    os.environ['GREENAPI_URL'], os.environ['GREENAPI_TOKEN'], ca_file=os.environ['GREENAPI_CA_FILE']
+) as client:
+    print(client.delete_instance(int(sys.argv[1])).status.name, greenapi.AsyncClient.__name__)
+",
+    )
+    .unwrap();
+    run(Command::new(&python)
+        .current_dir(place)
+        .env_remove("PYTHONPATH")
+        .env_remove("GREENAPI_LIBRARY")
+        .args(["-m", "PyInstaller", "--onefile", "--log-level", "ERROR"])
+        .arg(&program));
+    let standin = Standin::start(Config::default()).unwrap();
+    let endpoints = standin.endpoints();
+    let said = run(Command::new(place.join("dist/bundled"))
+        .arg("1101000001")
+        .env("PATH", "")
+        .env_remove("PYTHONPATH")
+        .env_remove("GREENAPI_LIBRARY")
+        .env("GREENAPI_URL", &endpoints.https)
+        .env("GREENAPI_TOKEN", &endpoints.token)
+        .env("GREENAPI_CA_FILE", &endpoints.ca_file));
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "OK AsyncClient\n");
+    assert_eq!(standin.ledger().len(), 1);
 }
