@@ -147,7 +147,8 @@ impl InstanceUrl {
             allow_http,
         };
         match url.endpoint(1101) {
-            // Any other brace is a typing mistake like `{pol}`, which would become part of the host.
+            // Any other brace is a typing mistake like `{pol}`, which would become part of the
+            // host.
             Ok(_) if template.replace(Self::POOL, "").contains(['{', '}']) => {
                 Err(Outcome::invalid(
                     "instance_url has a brace that is not part of {pool}: write it like https://{pool}.api.greenapi.com.",

@@ -1,7 +1,7 @@
-//! The edge to the operating system: what the library does so that it can live in a process that
-//! it does not own. Beside [`crate::ffi`] and [`crate::memory`] the only place with `unsafe`.
+//! The interface to the operating system: what the library does so that it can run in a process
+//! that it does not own. Only this module, [`crate::ffi`] and [`crate::memory`] contain `unsafe`.
 //!
-//! Unix and Windows have a file each, with the same face. What both share stands here.
+//! `unix` and `windows` define the same items; this file holds what they share.
 
 #[cfg(unix)]
 mod unix;
@@ -20,17 +20,18 @@ pub use unix::*;
 #[cfg(windows)]
 pub use windows::*;
 
-/// A value of which each process of a family of forks has its own, made from nothing at its first
-/// use there. The ancestors' values stay where they are, unused: a list, one link a generation.
+/// A value that is separate in each process: after a fork, the child gets a new default value at
+/// its first use. The parent's value stays in memory, unused. The values form a linked list with
+/// one link for each generation of processes.
 ///
-/// Finding it takes no lock, so it works whatever the parent's threads were doing at the fork.
+/// Access takes no lock, so it works whatever the parent's threads were doing at the fork.
 pub struct PerProcess<T> {
     head: OnceBox<Link<T>>,
 }
 
 struct Link<T> {
     generation: u32,
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     value: Option<T>,
     next: OnceBox<Link<T>>,
 }
@@ -48,7 +49,7 @@ impl<T: Default> PerProcess<T> {
         }
     }
 
-    /// This process' own value.
+    /// The value of the current process.
     pub fn get(&self) -> &T {
         let generation = generation();
         let mut link = &self.head;
@@ -71,22 +72,23 @@ impl<T: Default> PerProcess<T> {
 impl<T> Drop for Link<T> {
     fn drop(&mut self) {
         if self.generation != generation() {
-            // It belongs to the parent: to drop it would take its locks and close its sessions.
+            // The value belongs to the parent. Dropping it here could wait for a lock that no
+            // thread of this process holds, and would close connections that the parent still uses.
             mem::forget(self.value.take());
         }
     }
 }
 
-/// strerror's text, without the number that the standard library adds.
+/// The system's text of an error, without the number that the standard library adds.
 fn without_number(error: &io::Error) -> String {
     let mut text = error.to_string();
     text.truncate(text.find(" (os error").unwrap_or(text.len()));
     text
 }
 
-/// What waits to be read on a socket that does not block, which leaves it there.
+/// Reads from a non-blocking socket without removing the bytes from it.
 pub fn peek(socket: SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the same bytes, and the system only writes to them.
+    // SAFETY: both types have the same layout, and the system writes only initialized bytes.
     let buffer = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
     socket.peek(buffer)
 }

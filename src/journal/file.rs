@@ -8,18 +8,19 @@ use super::index::{read, Index, Refusal};
 use super::record::header;
 use crate::process::file::{self, HeldFile, Identity, OpenError};
 
-/// How long the lock of a client that was just freed, here or in another process, may take to end.
+/// How long to wait for a lock that is about to be released because its client, in this process or
+/// another, has just been freed.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 pub struct JournalFile {
     held: HeldFile,
     path: PathBuf,
-    /// Of the whole lines in it.
+    /// The length of all complete lines in bytes.
     length: u64,
-    /// Up to where it can grow without being refused.
+    /// The length up to which disk space is reserved.
     room: u64,
     synced: bool,
-    /// Nothing about it is believed any more.
+    /// The file failed in a way after which its contents are unknown: nothing is written any more.
     broken: bool,
 }
 
@@ -39,18 +40,18 @@ impl From<io::Error> for OpenFailure {
     }
 }
 
-/// Why lines are not in the file.
+/// Why lines could not be written.
 #[derive(Debug)]
 pub struct WriteFailure {
     pub error: io::Error,
-    /// Whether the file is as it was, so that a later attempt may succeed.
+    /// Whether the file is unchanged, so that a later attempt may succeed.
     pub can_pass: bool,
 }
 
 impl JournalFile {
-    /// Opens or makes the file, without a look into it.
+    /// Opens or creates the file, without reading it.
     pub fn open(path: &Path) -> Result<Self, OpenFailure> {
-        // The working directory may change.
+        // The host may change its working directory later.
         let path = std::path::absolute(path)?;
         let held = HeldFile::open(&path).map_err(|error| match error {
             OpenError::NotAFile(what) => OpenFailure::NotAFile(what),
@@ -70,8 +71,8 @@ impl JournalFile {
         self.held.identity()
     }
 
-    /// Locks and reads it, and makes it ready to append to: what is torn is cut off, and a new one
-    /// gets its first line. All of it is durable then.
+    /// Locks and reads the file and prepares it for appending: cuts off an interrupted write, and
+    /// writes the first line of a new file. Then the whole file is durable.
     pub fn load(&mut self, address: &str) -> Result<Index, OpenFailure> {
         self.lock()?;
         let loaded = read(&mut &self.held.file, address).map_err(OpenFailure::Refused)?;
@@ -84,7 +85,7 @@ impl JournalFile {
             self.append(header(address).as_bytes())
                 .map_err(|failure| failure.error)?;
         }
-        // With a process that was killed, nobody knows what it had synced.
+        // A process that was killed may have left written records that were not synced.
         self.held.file.sync_all()?;
         if let Some(directory) = self.path.parent() {
             file::sync_directory(directory)?;
@@ -103,7 +104,7 @@ impl JournalFile {
             std::thread::sleep(PAUSE);
             waited += PAUSE;
         }
-        // Its last holder may have removed it, or put another in its place.
+        // The last holder may have removed the file, or replaced it by another one.
         match self.held.is_at(&self.path) {
             Ok(true) => Ok(()),
             Ok(false) => Err(OpenFailure::Held),
@@ -111,10 +112,10 @@ impl JournalFile {
         }
     }
 
-    /// Sees to it that so many bytes can be appended. A deletion that may be sent must find room
-    /// for its end later.
+    /// Reserves disk space for appending this many bytes, because a deletion may be sent only if
+    /// its end record will find space.
     pub fn make_room(&mut self, bytes: u64) -> Result<(), WriteFailure> {
-        /// What is not asked for at every turn.
+        /// Reserved at once, so that most appends need no system call for it.
         const AHEAD: u64 = 64 * 1024;
         if self.length + bytes <= self.room {
             return Ok(());
@@ -137,7 +138,7 @@ impl JournalFile {
         }
     }
 
-    /// Appends whole lines: all of them, or none.
+    /// Appends complete lines: all of them, or none.
     pub fn append(&mut self, lines: &[u8]) -> Result<(), WriteFailure> {
         self.check()?;
         self.synced = false;
@@ -147,7 +148,7 @@ impl JournalFile {
                 Ok(())
             }
             Err(error) => {
-                // Otherwise the next line would follow half a line. It gives room away, too.
+                // Cut off a partly written line. This also frees the reserved space.
                 self.broken = self.held.file.set_len(self.length).is_err();
                 self.room = self.length;
                 Err(WriteFailure {
@@ -158,8 +159,8 @@ impl JournalFile {
         }
     }
 
-    /// Makes all of it durable. After a failure nobody knows what is: some systems forget what
-    /// they could not write, and the next sync succeeds without it.
+    /// Makes the whole file durable. A failure breaks the journal for good, because some systems
+    /// drop the data that they could not write, and the next sync succeeds without it.
     pub fn sync(&mut self) -> Result<(), WriteFailure> {
         if self.broken || self.synced {
             return Ok(());
@@ -173,8 +174,8 @@ impl JournalFile {
         }
     }
 
-    /// A note in a file that nobody will find again would be worth nothing, and one behind what
-    /// somebody else has written could not be read.
+    /// Checks that the file still has its name and its length. A record in a removed file would
+    /// never be read, and a record after foreign bytes would make the journal damaged.
     fn check(&mut self) -> Result<(), WriteFailure> {
         if self.broken {
             return Err(self.broken(io::Error::other("it failed before")));
@@ -182,7 +183,7 @@ impl JournalFile {
         match self.held.length_and_name() {
             Ok((_, false)) => Err(self.broken(io::Error::other("it was removed"))),
             Ok((length, true)) if length != self.length => {
-                Err(self.broken(io::Error::other("somebody else has changed it")))
+                Err(self.broken(io::Error::other("another program has changed it")))
             }
             Ok(_) => Ok(()),
             Err(error) => Err(self.broken(error)),
@@ -208,7 +209,7 @@ mod tests {
 
     const ADDRESS: &str = "https://api.green-api.com";
 
-    /// A path of its own for each test.
+    /// A separate path for each test.
     struct Place(PathBuf);
 
     impl Place {
@@ -270,7 +271,7 @@ mod tests {
         }
     }
 
-    /// A file that was refused is left as it was, whatever it is.
+    /// A file that is refused stays unchanged, whatever it contains.
     #[test]
     fn what_is_refused_is_not_touched() {
         let place = Place::new("foreign");

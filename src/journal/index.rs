@@ -1,37 +1,38 @@
-//! What a journal says of each instance, in memory: read from its text once, then kept up to date.
+//! The state of each instance according to the journal, held in memory: read from the file once,
+//! then updated with every record.
 
 use std::collections::{HashMap, TryReserveError};
 use std::io::{self, Read};
 
 use super::record::{is_torn, is_torn_header, parse_header, Event, Header, Record, LONGEST_LINE};
 
-/// What stands in the journal about an instance.
+/// What the journal's records say about one instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Past {
     pub deletion: Deletion,
-    /// A logout may have been sent by a call that has no end.
+    /// A logout may have been sent by a call that has no end record or ended in doubt.
     pub logged_out: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Deletion {
-    /// Nothing was deleted by any call that is in the journal.
+    /// No call in the journal can have deleted the instance.
     #[default]
     None,
-    /// A deletion began and may have been carried out.
+    /// A deletion was begun and may have been carried out.
     InDoubt,
-    /// It is gone.
+    /// The instance is gone.
     Gone { status: i32, code: i32, at: u64 },
 }
 
-/// [`Past`] in 8 bytes, because there may be millions.
+/// [`Past`] in 8 bytes, because a journal may have millions of instances.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// Seconds since 1970: good until 2106.
+    /// Seconds since 1970, which fit until 2106.
     at: u32,
-    /// After a deletion the API's codes are 200 and 404; one that does not fit is kept as 0.
+    /// The API's code, 200 or 404 for an instance that is gone; a code that does not fit becomes 0.
     code: u16,
-    /// A status of 0–9, or one of the two below.
+    /// A status of 0–9, `NONE` or `IN_DOUBT`.
     status: u8,
     logged_out: bool,
 }
@@ -70,12 +71,13 @@ impl Index {
         }
     }
 
-    /// Makes room, so that the next [`Index::apply`] of an instance needs none.
+    /// Allocates memory for `additional` instances, so that [`Index::apply`] need not.
     pub fn reserve(&mut self, additional: usize) -> Result<(), TryReserveError> {
         self.entries.try_reserve(additional)
     }
 
-    /// Takes a record in; false if it cannot follow what is there: an end of what never began.
+    /// Updates the index with a record; false if the record is impossible here: the end of a call
+    /// that never began.
     pub fn apply(&mut self, record: &Record) -> bool {
         match record.event {
             Event::Begin => self.entry(record.id).status = IN_DOUBT,
@@ -111,7 +113,7 @@ impl Index {
     }
 }
 
-/// Why a journal is not used.
+/// Why a file is not used as the journal.
 #[derive(Debug)]
 pub enum Refusal {
     NotAJournal,
@@ -126,10 +128,10 @@ pub enum Refusal {
 /// A journal that was read.
 pub struct Loaded {
     pub index: Index,
-    /// How many of its bytes are whole lines; what is behind them is torn. 0: not even the first
-    /// line is there.
+    /// The length of all complete lines in bytes; the bytes after them are an interrupted write. 0:
+    /// not even the first line is complete.
     pub whole: u64,
-    /// All bytes that were read.
+    /// The length of the whole file in bytes.
     pub length: u64,
 }
 
@@ -138,7 +140,7 @@ pub fn read(source: &mut impl Read, address: &str) -> Result<Loaded, Refusal> {
     let mut index = Index::default();
     let mut buffer = vec![0; 4 * LONGEST_LINE];
     let (mut line, mut whole, mut length) = (0, 0, 0);
-    // How much of the buffer is what remains of an unfinished line.
+    // The bytes at the start of the buffer that belong to an unfinished line.
     let mut kept = 0;
     loop {
         let got = match source.read(&mut buffer[kept..]) {
@@ -158,7 +160,7 @@ pub fn read(source: &mut impl Read, address: &str) -> Result<Loaded, Refusal> {
         whole += start as u64;
         kept = end - start;
         if kept > LONGEST_LINE {
-            // A torn line may be followed by zeros, and by nothing else that is so long.
+            // No line is this long, but an interrupted write may end in any number of zeros.
             let zeros = buffer[start + LONGEST_LINE..end].iter().all(|b| *b == 0);
             if !zeros {
                 return Err(damaged_or_foreign(&buffer[start..end], line + 1));
@@ -242,7 +244,7 @@ mod tests {
         text
     }
 
-    /// A source that gives so many bytes at a time.
+    /// A source that returns at most this many bytes at a time.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {
@@ -332,11 +334,11 @@ mod tests {
         let loaded = load(&zeros).unwrap();
         assert_eq!(loaded.whole as usize, journal(&[]).len());
         assert_eq!(loaded.length as usize, zeros.len());
-        // An empty file is a journal to be.
+        // An empty file becomes a new journal.
         assert_eq!(load(b"").unwrap().whole, 0);
     }
 
-    /// The journal of everything below: of every kind of line, several.
+    /// A journal with several lines of every kind, for the tests below.
     fn sample() -> String {
         journal(&[
             (ID, Event::Begin),
@@ -378,7 +380,7 @@ mod tests {
         }
     }
 
-    /// The table doubles when it is full to 7/8, and both halves live at that moment.
+    /// The hash table doubles when it is 7/8 full, and the old and the new table exist at once.
     #[test]
     fn an_instance_takes_less_than_64_bytes_at_every_size() {
         let slot = std::mem::size_of::<(i64, Entry)>() + 1;
@@ -409,7 +411,7 @@ mod tests {
             let _ = load(&[journal(&[]).into_bytes(), bytes].concat());
         }
 
-        /// However a file of whole lines was cut and joined, it is read or refused, never half.
+        /// A file of complete lines in any order is read correctly or refused as a whole.
         #[test]
         fn lines_in_any_order_give_the_last_word(events in prop::collection::vec((1..4i64, 0..4usize), 0..30)) {
             let kinds = [Event::Begin, Event::LogOut, GONE, LOST];

@@ -1,4 +1,4 @@
-//! What the journal says in results, with the path at the end of each message.
+//! The journal's messages. The journal's path is at the end of each, where it can be cut to fit.
 
 use super::file::{OpenFailure, WriteFailure};
 use super::index::{Deletion, Past, Refusal};
@@ -8,14 +8,14 @@ use crate::process::file::{is_broken_disk, is_disk_full};
 use crate::process::is_exhaustion;
 use crate::status::Status;
 
-/// A path as messages show it.
-pub fn shown(path: &str) -> String {
+/// A path in the form that messages show: printable and not too long.
+pub fn printable(path: &str) -> String {
     const LONGEST: usize = 80;
     let path = path.replace(char::is_control, "?");
     tail(&path, LONGEST)
 }
 
-/// At most so many bytes of the end of a text, because the end of a path tells files apart.
+/// The last `limit` bytes of a path, because paths differ mostly at their ends.
 fn tail(text: &str, limit: usize) -> String {
     const ELLIPSIS: &str = "…";
     if text.len() <= limit {
@@ -28,13 +28,13 @@ fn tail(text: &str, limit: usize) -> String {
     format!("{ELLIPSIS}{}", &text[start..])
 }
 
-/// A message, and the path behind it as far as there is room.
+/// Appends the path to a message, cut to the room that is left.
 fn with_path(message: String, path: &str) -> String {
     let room = (MESSAGE_SIZE - 1).saturating_sub(message.len());
     message + &tail(path, room)
 }
 
-/// An address, of which the path must leave room for another one.
+/// Cuts an address, so that a message has room for two addresses and a path.
 fn short(address: &str) -> String {
     const LONGEST: usize = 50;
     match address.char_indices().nth(LONGEST) {
@@ -48,12 +48,12 @@ pub fn refused(path: &str, address: &str, failure: OpenFailure) -> Outcome {
     use OpenFailure::*;
     let mut status = Status::InvalidArgument;
     let message = match failure {
-        NotAFile(what) => format!("journal: give the path of a file, or of none yet: {what} is at "),
+        NotAFile(what) => format!("journal: give the path of a file, which need not exist yet: {what} is at "),
         Held => "journal: end the other process, or give another file: another process holds ".into(),
-        Refused(Refusal::NotAJournal) => "journal: give the path of a journal, or of no file yet: line 1 says that it is something else: ".into(),
+        Refused(Refusal::NotAJournal) => "journal: give the path of a journal or of a new file: line 1 is not that of a journal: ".into(),
         Refused(Refusal::OtherAddress(other)) => format!("journal: give {} a journal of its own: this one belongs to {}: ", short(address), short(&other)),
         Refused(Refusal::LaterVersion(version)) => format!("journal: use a newer greenapi: version {version} of the format is unknown to {}: ", env!("CARGO_PKG_VERSION")),
-        Refused(Refusal::Damaged(line)) => format!("journal: repair it from a copy, or begin another: line {line} is damaged, so nothing in it is believed: "),
+        Refused(Refusal::Damaged(line)) => format!("journal: restore it from a backup, or begin a new one: line {line} is damaged, so no line is trusted: "),
         Refused(Refusal::NoMemory) => {
             status = Status::OutOfResources;
             "journal: free memory: there is not enough to read ".into()
@@ -61,7 +61,7 @@ pub fn refused(path: &str, address: &str, failure: OpenFailure) -> Outcome {
         Refused(Refusal::Failed(error)) | Failed(error) => {
             if is_exhaustion(&error) || is_disk_full(&error) || is_broken_disk(&error) {
                 status = Status::OutOfResources;
-                format!("journal: free what is short or check the disk ({error}): it could not be opened: ")
+                format!("journal: free resources or check the disk ({error}): it could not be opened: ")
             } else {
                 format!("journal: give a path that can be written to ({error}): ")
             }
@@ -70,7 +70,7 @@ pub fn refused(path: &str, address: &str, failure: OpenFailure) -> Outcome {
     Outcome::new(status, with_path(message, path))
 }
 
-/// Why a note is not in the file.
+/// The outcome of a call whose record could not be written.
 pub fn not_noted(path: &str, failure: &WriteFailure) -> Outcome {
     let error = &failure.error;
     if !failure.can_pass {
@@ -81,7 +81,7 @@ pub fn not_noted(path: &str, failure: &WriteFailure) -> Outcome {
         false => "Check the journal's disk",
     };
     out_of_resources(
-        format!("{advice} and call again: the deletion could not be noted ({error}), so no request was sent. The journal is "),
+        format!("{advice} and call again: the deletion could not be recorded ({error}), so no request was sent. The journal is "),
         path,
     )
 }
@@ -89,15 +89,15 @@ pub fn not_noted(path: &str, failure: &WriteFailure) -> Outcome {
 /// The outcome of all calls after a journal has failed.
 pub fn broken(path: &str, why: &str) -> Outcome {
     out_of_resources(
-        format!("Check the journal's disk, free all its clients and open it anew: it can no longer be trusted ({why}), so no request was sent: "),
+        format!("Check the journal's disk, free all clients of the journal and open it anew: it can no longer be trusted ({why}), so no request was sent: "),
         path,
     )
 }
 
-/// The outcome of a call whose note was not durable in time.
+/// The outcome of a call whose record was not durable before the deadline.
 pub fn late(path: &str) -> Outcome {
     out_of_resources(
-        "Check the journal's disk and call again: it did not take a note in time, so no request was sent. The journal is ".into(),
+        "Check the journal's disk and call again: it did not write a record in time, so no request was sent. The journal is ".into(),
         path,
     )
 }
@@ -109,25 +109,24 @@ fn out_of_resources(message: String, path: &str) -> Outcome {
 pub fn no_memory() -> Outcome {
     Outcome::new(
         Status::OutOfResources,
-        "Free memory and call again: there is none for a note in the journal, so no request was sent.",
+        "Free memory and call again: there is none for a record in the journal, so no request was sent.",
     )
 }
 
-/// The outcome of a call with an instance that is gone.
+/// The outcome of a call for an instance that is gone according to the journal; else `None`.
 pub fn answer(past: &Past) -> Option<Outcome> {
     let Deletion::Gone { status, code, at } = past.deletion else {
         return None;
     };
     let mut time = String::new();
     write_time(at, &mut time);
-    // To the second.
     let time = time.replace('T', " ").replace(".000Z", " UTC");
     let status = Status::from_repr(status).unwrap_or(Status::Gone);
     let mut outcome = Outcome::new(
         status,
         match status {
-            Status::Ok => format!("The instance was deleted at {time}, by the journal; this call sent nothing."),
-            _ => format!("The instance is gone: an earlier call most likely deleted it and found it missing at {time}, by the journal; this call sent nothing."),
+            Status::Ok => format!("The instance was deleted at {time}, according to the journal; this call sent nothing."),
+            _ => format!("The instance is gone: according to the journal an earlier call most likely deleted it, and found it missing at {time}; this call sent nothing."),
         },
     );
     outcome.code = code;
@@ -141,16 +140,16 @@ mod tests {
     use super::super::record::LAST_MOMENT;
     use super::*;
 
-    /// A message that is cut at its end would lose the path, or what to do.
+    /// A message that had to be cut would lose the end of the path.
     #[test]
     fn every_message_fits_with_its_longest_values() {
         let address = "https://".to_owned() + &"a".repeat(253) + ":65535/" + &"p".repeat(500);
         for name in ["x", "ü", "🦀", "a\n"] {
             let name = name.repeat(300) + "end.journal";
-            let path = shown(&name);
+            let path = printable(&name);
             let mut outcomes = vec![
                 late(&path),
-                broken(&path, "somebody else has changed it"),
+                broken(&path, "another program has changed it"),
                 refused(&path, &address, OpenFailure::NotAFile("a character device")),
                 refused(&path, &address, OpenFailure::Held),
             ];

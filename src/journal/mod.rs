@@ -1,10 +1,11 @@
-//! The journal: what a client did, told to the processes after it (docs/JOURNAL.md).
+//! The journal: records each deletion in a file, so that later processes know it (docs/JOURNAL.md).
 //!
-//! [`record`] writes and reads lines, [`index`] knows what they say of each instance, both pure;
-//! [`mod@file`] is the file; here is what happens between a call and the file. A call takes a
-//! [`Claim`] on its instance, notes through it what it is about to do, and waits until that is
-//! durable; one thread, [`writer`], takes all notes that have come together, writes them at once
-//! and syncs once. So the engine never waits for a disk, and calls share its pauses.
+//! [`record`] formats and parses lines, [`index`] holds the state of each instance, both without
+//! access to a file; [`mod@file`] is the file. This module stands between a call and the file: a
+//! call takes a [`Claim`] on its instance, queues a record of what it is about to do, and waits
+//! until the record is durable. One thread, [`writer`], writes all queued records at once and syncs
+//! once for all of them. So the engine never waits for a disk, and calls that start together share
+//! one sync.
 
 mod file;
 mod index;
@@ -31,10 +32,10 @@ use record::{now, Event, Record};
 
 pub use registry::Journal;
 
-/// How long past its deadline a call that has ended waits until its end is written.
+/// How long a call that has ended may wait, past its deadline, until its end record is written.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What the clients of one journal in one process share with its thread.
+/// The state that all clients of one journal in one process share with the journal's thread.
 struct Shared {
     path: String,
     address: String,
@@ -45,24 +46,24 @@ struct Shared {
 
 struct State {
     index: Index,
-    /// The instances with a call under way, and those who wait for its end.
+    /// The instances with a call under way, and how to wake the calls that wait for its end.
     claimed: HashMap<i64, Option<Arc<Notify>>>,
     queue: Vec<Record>,
-    /// What becomes of the queue.
+    /// Reports the progress of the records in the queue.
     batch: watch::Sender<Progress>,
-    /// No note is trusted any more: the outcome of every call from now on.
+    /// Set once the journal can no longer be trusted: the outcome of every later call.
     broken: Option<Outcome>,
-    /// No client has it any more.
+    /// No client uses the journal any more.
     closing: bool,
 }
 
-/// How far the notes of a batch have come.
+/// How far the records of a batch have been written.
 #[derive(Debug, Clone)]
 enum Progress {
     Waiting,
-    /// A process that is killed cannot lose them any more.
+    /// The records survive the end of the process.
     Written,
-    /// Neither can a machine that loses power.
+    /// The records also survive a power failure.
     Durable,
     Failed(Outcome),
 }
@@ -84,7 +85,8 @@ impl Shared {
         }
     }
 
-    /// The outcome of a call with an instance that is gone by what the journal says.
+    /// The outcome of a call for an instance that is gone according to the journal, or of any call
+    /// once the journal is broken.
     fn known(&self, id: i64) -> Option<Outcome> {
         let state = lock(&self.state);
         match state.broken.clone() {
@@ -93,8 +95,8 @@ impl Shared {
         }
     }
 
-    /// The right to delete an instance: one call at a time has it. An outcome where nothing is to
-    /// be sent.
+    /// Claims an instance for a call, after waiting for an earlier call with the same id to end.
+    /// Returns an outcome instead if nothing is to be sent.
     async fn claim(
         self: &Arc<Self>,
         id: i64,
@@ -140,7 +142,8 @@ impl Shared {
         }
     }
 
-    /// Puts a note into the queue: what becomes of it, and whether it is the first one there.
+    /// Puts a record into the queue. Returns a receiver for its progress, and whether the queue was
+    /// empty before.
     fn note(&self, state: &mut State, id: i64, event: Event) -> (watch::Receiver<Progress>, bool) {
         let first = state.queue.is_empty();
         state.queue.push(Record {
@@ -151,8 +154,8 @@ impl Shared {
         (state.batch.subscribe(), first)
     }
 
-    /// Wakes the writer for a note, if it is the first of its batch: once the tasks that are ready
-    /// have had their turn, so that all that start together share one sync.
+    /// Wakes the writer for the first record of a batch. It first lets the other ready tasks run,
+    /// so that calls that start together share one sync.
     async fn wake_for(&self, first: bool) {
         if first {
             yield_now().await;
@@ -162,8 +165,8 @@ impl Shared {
 }
 
 impl State {
-    /// Room for all that a new claim may need until its end, so that nothing is lost for want of
-    /// memory once a request may have been sent.
+    /// Allocates all memory that a new claim may need until its end, so that a lack of memory
+    /// cannot lose a record once a request may have been sent.
     fn reserve(&mut self) -> Result<(), std::collections::TryReserveError> {
         /// A logout, a beginning and an end.
         const NOTES: usize = 3;
@@ -174,27 +177,27 @@ impl State {
     }
 }
 
-/// One call's right to delete an instance. Dropped without [`Claim::end`] (a cancellation, a
-/// panic), it notes by itself what is known.
+/// The exclusive right of one call to delete an instance. If a claim is dropped without
+/// [`Claim::end`] (after a cancellation or a panic), the drop records what is known.
 pub struct Claim {
     shared: Arc<Shared>,
     call: Arc<Call>,
     id: i64,
-    /// What the journal said before.
+    /// What the journal said before this call.
     past: Past,
-    /// What becomes of the latest note.
+    /// The progress of this call's latest record.
     batch: Option<watch::Receiver<Progress>>,
-    /// Whether anything may be in the file.
+    /// Whether a record of this call may be in the file.
     noted: bool,
 }
 
 impl Claim {
-    /// Notes durably that the instance's deletion may be sent from here on.
+    /// Records durably that the instance's deletion may be sent from here on.
     pub async fn begin(&mut self, deadline: Instant) -> Result<(), Outcome> {
         self.note(Event::Begin, deadline).await
     }
 
-    /// Notes durably that a logout of the instance may be sent from here on.
+    /// Records durably that a logout of the instance may be sent from here on.
     pub async fn log_out(&mut self, deadline: Instant) -> Result<(), Outcome> {
         self.note(Event::LogOut, deadline).await
     }
@@ -216,7 +219,7 @@ impl Claim {
             batch.wait_for(|progress| matches!(progress, Progress::Durable | Progress::Failed(_)));
         let progress = match timeout_at(deadline.into(), done).await {
             Ok(Ok(progress)) => progress.clone(),
-            // The writer has died.
+            // The writer's thread has ended.
             Ok(Err(_)) => return Err(messages::broken(&self.shared.path, "its thread ended")),
             Err(_) => return Err(messages::late(&self.shared.path)),
         };
@@ -234,9 +237,9 @@ impl Claim {
         Ok(())
     }
 
-    /// Notes the end of the call, and gives back its outcome in the light of what the journal said
-    /// before. It is written before it is reported, so that no process, however it ends, has
-    /// reported what the journal does not say.
+    /// Records the end of the call, and returns its outcome, corrected by what the journal said
+    /// before. The record is written before the outcome is returned, so that even a process that is
+    /// killed has reported no outcome that is missing in the journal.
     pub async fn end(mut self, outcome: Outcome, deadline: Instant) -> Outcome {
         let outcome = self.judge(outcome);
         let Some((mut batch, first)) = self.note_end(&outcome) else {
@@ -245,12 +248,12 @@ impl Claim {
         self.shared.wake_for(first).await;
         let until = deadline.max(Instant::now() + GRACE);
         let written = batch.wait_for(|progress| !matches!(progress, Progress::Waiting));
-        // If it cannot be written, it is true all the same.
+        // The outcome is right even if the record could not be written.
         let _ = timeout_at(until.into(), written).await;
         outcome
     }
 
-    /// Notes the end of a call that was cancelled before it could report its outcome.
+    /// Records the end of a call that was cancelled before it could report its outcome.
     pub fn abandon(mut self, outcome: Outcome) {
         let outcome = self.judge(outcome);
         if self.note_end(&outcome).is_some() {
@@ -258,17 +261,17 @@ impl Claim {
         }
     }
 
-    /// In the light of what the journal said before this call.
+    /// Corrects an outcome by what the journal said before this call.
     fn judge(&self, mut outcome: Outcome) -> Outcome {
         let in_doubt = self.past.deletion == Deletion::InDoubt;
         if in_doubt && outcome.status == Status::NotFound {
             outcome.status = Status::Gone;
             outcome.message =
-                "The instance is gone, most likely by an earlier call: the journal says that its deletion had begun, and this call found it missing.".into();
+                "The instance is gone, most likely deleted by an earlier call: according to the journal a deletion had begun, and this call found no such instance.".into();
         } else if in_doubt && outcome.status.effect() == Effect::NotDeleted {
             outcome.message = append(
                 outcome.message,
-                " But by the journal an earlier call may have deleted it: call again to know.",
+                " But an earlier call in the journal may have deleted it: call again to find out.",
             );
         }
         if self.past.logged_out {
@@ -281,8 +284,8 @@ impl Claim {
         outcome
     }
 
-    /// Puts the end into the queue, unless there is nothing to end: no note was written, or an
-    /// earlier doubt goes on.
+    /// Queues the end record, unless none is needed: this call wrote no record, or an earlier
+    /// call's deletion stays in doubt.
     fn note_end(&mut self, outcome: &Outcome) -> Option<(watch::Receiver<Progress>, bool)> {
         let mut state = lock(&self.shared.state);
         let pending = self
@@ -326,7 +329,7 @@ impl Drop for Claim {
     }
 }
 
-/// The message with `more` behind it, if there is room for all of it.
+/// Appends `more` to the message if all of it fits.
 fn append(message: std::borrow::Cow<'static, str>, more: &str) -> std::borrow::Cow<'static, str> {
     match message.len() + more.len() < crate::outcome::MESSAGE_SIZE {
         true => (message.into_owned() + more).into(),

@@ -1,5 +1,5 @@
-//! The lines of a journal, apart from the file: pure writing and reading, as docs/JOURNAL.md
-//! describes them.
+//! The format of a journal's lines, which docs/JOURNAL.md describes: formatting and parsing,
+//! without access to a file.
 
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::endpoint::LARGEST_ID;
 use crate::status;
 
-/// The format of this version. Later versions read it for ever.
+/// The version of the format. Later versions of the library must be able to read it.
 const VERSION: u32 = 1;
 
 const MAGIC: &str = "greenapi-journal ";
@@ -15,10 +15,11 @@ const MAGIC: &str = "greenapi-journal ";
 /// `2026-11-25T00:41:18.123Z`
 const TIME_SHAPE: &[u8] = b"0000-00-00T00:00:00.000Z";
 
-/// No line is longer: an address has at most 4096 bytes, and a few more once it is encoded.
+/// No line is longer: an address has at most 4096 bytes, and percent-encoding makes it at most
+/// three times as long.
 pub(super) const LONGEST_LINE: usize = 32 * 1024;
 
-/// One line but the first.
+/// One line of the journal other than the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// Milliseconds since 1970, UTC.
@@ -35,31 +36,31 @@ pub enum Event {
     LogOut,
     /// The call ended.
     End {
-        /// A `greenapi_status`, perhaps of a later version.
+        /// A `greenapi_status`, which a later version may have written.
         status: i32,
         code: i32,
     },
 }
 
-/// What the first line says.
+/// The content of the first line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Header<'a> {
     /// The address that the journal belongs to.
     Address(&'a str),
     LaterVersion(u32),
     Damaged,
-    /// It does not even begin like one.
+    /// The line does not begin like a journal's first line.
     NotAJournal,
 }
 
-/// The present, as records have it.
+/// The current time in milliseconds since 1970, as in [`Record::at`].
 pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
 }
 
-/// The first line, its line end included.
+/// The first line, line end included.
 pub fn header(address: &str) -> String {
     let mut line = format!("{MAGIC}{VERSION} {address}");
     close(&mut line, 0);
@@ -84,14 +85,13 @@ pub fn parse_header(line: &[u8]) -> Header<'_> {
     }
 }
 
-/// Whether `start`, which has no line end, can be what is left of the header of `address` after
-/// its writing was interrupted.
+/// Whether `start`, which has no line end, can be an interrupted write of the header for `address`.
 pub fn is_torn_header(start: &[u8], address: &str) -> bool {
     header(address).as_bytes().starts_with(without_zeros(start))
 }
 
 impl Record {
-    /// Appends the line, its line end included.
+    /// Appends the record to `lines` as one line, line end included.
     pub fn write(&self, lines: &mut String) {
         let start = lines.len();
         write_time(self.at, lines);
@@ -109,7 +109,7 @@ impl Record {
         close(lines, start);
     }
 
-    /// Reads a line, given without its line end: nothing if a single bit of it is wrong.
+    /// Parses a line, given without its line end; `None` if the format or the checksum is wrong.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let text = checked(line)?;
         let (time, rest) = text.split_at_checked(TIME_SHAPE.len())?;
@@ -123,7 +123,7 @@ impl Record {
             "end" => {
                 let status = i32::try_from(number(fields.next()?.as_bytes())?).ok()?;
                 let code = i32::try_from(number(fields.next()?.as_bytes())?).ok()?;
-                // The name is for people.
+                // The status name is only for human readers, so any name is accepted.
                 if status < 0 || !is_name(fields.next()?.as_bytes()) {
                     return None;
                 }
@@ -138,8 +138,8 @@ impl Record {
     }
 }
 
-/// Whether `start`, which has no line end, can be what is left of a record after its writing was
-/// interrupted. What is more than that was changed afterwards.
+/// Whether `start`, which has no line end, can be an interrupted write of a record. Any other bytes
+/// mean that the file was changed afterwards.
 pub fn is_torn(start: &[u8]) -> bool {
     let start = without_zeros(start);
     let (time, rest) = start.split_at(start.len().min(TIME_SHAPE.len()));
@@ -186,23 +186,23 @@ pub fn is_torn(start: &[u8]) -> bool {
             .iter()
             .zip(shapes)
             .all(|(field, shape)| !field.is_empty() && shape(field))
-        // With every byte but its line end, the check sum tells.
+        // If only the line end is missing, the checksum must be right.
         && (!complete || Record::parse(start).is_some())
 }
 
-/// Some file systems show zeros where the end of an interrupted write should be.
+/// `bytes` without the zeros that some file systems leave at the end of an interrupted write.
 fn without_zeros(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
     &bytes[..bytes.len() - zeros]
 }
 
-/// Ends the line that begins at `start` with the check sum of what stands in it.
+/// Ends the line that begins at `start` with its checksum and a line end.
 fn close(lines: &mut String, start: usize) {
     let sum = crc32fast::hash(&lines.as_bytes()[start..]);
     let _ = writeln!(lines, " {sum:08x}");
 }
 
-/// A line without its check sum, if that is right.
+/// The content of a line without its checksum; `None` if the checksum is wrong.
 fn checked(line: &[u8]) -> Option<&str> {
     let (content, end) = line.split_at_checked(line.len().checked_sub(9)?)?;
     let sum = end.strip_prefix(b" ")?.iter().try_fold(0u32, |sum, byte| {
@@ -229,7 +229,7 @@ fn is_name(field: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
 }
 
-/// A whole number as it is written here: no sign but a minus, no leading zero.
+/// Parses an integer in the one form that the journal uses: no plus sign, no leading zeros.
 fn number(digits: &[u8]) -> Option<i64> {
     let (sign, digits) = match digits.strip_prefix(b"-") {
         Some(digits) => (-1, digits),
@@ -246,7 +246,7 @@ fn number(digits: &[u8]) -> Option<i64> {
     Some(sign * value)
 }
 
-/// The end of the year 9999, because a time is written with four digits of the year.
+/// The last millisecond of the year 9999, because a time is written with a four-digit year.
 pub(super) const LAST_MOMENT: u64 = 253_402_300_799_999;
 
 const DAY: u64 = 86_400;
@@ -291,13 +291,14 @@ fn parse_time(text: &[u8]) -> Option<u64> {
     Some((days * DAY + hour * 3600 + minute * 60 + second) * 1000 + field(20, 23))
 }
 
-/// The day of the year on which each month of a year that begins in March does.
+/// The first day of a month, counted in days from the first of March.
 fn month_start(month_from_march: u64) -> u64 {
     (153 * month_from_march + 2) / 5
 }
 
-/// Days since 1970 of a date that exists. The year is taken to begin in March, so that the leap
-/// day is its last; 719 468 days lie between the first of March of the year 0 and 1970.
+/// The number of days from 1970-01-01 to a date; `None` for a date that does not exist. The
+/// computation lets years begin in March, so that the leap day is the last day; 719 468 days lie
+/// between 0000-03-01 and 1970-01-01.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let longest = match month {
@@ -317,7 +318,7 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     Some(before + month_start(month) + day - 1 - 719_468)
 }
 
-/// The date of a day since 1970.
+/// The date (year, month, day) that is `days` after 1970-01-01.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     // A cycle of 400 years has 146 097 days.
@@ -398,7 +399,7 @@ mod tests {
         }
     }
 
-    /// With a right check sum, so that it is the content that is refused.
+    /// The checksums are right, so the content is the reason for the refusal.
     #[test]
     fn what_is_no_record() {
         for content in [
@@ -503,7 +504,7 @@ mod tests {
                 start.extend([0; 70]);
                 assert!(is_torn(&start), "{:?} and zeros", &line[..length]);
             }
-            // A line whose end was changed was whole before.
+            // A line whose line end was changed is no interrupted write.
             for bit in 0..8 {
                 let mut changed = line.clone().into_bytes();
                 *changed.last_mut().unwrap() ^= 1 << bit;

@@ -1,4 +1,4 @@
-//! The journals that this process holds: several clients may share one.
+//! The journals that this process has open, shared by all clients with the same file.
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::HashMap;
@@ -23,12 +23,12 @@ static REGISTRY: PerProcess<Registry> = PerProcess::new();
 #[derive(Default)]
 struct Registry {
     entries: Mutex<HashMap<Identity, Entry>>,
-    /// An entry was opened, or is gone.
+    /// Notified when an entry was opened or removed.
     changed: Condvar,
 }
 
 enum Entry {
-    /// A thread of this process reads it.
+    /// A thread of this process is reading the file.
     Opening,
     Open {
         shared: Arc<Shared>,
@@ -36,19 +36,19 @@ enum Entry {
     },
 }
 
-/// A client's hold on a journal. The process lets go of the file when the last one is dropped.
+/// A client's handle of a journal. The process closes the file after the last handle is dropped.
 pub struct Journal {
-    /// Nothing only while it is dropped.
+    /// `None` only during the drop.
     shared: Option<Arc<Shared>>,
     identity: Identity,
     generation: u32,
 }
 
 impl Journal {
-    /// Opens the journal of `address` at `path`, or makes it.
+    /// Opens or creates the journal of `address` at `path`.
     pub fn open(path: &str, address: &str) -> Result<Self, Outcome> {
-        let shown = messages::shown(path);
-        let refuse = |failure: OpenFailure| messages::refused(&shown, address, failure);
+        let printable = messages::printable(path);
+        let refuse = |failure: OpenFailure| messages::refused(&printable, address, failure);
         let file = JournalFile::open(Path::new(path)).map_err(refuse)?;
         let identity = file
             .identity()
@@ -70,7 +70,7 @@ impl Journal {
                         }
                         let mut state = lock(&shared.state);
                         match state.broken.clone() {
-                            // It is being closed.
+                            // The journal is being closed: wait, then open it anew.
                             Some(_) if *clients == 0 => {
                                 drop(state);
                                 entries = unpoisoned(registry.changed.wait(entries));
@@ -88,7 +88,7 @@ impl Journal {
             }
         }
         drop(entries);
-        let opened = start(file, shown.clone(), address.to_owned(), identity);
+        let opened = start(file, printable.clone(), address.to_owned(), identity);
         let mut entries = lock(&registry.entries);
         let result = match opened {
             Ok(shared) => {
@@ -117,8 +117,8 @@ impl Journal {
         }
     }
 
-    /// The outcome of a call that sends nothing: the journal knows it, or this is a forked child,
-    /// which does not hold the journal.
+    /// The outcome of a call that must send nothing: the journal says that the instance is gone, or
+    /// this process is a forked child, which does not hold the journal.
     pub fn known(&self, id: i64) -> Option<Outcome> {
         match self.shared() {
             Ok(shared) => shared.known(id),
@@ -152,7 +152,7 @@ impl Drop for Journal {
     fn drop(&mut self) {
         let shared = self.shared.take();
         if self.generation != generation() {
-            // Its parent's: not even to be freed here.
+            // This is a forked child: the parent's memory is not touched here, not even freed.
             mem::forget(shared);
             return;
         }
@@ -171,8 +171,9 @@ impl Drop for Journal {
     }
 }
 
-/// Starts the journal's thread, which reads it first: a disk may be slow, and a limit on the size
-/// of files would raise SIGXFSZ on the caller's thread.
+/// Starts the journal's thread and waits until the thread has read the file. The caller's thread
+/// does not touch the file, because a write past a file size limit raises SIGXFSZ on the writing
+/// thread.
 fn start(
     mut file: JournalFile,
     path: String,
@@ -182,7 +183,7 @@ fn start(
     threads::start_and_wait(c"greenapi-write", move |tell| {
         match file.load(&address) {
             Err(failure) => {
-                // Its opener may try again at once.
+                // Close the file first, because the caller may open it again at once.
                 drop(file);
                 tell.tell(Ok(Err(failure)));
             }
@@ -201,24 +202,25 @@ fn start(
     .map_err(OpenFailure::Failed)?
 }
 
-/// The journal's thread, as the registry knows it.
+/// Runs a journal's thread and removes the journal from the registry at the end.
 struct Serving {
     shared: Arc<Shared>,
     identity: Identity,
 }
 
 impl Serving {
-    /// Writes until no client of this process has the journal any more.
+    /// Writes records until no client of this process uses the journal.
     fn run(self, mut writer: Writer) {
         loop {
             writer.run();
             let mut entries = lock(&REGISTRY.get().entries);
             match entries.get(&self.identity) {
-                // Somebody has opened it again meanwhile.
+                // A client has opened the journal again meanwhile.
                 Some(Entry::Open { clients: 1.., .. }) => {}
                 _ => {
                     entries.remove(&self.identity);
-                    // Within the lock: who opens it next finds it unlocked.
+                    // Closed while the registry is locked, so that the next client to open the
+                    // journal finds the file unlocked.
                     drop(writer);
                     return;
                 }
@@ -228,7 +230,7 @@ impl Serving {
 }
 
 impl Drop for Serving {
-    /// Also when it panics.
+    /// Removes the entry even if the thread panicked.
     fn drop(&mut self) {
         let registry = REGISTRY.get();
         let mut entries = lock(&registry.entries);

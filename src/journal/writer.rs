@@ -1,4 +1,4 @@
-//! The thread that alone touches a journal's disk.
+//! The journal's thread, the only one that writes to the file.
 
 use std::mem;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use super::record::{Event, Record};
 use super::{messages, Progress, Shared};
 use crate::sync::{lock, unpoisoned};
 
-/// With the longest name of a status.
+/// No record is longer, in bytes, even with the longest status name.
 const LONGEST_RECORD: usize = 128;
 
 pub struct Writer {
     shared: Arc<Shared>,
     file: JournalFile,
     lines: String,
-    /// Ends that could not be written yet: whoever waits for them has been told the truth, and the
-    /// disk may have room again.
+    /// End records that could not be written yet. Their calls have reported the outcome already;
+    /// the records are written when the disk has space again.
     owed: Vec<Record>,
-    /// Taken from the queue, whose place the vector takes in turn, so that neither is allocated
-    /// anew.
+    /// The records of the current batch. This vector and the queue's are swapped, so that neither
+    /// is allocated anew.
     notes: Vec<Record>,
 }
 
@@ -36,8 +36,7 @@ impl Writer {
         }
     }
 
-    /// Writes what comes, until no client has the journal any more. All that was written is
-    /// durable then, as far as the disk allows.
+    /// Writes queued records until no client uses the journal any more, then syncs the file.
     pub fn run(&mut self) {
         while let Some(progress) = self.wait() {
             let notes = mem::take(&mut self.notes);
@@ -48,8 +47,8 @@ impl Writer {
         let _ = self.file.sync();
     }
 
-    /// Waits for notes and takes them: who waits for what becomes of them, or nothing when there
-    /// are none and no client is left.
+    /// Waits for records and takes them from the queue. Returns the channel that reports their
+    /// progress, or `None` when the queue is empty and no client is left.
     fn wait(&mut self) -> Option<watch::Sender<Progress>> {
         self.notes.clear();
         let mut state = lock(&self.shared.state);
@@ -60,7 +59,7 @@ impl Writer {
             state = unpoisoned(self.shared.work.wait(state));
         }
         mem::swap(&mut state.queue, &mut self.notes);
-        // Room for the notes of all that is under way.
+        // Allocate memory for the records of all calls under way.
         let _ = state.reserve();
         Some(mem::replace(
             &mut state.batch,
@@ -89,8 +88,8 @@ impl Writer {
         }
     }
 
-    /// None of the notes counts. The ends among them are owed, but for those of calls whose
-    /// beginning is among them too.
+    /// Reports that none of the records was written. End records are kept in `owed`, except those
+    /// of calls whose begin record failed with them.
     fn fail(
         &mut self,
         notes: &[Record],
@@ -107,12 +106,12 @@ impl Writer {
                     self.owed.push(*note);
                 }
             }
-            // Without the others there may be room.
+            // The end records alone may still fit on the disk.
             self.pay();
         }
         let mut state = lock(&self.shared.state);
         if failure.can_pass {
-            // Ends that came meanwhile, of what did not begin.
+            // Drop end records that were queued meanwhile for calls whose begin record failed.
             let mut begun = Vec::new();
             state.queue.retain(|note| {
                 if !is_end(note) {
@@ -123,18 +122,19 @@ impl Writer {
         } else {
             state.broken = Some(outcome.clone());
         }
-        // Within the lock: whoever drops a claim looks at it there.
+        // Reported while the state is locked, because dropping a claim reads the progress under
+        // this lock.
         progress.send_replace(Progress::Failed(outcome));
     }
 
-    /// Writes the ends that are owed, if they can be written.
+    /// Tries to write the end records that are owed.
     fn pay(&mut self) {
         if !self.owed.is_empty() && self.lines_of(&[]).is_some() && self.append().is_ok() {
             self.owed.clear();
         }
     }
 
-    /// Makes the lines of what is owed and of `notes`; nothing if there is no memory for them.
+    /// Formats the owed records and `notes` as lines; `None` if there is no memory.
     fn lines_of(&mut self, notes: &[Record]) -> Option<()> {
         let count = self.owed.len() + notes.len();
         self.lines.clear();
@@ -145,7 +145,8 @@ impl Writer {
         Some(())
     }
 
-    /// Where calls begin: room for them, and for the ends of all that are under way.
+    /// If any call begins in `notes`, reserves disk space for the lines and for the end records of
+    /// all calls under way.
     fn make_room(&mut self, notes: &[Record]) -> Result<(), WriteFailure> {
         if notes.iter().all(is_end) {
             return Ok(());
@@ -160,11 +161,11 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Also when it panics.
+    /// Fails all later calls, even if the thread panicked.
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
         state.broken = Some(messages::broken(&self.shared.path, "its thread ended"));
-        // Whoever waits for the old one is woken.
+        // Dropping the old channel wakes the calls that wait for it.
         state.batch = watch::Sender::new(Progress::Waiting);
     }
 }
@@ -173,7 +174,7 @@ fn is_end(note: &Record) -> bool {
     matches!(note.event, Event::End { .. })
 }
 
-/// Whether a call with this instance begins in these notes.
+/// Whether these records contain the begin record of a call for this instance.
 fn begins(notes: &[Record], id: i64) -> bool {
     notes.iter().any(|note| note.id == id && !is_end(note))
 }

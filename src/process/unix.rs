@@ -1,15 +1,15 @@
 //! Unix: forks, signals, threads, descriptors, files.
 //!
-//! **Fork.** A child inherits every byte of memory and none of the other threads: whatever lock a
-//! thread of the parent held is held for ever, and every connection is shared with the parent.
-//! So nothing of the parent's engine is ever touched again in a child, not even to free it. All
-//! state that threads share stands in a [`PerProcess`](super::PerProcess), which hands each process
-//! its own.
+//! **Fork.** A child inherits all memory but only the thread that called fork(): a lock that
+//! another thread of the parent held is never released, and every connection is shared with the
+//! parent. So a child never touches the parent's engine, not even to free it. All state that
+//! threads share is in a [`PerProcess`](super::PerProcess), which gives each process a separate
+//! value.
 //!
-//! **Signals.** Threads are started with every signal blocked that somebody sends, so the host's
-//! handlers run on the host's threads only, and a write to a closed connection cannot raise SIGPIPE
-//! in the host. What a thread does to itself (SIGSEGV and its like) is for the host's crash
-//! reporter.
+//! **Signals.** The library's threads block every signal that another thread or process can send,
+//! so the host's handlers run on the host's threads only, and a write to a closed connection cannot
+//! raise SIGPIPE in the host. Fault signals (SIGSEGV and its like) are not blocked, so that the
+//! host's crash reporter gets them.
 
 mod thread;
 
@@ -24,13 +24,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub use thread::run_at_thread_exit;
 pub use thread::start;
 
-/// What event loops watch.
+/// A file descriptor that event loops watch.
 pub type Descriptor = libc::c_int;
 
-/// How many forks lie between this process and the one that loaded the library.
+/// The number of forks between this process and the one that loaded the library.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Whether the system tells of forks.
+/// Whether the fork handler is registered.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// Runs in the child of every `fork`, where only async-signal-safe work is allowed.
@@ -44,31 +44,31 @@ extern "C" fn at_load() {
     thread::prepare();
 }
 
-/// At load time rather than at the first call: before there is anything that a fork could leave
-/// half done.
+/// Registers the fork handler when the library is loaded, before a fork could meet any of its
+/// state.
 #[used]
 #[cfg_attr(target_vendor = "apple", link_section = "__DATA,__mod_init_func")]
 #[cfg_attr(not(target_vendor = "apple"), link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = at_load;
 
-/// Whether the system tells of forks, without which there must be no thread. It is asked again
-/// when there was no memory for it at load time.
+/// Registers the fork handler if that failed at load time (for want of memory); returns whether it
+/// is registered. Without it the library must not start a thread.
 pub fn prepare_for_threads() -> bool {
     if WATCHED.load(Ordering::Relaxed) {
         return true;
     }
-    // Two threads may both come here; to count each fork twice does no harm.
+    // Two threads may both register the handler; counting each fork twice does no harm.
     let watched = unsafe { libc::pthread_atfork(None, None, Some(enter_child)) } == 0;
     WATCHED.fetch_or(watched, Ordering::Relaxed) || watched
 }
 
-/// The number of this process among its ancestors that had the library loaded.
+/// A number that differs between this process and all its ancestors that had the library loaded.
 pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// While it lives, pthread_cancel() of the calling thread waits: its forced unwinding must not
-/// meet frames that know nothing of it.
+/// A guard that postpones a pthread_cancel() of the current thread until the guard is dropped,
+/// because the forced unwinding of a cancellation must not pass through Rust frames.
 pub struct Uncancellable {
     #[cfg(not(target_os = "android"))]
     before: libc::c_int,
@@ -77,7 +77,7 @@ pub struct Uncancellable {
 /// Android has no pthread_cancel().
 #[cfg(not(target_os = "android"))]
 mod cancellation {
-    // Not in the libc crate for every system.
+    // Declared here because the libc crate does not have it for every system.
     extern "C" {
         pub fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
     }
@@ -107,8 +107,8 @@ impl Drop for Uncancellable {
     }
 }
 
-/// A variable of the environment; none in a program that runs with more rights than its caller
-/// (set-user-ID), who could lead it to a proxy of his own.
+/// An environment variable; `None` in a program that runs with more rights than its caller
+/// (set-user-ID), because the caller could direct such a program to the caller's own proxy.
 pub fn variable(name: &str) -> Option<std::ffi::OsString> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
@@ -120,7 +120,7 @@ pub fn variable(name: &str) -> Option<std::ffi::OsString> {
     }
 }
 
-/// Whether an operating system error means that the process has run out of something.
+/// Whether an operating system error means that a resource of the process has run out.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory
         || matches!(
@@ -129,13 +129,13 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
         )
 }
 
-/// An operating system error in words.
+/// The text of an operating system error, without its number.
 pub fn describe(error: &io::Error) -> String {
     super::without_number(error).to_lowercase()
 }
 
-/// A descriptor that can be made readable and unreadable: an eventfd, or a pipe where there is
-/// none. Close-on-exec and non-blocking.
+/// A descriptor that can be made readable and unreadable: an eventfd on Linux, a pipe elsewhere.
+/// Close-on-exec and non-blocking.
 #[derive(Debug)]
 pub struct Notifier {
     readable: libc::c_int,
@@ -171,8 +171,9 @@ impl Notifier {
         })
     }
 
-    /// A new notifier behind the number of an old one, of which a fork made this process a copy. The
-    /// host may have given that number to its event loop; the parent keeps its own.
+    /// In a forked child: a new notifier under the descriptor number of the inherited one, because
+    /// the host may have given that number to its event loop. The parent's notifier is not
+    /// affected.
     fn replace(old: NotifierId) -> io::Result<Self> {
         let mut notifier = Self::new()?;
         let number = old.number;
@@ -180,8 +181,8 @@ impl Notifier {
             || notifier.readable == number
             || object_behind(number) != old.object
         {
-            // A child that becomes a daemon closes everything; the number may be another's by now,
-            // the new notifier's own among them.
+            // The child closed the inherited descriptor (as a daemon does), and its number may have
+            // been reused, perhaps by the new notifier.
             return Ok(notifier);
         }
         #[cfg(target_os = "linux")]
@@ -211,7 +212,7 @@ impl Notifier {
         }
     }
 
-    /// Makes it readable. To be called only while it is not.
+    /// Makes the descriptor readable. To be called only while it is not readable.
     pub fn set(&self) {
         #[cfg(target_os = "linux")]
         let end = self.readable;
@@ -219,11 +220,11 @@ impl Notifier {
         let end = self.writable;
         let one = 1u64.to_ne_bytes();
         let length = if cfg!(target_os = "linux") { 8 } else { 1 };
-        // It cannot fail: the counter, or the pipe, is empty.
+        // The write cannot fail, because the counter (or the pipe) is empty.
         unsafe { libc::write(end, one.as_ptr().cast(), length) };
     }
 
-    /// Makes it unreadable again. To be called only while it is readable.
+    /// Makes the descriptor unreadable again. To be called only while it is readable.
     pub fn clear(&self) {
         let mut count = [0u8; 8];
         let length = if cfg!(target_os = "linux") { 8 } else { 1 };
@@ -231,17 +232,17 @@ impl Notifier {
     }
 }
 
-/// A notifier as a child of a fork can recognise it.
+/// Identifies a notifier, so that the child of a fork can check whether a number still refers to
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NotifierId {
     number: libc::c_int,
-    /// What the system calls the eventfd or the pipe behind the number; `None` where it does not
-    /// say.
+    /// The system's identifier of the eventfd or pipe that the number refers to; `None` if unknown.
     object: Option<u32>,
 }
 
-/// The notifier of the latest process in a line of forks to have one, as a word that no fork finds half
-/// written: its number, and what is behind it.
+/// The notifier that a forked child inherits: descriptor number and object, packed into one atomic
+/// word so that a fork cannot copy a half-written value.
 pub struct InheritedNotifier(AtomicU64);
 
 impl InheritedNotifier {
@@ -249,7 +250,7 @@ impl InheritedNotifier {
         Self(AtomicU64::new(Self::pack(notifier.id())))
     }
 
-    /// In a child: a notifier of its own, behind the number of its parent's where that can be.
+    /// In a forked child: a new notifier, under the number of the parent's notifier if possible.
     pub fn replace(&self) -> io::Result<Notifier> {
         let word = self.0.load(Ordering::Relaxed);
         let notifier = Notifier::replace(NotifierId {
@@ -261,13 +262,13 @@ impl InheritedNotifier {
     }
 
     fn pack(notifier: NotifierId) -> u64 {
-        // 0 for what is not known; the system's numbers are below i32::MAX.
+        // 0 stands for an unknown object; the system's identifiers are below i32::MAX.
         let object = notifier.object.map_or(0, |object| object.wrapping_add(1));
         u64::from(notifier.number as u32) << 32 | u64::from(object)
     }
 }
 
-/// All eventfds share one inode, so it is /proc that tells them apart (since Linux 5.2).
+/// All eventfds share one inode, so only /proc distinguishes them (since Linux 5.2).
 #[cfg(target_os = "linux")]
 fn object_behind(number: libc::c_int) -> Option<u32> {
     let described = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
@@ -277,7 +278,7 @@ fn object_behind(number: libc::c_int) -> Option<u32> {
     id.trim().parse().ok()
 }
 
-/// A pipe has an inode of its own, of which the lower half is enough to tell two apart.
+/// Each pipe has its own inode; the lower half of the number is enough to distinguish two pipes.
 #[cfg(not(target_os = "linux"))]
 fn object_behind(number: libc::c_int) -> Option<u32> {
     let mut stat = unsafe { mem::zeroed::<libc::stat>() };
@@ -303,7 +304,7 @@ mod tests {
     use std::mem;
 
     #[test]
-    fn a_bell_is_replaced_behind_its_number_and_nothing_else_is() {
+    fn a_notifier_is_replaced_under_its_number_and_nothing_else_is() {
         let notifier = Notifier::new().unwrap();
         let id = notifier.id();
         assert!(id.object.is_some(), "Linux before 5.2, or no /proc");
@@ -312,10 +313,10 @@ mod tests {
         assert_eq!(new.number(), id.number);
         assert_ne!(new.id(), id);
 
-        // Another eventfd behind the same number, as a host's after it closed everything.
+        // The number now refers to another eventfd, as after a host closed all descriptors.
         let another = Notifier::replace(id).unwrap();
         assert_ne!(another.number(), id.number);
-        // Nobody knows which it was.
+        // The object is unknown, so the number is left alone.
         let unknown = NotifierId {
             object: None,
             ..new.id()
@@ -324,7 +325,7 @@ mod tests {
         new.set();
         new.clear();
 
-        // A grandchild looks at its parent's, whatever the grandparent's number was.
+        // A grandchild replaces its parent's notifier, whatever the grandparent's number was.
         let first = Notifier::new().unwrap();
         let inherited = InheritedNotifier::new(&first);
         drop(first);

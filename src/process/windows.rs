@@ -1,4 +1,4 @@
-//! Windows: the face of [`super::unix`] for a system without forks and signals.
+//! Windows: the items of [`super::unix`] for a system without forks and signals.
 
 pub mod file;
 
@@ -17,11 +17,11 @@ use windows_sys::Win32::System::LibraryLoader::{
     GetModuleHandleExW, GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN,
 };
 
-/// What event loops watch: a SOCKET.
+/// A SOCKET that event loops watch.
 pub type Descriptor = usize;
 
-/// Keeps the library loaded for as long as the process lives: its threads must not lose their code
-/// when the host unloads it.
+/// Keeps the library loaded as long as the process lives, so that unloading it does not remove the
+/// code that its threads run.
 pub fn prepare_for_threads() -> bool {
     let mut module = ptr::null_mut();
     let flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN;
@@ -29,7 +29,7 @@ pub fn prepare_for_threads() -> bool {
     unsafe { GetModuleHandleExW(flags, here, &mut module) != 0 }
 }
 
-/// No process is the child of a fork.
+/// Always 0, because this system has no fork().
 pub fn generation() -> u32 {
     0
 }
@@ -42,12 +42,12 @@ where
     let name = name.to_string_lossy().into_owned();
     thread::Builder::new()
         .name(name)
-        // Who panics has said so already.
+        // The panic hook has already reported a panic.
         .spawn(|| drop(catch_unwind(AssertUnwindSafe(body))))
         .map(drop)
 }
 
-/// Nothing on this system unwinds a thread from outside.
+/// Does nothing, because this system has no pthread_cancel().
 pub struct Uncancellable;
 
 impl Uncancellable {
@@ -56,12 +56,12 @@ impl Uncancellable {
     }
 }
 
-/// A variable of the environment.
+/// An environment variable.
 pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Whether an operating system error means that the process has run out of something.
+/// Whether an operating system error means that a resource of the process has run out.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     let short = |code: i32| {
         matches!(
@@ -84,8 +84,8 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(short)
 }
 
-/// An operating system error in words: of Winsock's in those of Unix, as the system's own are in
-/// the language of its user and have no room in a message.
+/// The text of an operating system error. Winsock errors get the texts of Unix, because the
+/// system's own are in the user's language and too long for a message.
 pub fn describe(error: &io::Error) -> String {
     let known = match error.raw_os_error().unwrap_or_default() {
         winsock::WSAEACCES => "permission denied",
@@ -116,7 +116,8 @@ pub fn describe(error: &io::Error) -> String {
 }
 
 /// A socket that can be made readable and unreadable: one of two UDP sockets that are connected to
-/// each other, as select() and WSAPoll() watch nothing else. No process inherits them.
+/// each other, because select() and WSAPoll() watch only sockets. Child processes do not inherit
+/// them.
 #[derive(Debug)]
 pub struct Notifier {
     readable: UdpSocket,
@@ -125,11 +126,11 @@ pub struct Notifier {
 
 impl Notifier {
     pub fn new() -> io::Result<Self> {
-        /// A datagram to oneself is there at once; this is for a system on its knees.
+        /// A datagram on loopback arrives at once, unless the system is overloaded.
         const PATIENCE: Duration = Duration::from_secs(1);
         let readable = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let writable = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        // Connected, they take nothing from anybody else.
+        // A connected socket receives only from its peer.
         readable.connect(writable.local_addr()?)?;
         writable.connect(readable.local_addr()?)?;
         readable.set_read_timeout(Some(PATIENCE))?;
@@ -138,7 +139,7 @@ impl Notifier {
         Ok(notifier)
     }
 
-    /// What came from elsewhere between bind and connect.
+    /// Discards datagrams that came from other sockets between bind and connect.
     fn discard_strangers(&self) -> io::Result<()> {
         self.readable.set_nonblocking(true)?;
         while self.readable.recv(&mut [0]).is_ok() {}
@@ -149,9 +150,9 @@ impl Notifier {
         self.readable.as_raw_socket() as Descriptor
     }
 
-    /// Makes it readable. To be called only while it is not.
+    /// Makes the socket readable. To be called only while it is not readable.
     pub fn set(&self) {
-        /// For a system that has no buffer for a byte.
+        /// Sending fails while the system has no buffer for a byte.
         const ATTEMPTS: usize = 1000;
         for _ in 0..ATTEMPTS {
             match self.writable.send(&[1]) {
@@ -161,13 +162,13 @@ impl Notifier {
         }
     }
 
-    /// Makes it unreadable again. To be called only while it is readable.
+    /// Makes the socket unreadable again. To be called only while it is readable.
     pub fn clear(&self) {
         let _ = self.readable.recv(&mut [0]);
     }
 }
 
-/// The notifier for the children of forks, of which there are none.
+/// Exists only for the same interface as on Unix, because this system has no fork().
 pub struct InheritedNotifier;
 
 impl InheritedNotifier {

@@ -1,4 +1,5 @@
-//! Files that a process holds for itself: opened without waiting, locked until the process ends.
+//! Files that one process holds exclusively: opened without blocking, locked until the process
+//! ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,20 +10,21 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use once_cell::race::OnceBox;
 
-/// Why a path cannot be opened as a file to hold.
+/// Why a file could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Something else is there: "a directory".
+    /// The path leads to something else than a file, like "a directory".
     NotAFile(&'static str),
     Failed(io::Error),
 }
 
-/// The same for all paths and descriptors of one file, as long as it exists.
+/// Identifies a file: equal for all paths and descriptors of the same file, as long as it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity(u64, u64);
 
-/// A file to read and to append to, whose lock ends with this process: a forked child, which
-/// would share the lock and keep it when its parent ends, closes the file at once.
+/// A file for reading and appending, whose lock ends with this process. A forked child closes its
+/// copy of the descriptor at once, because the child would otherwise share the lock and keep it
+/// after the parent's end.
 #[derive(Debug)]
 pub struct HeldFile {
     pub file: File,
@@ -30,8 +32,9 @@ pub struct HeldFile {
 }
 
 impl HeldFile {
-    /// Opens what is at `path`, or makes it with mode 0600. No link is followed, and nothing but a
-    /// file is opened: to open a FIFO or a device can wait, or do something.
+    /// Opens the file at `path`, or creates it with mode 0600. Symbolic links are not followed, and
+    /// only regular files are opened, because opening a FIFO or a device can block or have side
+    /// effects.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let check = |kind: std::fs::FileType| match () {
             () if kind.is_file() => Ok(()),
@@ -59,7 +62,7 @@ impl HeldFile {
         })?;
         let slot = Slot::take(file.as_raw_fd());
         let held = Self { file, slot };
-        // It may have been exchanged meanwhile.
+        // The file may have been replaced between the check and the opening.
         let there = held.file.metadata().map_err(OpenError::Failed)?;
         check(there.file_type())?;
         Ok(held)
@@ -78,8 +81,8 @@ impl HeldFile {
 
     /// Takes the lock; false while another process has it.
     ///
-    /// `flock` rather than POSIX's locks: those end when the process closes any descriptor of the
-    /// file, so that a host that only reads its journal would give it away.
+    /// The lock is a `flock` and not a POSIX lock, because a POSIX lock ends when the process
+    /// closes any descriptor of the file: a host that reads its own journal would release the lock.
     pub fn lock(&self) -> io::Result<bool> {
         loop {
             if unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
@@ -93,23 +96,24 @@ impl HeldFile {
         }
     }
 
-    /// Writes behind everything that is there.
+    /// Writes at the end of the file.
     pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.file).write_all(bytes)
     }
 
-    /// Its length, and whether it still has a name anywhere.
+    /// The file's length, and whether the file still has a name anywhere.
     pub fn length_and_name(&self) -> io::Result<(u64, bool)> {
         let metadata = self.file.metadata()?;
         Ok((metadata.len(), metadata.nlink() > 0))
     }
 
-    /// Makes sure that so many bytes from `start` on can be written, without a change of what can be
-    /// read. Where the system or the file system cannot, nothing is certain.
+    /// Reserves disk space for `bytes` bytes from `start` on, without changing the file's length.
+    /// Fails only if there is no space; where the system or the file system cannot reserve, a later
+    /// write may still fail.
     pub fn make_room(&self, start: u64, bytes: u64) -> io::Result<()> {
         let mut limit = unsafe { std::mem::zeroed::<libc::rlimit>() };
         let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
-        // FreeBSD's is signed.
+        // The limit is signed on FreeBSD.
         let beyond = i128::from(start + bytes) > i128::from(limit.rlim_cur);
         if known && limit.rlim_cur != libc::RLIM_INFINITY && beyond {
             return Err(io::Error::from_raw_os_error(libc::EFBIG));
@@ -129,9 +133,9 @@ impl HeldFile {
         Ok(())
     }
 
-    /// Lets only its owner read and write it, whatever the umask.
+    /// Restricts the file to its owner (mode 0600), whatever the umask.
     pub fn make_private(&self) {
-        // Somebody else's file is somebody else's business.
+        // Only the owner can change the mode; a file of another owner keeps its mode.
         let _ = self
             .file
             .set_permissions(std::fs::Permissions::from_mode(0o600));
@@ -140,7 +144,8 @@ impl HeldFile {
 
 impl Drop for HeldFile {
     fn drop(&mut self) {
-        // Before it is closed: by then the number may be another's.
+        // Freed before the file is closed, because after that the number may be reused at once, and
+        // a child would close another file.
         self.slot.descriptor.store(FREE, Ordering::Relaxed);
     }
 }
@@ -148,8 +153,8 @@ impl Drop for HeldFile {
 /// Makes the names in a directory durable.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     match File::open(path).and_then(|directory| directory.sync_all()) {
-        // Not every file system can, and not everybody may read a directory that they write to;
-        // the sync of a new file then has to do.
+        // Some file systems cannot sync a directory, and a directory may be writable but not
+        // readable. Then the sync of the new file itself has to be enough.
         Err(error)
             if matches!(
                 error.raw_os_error(),
@@ -162,7 +167,7 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a disk has no room, or no room for this user.
+/// Whether the disk, or the user's quota of it, is full.
 pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -170,15 +175,15 @@ pub fn is_disk_full(error: &io::Error) -> bool {
     )
 }
 
-/// Whether a disk cannot read or write what it should.
+/// Whether the disk failed to read or write.
 pub fn is_broken_disk(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EIO)
 }
 
 const FREE: libc::c_int = -1;
 
-/// A descriptor that children close. Slots are never freed, so that a child can walk along them
-/// whatever its parent's threads were doing.
+/// A descriptor that a forked child must close. Slots are never freed, so that a child can go
+/// through the list whatever its parent's threads were doing at the fork.
 #[derive(Debug)]
 struct Slot {
     descriptor: AtomicI32,
@@ -213,7 +218,8 @@ impl Slot {
     }
 }
 
-/// In the child of a fork, where only async-signal-safe work is allowed.
+/// Closes all held files. Runs in the child of a fork, where only async-signal-safe work is
+/// allowed.
 pub(super) fn close_in_child() {
     let mut slot = Some(&SLOTS);
     while let Some(Slot { descriptor, next }) = slot {

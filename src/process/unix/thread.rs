@@ -1,7 +1,7 @@
-//! Threads of the library's own, and what runs when a thread ends.
+//! Starts the library's threads, and runs destructors when a thread ends.
 //!
-//! They are started by `pthread_create` rather than by the standard library, which ends the
-//! process when it has no memory for a thread's handle, and cannot be told what a thread inherits.
+//! Threads are started with `pthread_create`, because the standard library ends the process when it
+//! has no memory for a thread's handle, and cannot set a new thread's signal mask.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void, CStr};
@@ -11,11 +11,11 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// As much as a thread of Rust's standard library has.
+/// The stack size of a thread, the same as in Rust's standard library.
 const STACK_SIZE: usize = 2 * 1024 * 1024;
 
-/// Signals that tell a thread of its own fault. Blocked, they would kill the process without the
-/// host's crash reporter.
+/// Signals that a thread gets for its own fault. If they were blocked, a fault would kill the
+/// process without running the host's crash reporter.
 const FAULTS: [c_int; 6] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -27,14 +27,15 @@ const FAULTS: [c_int; 6] = [
 
 type Body = Box<dyn FnOnce() + Send>;
 
-/// Starts a thread that no signal of the host reaches, with the CPUs and the scheduling class that
-/// the process had when it loaded the library, not those of the thread that happens to be first.
+/// Starts a thread that gets none of the host's signals. Its CPUs and scheduling class are those
+/// that the process had when it loaded the library, not those of the thread that makes the first
+/// call.
 /// `name`: at most 15 bytes.
 pub fn start<F>(name: &'static CStr, body: F) -> io::Result<()>
 where
     F: FnOnce() + Send + 'static,
 {
-    // The system would refuse a longer name, and the thread would have its starter's.
+    // The system refuses a longer name, and the thread would keep the name of its starter.
     debug_assert!(name.to_bytes().len() <= 15, "{name:?}");
     let body: Body = Box::new(move || {
         set_name(name);
@@ -42,8 +43,8 @@ where
         body();
     });
     let body = Box::into_raw(Box::new(body));
-    // A thread inherits the mask of the one that starts it. Blocking first leaves no moment in
-    // which the new thread could be given a signal.
+    // A new thread inherits the signal mask of its starter, so the signals are blocked here: at no
+    // moment can the new thread get one.
     let mut blocked = unsafe { mem::zeroed::<libc::sigset_t>() };
     let mut before = unsafe { mem::zeroed::<libc::sigset_t>() };
     unsafe {
@@ -58,7 +59,7 @@ where
     if problem == 0 {
         return Ok(());
     }
-    // SAFETY: no thread has it.
+    // SAFETY: no thread was started, so `body` is still owned here.
     drop(unsafe { Box::from_raw(body) });
     Err(io::Error::from_raw_os_error(problem))
 }
@@ -80,9 +81,9 @@ unsafe fn create(body: *mut c_void) -> c_int {
 }
 
 extern "C" fn run(body: *mut c_void) -> *mut c_void {
-    // SAFETY: `start` gave it away.
+    // SAFETY: `start` passed the ownership of the box to this thread.
     let body = unsafe { Box::from_raw(body.cast::<Body>()) };
-    // Who panics has said so already; what must not happen is that it passes into C.
+    // The panic must not unwind into C; the panic hook has already reported it.
     let _ = catch_unwind(AssertUnwindSafe(body));
     ptr::null_mut()
 }
@@ -105,7 +106,7 @@ fn set_name(name: &'static CStr) {
     let _ = name;
 }
 
-/// Which CPUs and which scheduling class the process had when it loaded the library.
+/// The CPUs and the scheduling class that the process had when it loaded the library.
 #[cfg(target_os = "linux")]
 mod scheduling {
     use std::cell::UnsafeCell;
@@ -115,7 +116,7 @@ mod scheduling {
 
     struct Loaded(UnsafeCell<(libc::cpu_set_t, c_int, libc::sched_param)>);
 
-    // SAFETY: written once, at load time, before KNOWN says so.
+    // SAFETY: written only once, at load time, before KNOWN is set; read only when KNOWN is set.
     unsafe impl Sync for Loaded {}
 
     static LOADED: Loaded = Loaded(UnsafeCell::new(unsafe { mem::zeroed() }));
@@ -132,7 +133,8 @@ mod scheduling {
         KNOWN.store(known, Ordering::Release);
     }
 
-    /// As far as the system allows: who is no administrator does not get out of SCHED_IDLE.
+    /// Restores them for the current thread as far as the system allows: without privileges, a
+    /// thread cannot leave SCHED_IDLE.
     pub fn restore() {
         if KNOWN.load(Ordering::Acquire) {
             let (cpus, class, parameters) = unsafe { &*LOADED.0.get() };
@@ -158,16 +160,16 @@ struct Exit {
 }
 
 thread_local! {
-    /// What runs when this thread ends, the latest first. Without a destructor of its own, for
-    /// which it would have to be in itself.
+    /// The destructors to run when this thread ends, the latest first. This variable itself needs
+    /// no destructor, which would have to be registered in this very list.
     static EXITS: Cell<*mut Exit> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// The key whose destructor runs them, and one more, so that 0 says that there is none.
+/// The pthread key whose destructor runs this list, plus one; 0: there is no key.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 
-/// Calls `destructor` with `object` when this thread ends. Where the system has no room to note
-/// that, it is never called.
+/// Calls `destructor` with `object` when this thread ends, or never, if the system has no memory
+/// for registering it.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub fn run_at_thread_exit(destructor: unsafe extern "C" fn(*mut c_void), object: *mut c_void) {
     let next = EXITS.get();
@@ -177,7 +179,7 @@ pub fn run_at_thread_exit(destructor: unsafe extern "C" fn(*mut c_void), object:
         next,
     })));
     if let Some(key) = EXIT_KEY.load(Ordering::Relaxed).checked_sub(1) {
-        // Any value but NULL.
+        // The value itself is not used, but for a NULL the system would not run the destructor.
         unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, EXITS.get().cast()) };
     }
 }
@@ -189,14 +191,14 @@ unsafe extern "C" fn run_exits(_: *mut c_void) {
         if latest.is_null() {
             return;
         }
-        // SAFETY: it was made by `run_at_thread_exit` and is reachable by this thread only.
+        // SAFETY: `run_at_thread_exit` made the box, and only this thread can reach it.
         let exit = unsafe { Box::from_raw(latest) };
         EXITS.set(exit.next);
         unsafe { (exit.destructor)(exit.object) };
     }
 }
 
-/// At load time.
+/// Runs when the library is loaded.
 pub fn prepare() {
     scheduling::note();
     let mut key: libc::pthread_key_t = 0;
@@ -223,9 +225,10 @@ std::arch::global_asm!(
     ".popsection",
 );
 
-/// A library that is loaded at run time gets a thread's copy of its thread-locals from malloc when
-/// the thread first touches one, and glibc ends the process if there is none. One access of this
-/// kind makes the loader place all of them beside those of the program, which needs no memory.
+/// Makes the loader allocate the library's thread-locals together with those of the program.
+/// Otherwise, for a library that is loaded at run time, glibc allocates them with malloc when a
+/// thread first uses one, and ends the process if there is no memory. One access in this form
+/// (initial-exec) is enough to change that for all of them.
 #[inline(never)]
 fn touch_thread_locals() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
@@ -250,7 +253,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// What `body` found in a thread of the library's.
+    /// Runs `body` in a thread of the library and returns its result.
     fn in_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
         let (tell, told) = mpsc::channel();
         start(c"test", move || tell.send(body()).unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Files that a process holds for itself: locked until the process ends, and while they are open
-//! neither removed nor renamed by anybody.
+//! Files that one process holds exclusively: locked until the process ends. While such a file is
+//! open, nobody can remove or rename it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,35 +18,35 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
-/// Why a path cannot be opened as a file to hold.
+/// Why a file could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Something else is there: "a directory".
+    /// The path leads to something else than a file, like "a directory".
     NotAFile(&'static str),
     Failed(io::Error),
 }
 
-/// The same for all paths and handles of one file, as long as it exists.
+/// Identifies a file: equal for all paths and handles of the same file, as long as it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity(u32, u64);
 
-/// A file to read and to append to, whose lock ends with this process.
+/// A file for reading and appending, whose lock ends with this process.
 #[derive(Debug)]
 pub struct HeldFile {
     pub file: File,
 }
 
 impl HeldFile {
-    /// Opens what is at `path`, or makes it, with the rights that its directory hands down. No link
-    /// is followed, and nothing but a file is opened: to open a device or a pipe can wait, or do
-    /// something.
+    /// Opens or creates the file at `path`; a new file inherits the access rights of its directory.
+    /// Symbolic links are not followed, and only regular files are opened, because opening a device
+    /// or a pipe can block or have side effects.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let check = |kind: std::fs::FileType| match () {
             () if kind.is_symlink() => Err(OpenError::NotAFile("a symbolic link")),
             () if kind.is_dir() => Err(OpenError::NotAFile("a directory")),
             () => Ok(()),
         };
-        // NUL, COM1 and \\.\pipe\… are in this name space once the path is absolute.
+        // In an absolute path, NUL, COM1 and \\.\pipe\… have this prefix.
         let full = std::path::absolute(path).map_err(OpenError::Failed)?;
         if let Some(Component::Prefix(prefix)) = full.components().next() {
             if matches!(prefix.kind(), Prefix::DeviceNS(_)) {
@@ -70,7 +70,7 @@ impl HeldFile {
         if unsafe { GetFileType(file.as_raw_handle()) } != FILE_TYPE_DISK {
             return Err(OpenError::NotAFile("a device"));
         }
-        // It may have been exchanged meanwhile.
+        // The file may have been replaced between the check and the opening.
         let there = file.metadata().map_err(OpenError::Failed)?;
         check(there.file_type())?;
         Ok(Self { file })
@@ -91,8 +91,8 @@ impl HeldFile {
 
     /// Takes the lock; false while another process has it.
     ///
-    /// Locks are mandatory on this system, so it is on the last byte that a file could have: the
-    /// host can read its journal.
+    /// Locks are mandatory on this system. The lock is on the last byte that a file could have, so
+    /// that the host can still read its journal.
     pub fn lock(&self) -> io::Result<bool> {
         let mut place = unsafe { mem::zeroed::<OVERLAPPED>() };
         place.Anonymous.Anonymous.Offset = u32::MAX - 1;
@@ -109,9 +109,9 @@ impl HeldFile {
         }
     }
 
-    /// Writes behind everything that is there.
+    /// Writes at the end of the file.
     pub fn append(&self, mut bytes: &[u8]) -> io::Result<()> {
-        /// What the system takes for the end of the file.
+        /// The offset that the system takes for the end of the file.
         const END: u64 = u64::MAX;
         while !bytes.is_empty() {
             match self.file.seek_write(bytes, END)? {
@@ -122,7 +122,7 @@ impl HeldFile {
         Ok(())
     }
 
-    /// Its length, and whether it still has a name anywhere.
+    /// The file's length, and whether the file still has a name anywhere.
     pub fn length_and_name(&self) -> io::Result<(u64, bool)> {
         let mut about = unsafe { mem::zeroed::<FILE_STANDARD_INFO>() };
         let done = unsafe {
@@ -142,8 +142,9 @@ impl HeldFile {
         }
     }
 
-    /// Makes sure that so many bytes from `start` on can be written, without a change of what can be
-    /// read. Where the system or the file system cannot, nothing is certain.
+    /// Reserves disk space for `bytes` bytes from `start` on, without changing the file's length.
+    /// Fails only if there is no space; where the system or the file system cannot reserve, a later
+    /// write may still fail.
     pub fn make_room(&self, start: u64, bytes: u64) -> io::Result<()> {
         let room = FILE_ALLOCATION_INFO {
             AllocationSize: (start + bytes) as i64,
@@ -162,7 +163,7 @@ impl HeldFile {
         }
     }
 
-    /// Nothing to do: who may read and write a new file is the directory's business.
+    /// Nothing to do: a new file has the access rights of its directory.
     pub fn make_private(&self) {}
 }
 
@@ -177,13 +178,13 @@ fn identity(file: &File) -> io::Result<Identity> {
     }
 }
 
-/// Nothing to do: FlushFileBuffers makes a new file's name durable with it, and a directory cannot
-/// be synced.
+/// Nothing to do: FlushFileBuffers also makes the name of a new file durable, and this system
+/// cannot sync a directory.
 pub fn sync_directory(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a disk has no room, or no room for this user.
+/// Whether the disk, or the user's quota of it, is full.
 pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(
         code(error),
@@ -194,7 +195,7 @@ pub fn is_disk_full(error: &io::Error) -> bool {
     )
 }
 
-/// Whether a disk cannot read or write what it should.
+/// Whether the disk failed to read or write.
 pub fn is_broken_disk(error: &io::Error) -> bool {
     matches!(
         code(error),
