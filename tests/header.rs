@@ -139,6 +139,32 @@ fn the_abi_matches_abi_guard_txt() {
     );
 }
 
+/// `tests/guest/released` keeps `abi_guard.txt` as it was at each release.
+#[test]
+fn what_was_released_still_holds() {
+    let guest = root().join("tests/guest");
+    let now = fs::read_to_string(guest.join("abi_guard.txt")).unwrap();
+    let options = "type struct greenapi_options size ";
+    let mut released = 0;
+    for entry in fs::read_dir(guest.join("released")).unwrap() {
+        let entry = entry.unwrap();
+        let broken: Vec<String> = fs::read_to_string(entry.path())
+            .unwrap()
+            .lines()
+            // Fields are added at their end.
+            .filter(|line| !line.starts_with(options) && !now.lines().any(|other| other == *line))
+            .map(str::to_owned)
+            .collect();
+        assert!(
+            broken.is_empty(),
+            "programs built with {} need what has changed or gone: {broken:#?}",
+            entry.file_name().display()
+        );
+        released += 1;
+    }
+    assert!(released > 0);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_shared_object_exports_its_functions_and_nothing_else() {

@@ -13,37 +13,11 @@
 #define MEMBER(type, member)                                                                       \
     printf("member %s.%s offset %zu size %zu\n", #type, #member, offsetof(type, member),           \
            sizeof(((type *)0)->member))
-#define FUNCTION(name, type)                                                                       \
+#define FUNCTION(result, name, parameters)                                                         \
     do {                                                                                           \
-        type *pointer = name; /* does not compile when the prototype is another one */             \
-        printf("function %s %s\n", #name, pointer != NULL ? #type : "is missing");                 \
+        result(*pointer) parameters = name; /* does not compile when the prototype differs */      \
+        printf("function %s %s%s\n", #result, pointer != NULL ? #name : "missing", #parameters);   \
     } while (0)
-
-/* The prototypes of the contract, written down a second time. */
-typedef const char *text_of_status(int32_t);
-typedef greenapi_effect effect_of_status(int32_t);
-typedef const char *version(void);
-typedef greenapi_status delete_instance(const char *, const char *, int64_t, int *);
-typedef void options_init(greenapi_options *, size_t);
-typedef greenapi_status client_new(const char *, const char *, const greenapi_options *,
-                                   greenapi_client **, greenapi_result *);
-typedef void client_free(greenapi_client *);
-typedef greenapi_status client_delete_instance(greenapi_client *, int64_t, greenapi_result *);
-typedef bool progress(size_t, size_t, const greenapi_result *, void *);
-typedef greenapi_status client_delete_instances(greenapi_client *, const int64_t *, size_t,
-                                                greenapi_result *, progress *, void *);
-typedef greenapi_status queue_new(greenapi_queue **);
-typedef void queue_free(greenapi_queue *);
-typedef int queue_fd(const greenapi_queue *);
-typedef greenapi_status queue_submit(greenapi_queue *, greenapi_client *, int64_t, uint64_t);
-typedef size_t queue_cancel(greenapi_queue *, uint64_t);
-typedef size_t queue_take(greenapi_queue *, greenapi_result *, size_t, int);
-typedef greenapi_status client_list_instances(greenapi_client *, uint32_t, greenapi_list **,
-                                              greenapi_result *);
-typedef size_t list_take(greenapi_list *, greenapi_instance *, size_t, int);
-typedef int list_fd(const greenapi_list *);
-typedef bool list_ended(const greenapi_list *, greenapi_result *);
-typedef void list_free(greenapi_list *);
 
 int main(void)
 {
@@ -136,26 +110,34 @@ int main(void)
     MEMBER(greenapi_instance, tariff);
     MEMBER(greenapi_instance, name);
 
-    FUNCTION(greenapi_status_name, text_of_status);
-    FUNCTION(greenapi_status_message, text_of_status);
-    FUNCTION(greenapi_status_effect, effect_of_status);
-    FUNCTION(greenapi_version, version);
-    FUNCTION(greenapi_delete_instance, delete_instance);
-    FUNCTION(greenapi_options_init, options_init);
-    FUNCTION(greenapi_client_new, client_new);
-    FUNCTION(greenapi_client_free, client_free);
-    FUNCTION(greenapi_client_delete_instance, client_delete_instance);
-    FUNCTION(greenapi_client_delete_instances, client_delete_instances);
-    FUNCTION(greenapi_queue_new, queue_new);
-    FUNCTION(greenapi_queue_free, queue_free);
-    FUNCTION(greenapi_queue_fd, queue_fd);
-    FUNCTION(greenapi_queue_submit, queue_submit);
-    FUNCTION(greenapi_queue_cancel, queue_cancel);
-    FUNCTION(greenapi_queue_take, queue_take);
-    FUNCTION(greenapi_client_list_instances, client_list_instances);
-    FUNCTION(greenapi_list_take, list_take);
-    FUNCTION(greenapi_list_fd, list_fd);
-    FUNCTION(greenapi_list_ended, list_ended);
-    FUNCTION(greenapi_list_free, list_free);
+    FUNCTION(const char *, greenapi_status_name, (int32_t));
+    FUNCTION(const char *, greenapi_status_message, (int32_t));
+    FUNCTION(greenapi_effect, greenapi_status_effect, (int32_t));
+    FUNCTION(const char *, greenapi_version, (void));
+    FUNCTION(greenapi_status, greenapi_delete_instance,
+             (const char *, const char *, int64_t, int *));
+    FUNCTION(void, greenapi_options_init, (greenapi_options *, size_t));
+    FUNCTION(greenapi_status, greenapi_client_new,
+             (const char *, const char *, const greenapi_options *, greenapi_client **,
+              greenapi_result *));
+    FUNCTION(void, greenapi_client_free, (greenapi_client *));
+    FUNCTION(greenapi_status, greenapi_client_delete_instance,
+             (greenapi_client *, int64_t, greenapi_result *));
+    FUNCTION(greenapi_status, greenapi_client_delete_instances,
+             (greenapi_client *, const int64_t *, size_t, greenapi_result *,
+              bool (*)(size_t, size_t, const greenapi_result *, void *), void *));
+    FUNCTION(greenapi_status, greenapi_queue_new, (greenapi_queue **));
+    FUNCTION(void, greenapi_queue_free, (greenapi_queue *));
+    FUNCTION(int, greenapi_queue_fd, (const greenapi_queue *));
+    FUNCTION(greenapi_status, greenapi_queue_submit,
+             (greenapi_queue *, greenapi_client *, int64_t, uint64_t));
+    FUNCTION(size_t, greenapi_queue_cancel, (greenapi_queue *, uint64_t));
+    FUNCTION(size_t, greenapi_queue_take, (greenapi_queue *, greenapi_result *, size_t, int));
+    FUNCTION(greenapi_status, greenapi_client_list_instances,
+             (greenapi_client *, uint32_t, greenapi_list **, greenapi_result *));
+    FUNCTION(size_t, greenapi_list_take, (greenapi_list *, greenapi_instance *, size_t, int));
+    FUNCTION(int, greenapi_list_fd, (const greenapi_list *));
+    FUNCTION(bool, greenapi_list_ended, (const greenapi_list *, greenapi_result *));
+    FUNCTION(void, greenapi_list_free, (greenapi_list *));
     return 0;
 }
