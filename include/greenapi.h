@@ -205,7 +205,7 @@ typedef int32_t greenapi_effect;
 #endif /* __cplusplus */
 
 /**
- * What is known of an instance's state. The numbers are those of the C interface.
+ * The state of an instance. The numbers are part of the C interface.
  */
 enum greenapi_state
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -213,7 +213,7 @@ enum greenapi_state
 #endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
  {
   /**
-   * The state was not asked for: the list was wanted without states, or the instance is deleted.
+   * The state was not asked for: the list was read without states, or the instance is deleted.
    */
   GREENAPI_STATE_NOT_ASKED = 0,
   /**
@@ -229,7 +229,7 @@ enum greenapi_state
    */
   GREENAPI_STATE_BLOCKED = 3,
   /**
-   * A device is logged in and switched off.
+   * A device is logged in but switched off.
    */
   GREENAPI_STATE_SLEEP_MODE = 4,
   /**
@@ -237,7 +237,7 @@ enum greenapi_state
    */
   GREENAPI_STATE_STARTING = 5,
   /**
-   * A device is logged in; sending is limited for suspicion of spam.
+   * A device is logged in, but sending is limited because of suspected spam.
    */
   GREENAPI_STATE_YELLOW_CARD = 6,
   /**

@@ -1,13 +1,14 @@
-//! The judge: a pure function from (HTTP status, body) to what the API said.
+//! Judges a response: a pure function from (HTTP status, body) to a verdict.
 //!
 //! The API reports its errors *inside* HTTP 200 (`{"code": 404, "description": "Not found"}`),
-//! while the front servers before it use the HTTP status, with any body at all. So a success
-//! status says nothing by itself: only a body that is exactly an answer of this API does.
+//! while the front servers use the HTTP status, with any body. So an HTTP success status alone
+//! proves nothing: the body must be a response of this API.
 //!
-//! Three rules carry the table:
+//! Three rules decide:
 //! - Only `"deleteInstanceAccount": true` on a success status is a deletion.
-//! - Whatever contradicts itself is unknown, never "not deleted".
-//! - An HTTP 404 page says nothing about any instance; only the API's own `code` 404 does.
+//! - A response that contradicts itself means "unknown", never "not deleted".
+//! - An HTTP 404 page does not mean that the instance is missing; only the API's own `code` 404
+//!   does.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,32 +17,32 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::status::Status;
 
-/// An answer over this many bytes is not read further: no answer of this API comes near it.
+/// A response is read only up to this many bytes; real responses of this API are far shorter.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// What an answer says.
+/// What a response means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The status, as if this answer were the whole call.
+    /// The status of a call that consists of this one response.
     pub status: Status,
     /// The API's own `code` when the body has one, else the HTTP status.
     pub code: i32,
-    /// The API's own words, unsafe to print as they are.
+    /// The API's own text, which must be sanitized before printing.
     pub description: Option<String>,
-    /// Why an answer could not be believed, in the library's words.
+    /// Why the response is not accepted, in the library's words.
     pub reason: Option<&'static str>,
 }
 
-/// The body of an answer, as far as it was read.
+/// The body of a response, as far as it was read.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
-    /// All of it.
+    /// The complete body.
     Whole(&'a [u8]),
-    /// It could not be read, or not further, for this reason.
+    /// The body could not be read completely, for this reason.
     Unreadable(&'static str),
 }
 
-/// Judges an answer.
+/// Judges a response.
 pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
     let parsed = match body {
         Body::Whole(bytes) => parse(bytes),
@@ -60,7 +61,7 @@ pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
         },
         300..=498 if claims_deletion(&parsed) => (
             Status::BadResponse,
-            Some("it refused the request and called the instance deleted at once"),
+            Some("it refused the request and reported a deletion at the same time"),
         ),
         401 => (Status::Unauthorized, None),
         403 => (Status::Forbidden, None),
@@ -74,7 +75,8 @@ pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
             Ok(Answer {
                 code: Some(code), ..
             }) => match judge_code(*code) {
-                // The front server refused before the API acted: its word is the stronger one.
+                // A 4xx status means that the request was refused before the API acted, whatever
+                // the body says.
                 Status::ServerError | Status::BadResponse => (Status::Rejected, None),
                 status => (status, None),
             },
@@ -84,12 +86,12 @@ pub fn judge(http_status: u16, body: Body<'_>) -> Verdict {
             ),
             _ => (Status::Rejected, None),
         },
-        // 0 stands for an answer that is not even HTTP.
+        // 0 stands for a response that is not even HTTP.
         _ => (
             Status::BadResponse,
             Some(match body {
                 Body::Unreadable(reason) => reason,
-                Body::Whole(_) => "its HTTP status is not one of an answer",
+                Body::Whole(_) => "that is not the HTTP status of a final response",
             }),
         ),
     };
@@ -114,7 +116,7 @@ fn claims_deletion(parsed: &Result<Answer, &'static str>) -> bool {
 fn judge_success(answer: &Answer) -> (Status, Option<&'static str>) {
     const CONTRADICTION: Option<&str> = Some("its answer contradicts itself");
     match (answer.flag, answer.code) {
-        // An answer may carry `"code": 200` beside the flag (GREEN-API's issue 607).
+        // A response may have `"code": 200` beside the flag (GREEN-API's issue 607).
         (Some(true), None | Some(200)) => (Status::Ok, None),
         (Some(true), Some(_)) | (Some(false), Some(200)) => (Status::BadResponse, CONTRADICTION),
         (Some(false), None) => (Status::Rejected, None),
@@ -127,12 +129,12 @@ fn judge_success(answer: &Answer) -> (Status, Option<&'static str>) {
         },
         (None, None) => (
             Status::BadResponse,
-            Some("its answer is JSON, but not an answer of this API"),
+            Some("its answer is JSON, but did not come from this API"),
         ),
     }
 }
 
-/// What the API's own `code` says where there is no flag that says more.
+/// The status for the API's own `code`, if the response has no flag that decides.
 fn judge_code(code: i32) -> Status {
     match code {
         200..=299 => Status::BadResponse,
@@ -140,13 +142,13 @@ fn judge_code(code: i32) -> Status {
         403 => Status::Forbidden,
         404 => Status::NotFound,
         429 => Status::RateLimited,
-        // The API's own failures leave the same doubt inside HTTP 200 as outside it.
+        // A failure of the API leaves the same doubt inside HTTP 200 as it does as an HTTP status.
         499.. => Status::ServerError,
         _ => Status::Rejected,
     }
 }
 
-/// The fields of an answer that decide.
+/// The fields of a response that are needed for the verdict.
 #[derive(Debug, Default)]
 struct Answer {
     flag: Option<bool>,
@@ -158,17 +160,17 @@ fn parse(bytes: &[u8]) -> Result<Answer, &'static str> {
     if bytes.is_empty() {
         return Err("its answer is empty");
     }
-    // JSON is UTF-8, also where a value is passed over unread.
+    // Checked here because serde_json does not check the UTF-8 of values that it skips.
     let text = std::str::from_utf8(bytes).map_err(|_| "its answer is not UTF-8")?;
     serde_json::from_str::<Answer>(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => "its answer is JSON, but not an answer of this API",
+        serde_json::error::Category::Data => "its answer is JSON, but did not come from this API",
         serde_json::error::Category::Eof => "its answer is cut off",
         _ => "its answer is not JSON",
     })
 }
 
-/// By hand, because a derived implementation keeps quiet about a repeated key that it does not
-/// know, and takes `null` for an absent one: neither is an answer of this API.
+/// Written by hand, because a derived implementation would accept a repeated unknown key, and
+/// `null` in place of a missing value; a response of this API has neither.
 impl<'de> Deserialize<'de> for Answer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AnswerVisitor;
@@ -204,8 +206,8 @@ impl<'de> Deserialize<'de> for Answer {
     }
 }
 
-/// A string, or nothing where the value is of any other type: a description explains and does
-/// not decide, so a strange one must not spoil an answer.
+/// A string, or `None` for a value of any other type: a description only explains, so one of a
+/// wrong type must not make the response unusable.
 struct Text(Option<String>);
 
 impl<'de> Deserialize<'de> for Text {
@@ -254,8 +256,8 @@ impl<'de> Deserialize<'de> for Text {
 mod tests {
     use super::*;
 
-    /// The judge's own rows: everything a body can say. The table that also runs through every
-    /// language and a real server is `tests/cases.json`.
+    /// All kinds of bodies. (`tests/cases.json` has the table that runs in every language against a
+    /// real server.)
     #[test]
     fn table() {
         use Status::*;
@@ -266,7 +268,7 @@ mod tests {
         );
         #[rustfmt::skip]
         let rows: &[(u16, &[u8], Status, i32)] = &[
-            // The documented answers.
+            // The documented responses.
             (200, br#"{"deleteInstanceAccount": true}"#, Ok, 200),
             (200, br#"{"code": 404, "description": "Not found"}"#, NotFound, 404),
             (200, br#"{"code": 401, "description": "Unauthorized"}"#, Unauthorized, 401),
@@ -311,7 +313,7 @@ mod tests {
             (200, br#"{"deleteInstanceAccount": true, "delete\u0049nstanceAccount": true}"#, BadResponse, 200),
             (200, deep.as_bytes(), Ok, 200),
             (200, br#"{"DeleteInstanceAccount": true}"#, BadResponse, 200),
-            // Not an answer.
+            // Not a response of this API.
             (200, b"", BadResponse, 200),
             (200, b"   ", BadResponse, 200),
             (200, b"null", BadResponse, 200),

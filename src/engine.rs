@@ -1,9 +1,9 @@
-//! The one thread that does all the work, and how submissions reach it.
+//! The library's main thread, which carries out all calls, and how submissions reach it.
 //!
 //! The thread starts at the first call and lives as long as the process. Callers push submissions
-//! into a channel; the thread hands each to its [`Dispatcher`], which starts it when its limits
-//! allow. One thread is enough for as many calls as the machine has room for, and it is the only
-//! one that ever touches a connection.
+//! into a channel; the thread hands each to its [`Dispatcher`], which starts the submission when
+//! its limits allow. One thread is enough for as many calls as the machine has memory for, and only
+//! this thread touches connections.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,52 +22,52 @@ use crate::sync::lock;
 use crate::threads::{self, Tell};
 use crate::transport::{Resolver, Transport};
 
-/// Messages taken from the channel at once.
+/// The number of messages taken from the channel at a time.
 const BATCH: usize = 256;
 
-/// So few cancelled submissions may keep their memory until their turn comes.
+/// Up to this number, cancelled submissions keep their memory until their turn comes.
 const FEW: usize = 4096;
 
-/// States of the environment whose connections are shared; most processes have one.
+/// For how many states of the environment a transport is shared; most processes have one state.
 const ENVIRONMENTS: usize = 4;
 
-/// Of this process.
+/// The engine of each process.
 static ENGINE: PerProcess<Mutex<Option<Arc<Engine>>>> = PerProcess::new();
 
 pub struct Engine {
     messages: mpsc::UnboundedSender<Message>,
     runtime: Handle,
     resolver: Resolver,
-    /// The connections of all clients whose options do not affect connections, for each state in
-    /// which they found the environment.
+    /// The transports shared by clients whose options do not affect connections, one for each state
+    /// of the environment in which such a client was made.
     shared: Mutex<Vec<Arc<Transport>>>,
-    /// Submissions that wait for their turn.
+    /// The number of submissions that wait for their turn.
     waiting: AtomicUsize,
-    /// Those of them that were cancelled.
+    /// How many of the waiting submissions were cancelled.
     cancelled: AtomicUsize,
     sweeping: AtomicBool,
 }
 
-/// What starts submissions, in turn and within limits. Used on the engine's thread only.
+/// Starts submissions, in turn and within limits. Used on the engine's thread only.
 pub trait Dispatcher: Send + Sync {
-    /// Puts a submission behind those that wait.
+    /// Puts a submission at the end of the queue.
     fn enqueue(&self, engine: &Engine, submission: Submission);
-    /// Starts what may start now.
+    /// Starts the submissions that may start now.
     fn dispatch(self: Arc<Self>, engine: &Arc<Engine>);
-    /// One step of dropping cancelled submissions, `behind` being its place: how many it dropped,
-    /// or nothing when it is through.
-    fn sweep(&self, behind: &mut usize) -> Option<usize>;
+    /// Drops cancelled submissions, one step at a time: returns how many were dropped, or `None`
+    /// after the last step. `position` holds the place between two steps.
+    fn sweep(&self, position: &mut usize) -> Option<usize>;
     /// Whether submissions wait.
     fn has_waiting(&self) -> bool;
 }
 
 enum Message {
     Submit(Arc<dyn Dispatcher>, Submission),
-    /// Many of those that wait were cancelled.
+    /// Many of the waiting submissions were cancelled.
     Sweep,
 }
 
-/// This process' engine, started if need be, for a thread that is about to submit.
+/// The engine of this process, started if necessary, for a thread that is about to submit.
 pub fn engine() -> Result<Arc<Engine>, Outcome> {
     threads::settle()?;
     let mut slot = lock(ENGINE.get());
@@ -84,7 +84,7 @@ pub fn engine() -> Result<Arc<Engine>, Outcome> {
     Ok(engine)
 }
 
-/// This process' engine, if it was ever needed.
+/// The engine of this process, if it has been started.
 pub fn running_engine() -> Option<Arc<Engine>> {
     lock(ENGINE.get()).clone()
 }
@@ -94,7 +94,8 @@ impl Engine {
         if !process::prepare_for_threads() {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         }
-        // The runtime is made in its thread, because to make one is a thread's first step.
+        // The runtime is made on its own thread, where making it belongs to the first steps for
+        // which memory is checked.
         threads::start_and_wait(c"greenapi-io", |tell| {
             let deliver = deliver();
             let runtime = Builder::new_current_thread()
@@ -108,7 +109,8 @@ impl Engine {
         })
     }
 
-    /// What the thread does, from telling its starter of the engine on.
+    /// Reports the new engine to the thread's starter, then handles messages until the engine is
+    /// dropped.
     async fn work(
         tell: Tell<std::io::Result<Arc<Self>>>,
         deliver: impl Future<Output = ()> + Send + 'static,
@@ -124,7 +126,8 @@ impl Engine {
             cancelled: AtomicUsize::new(0),
             sweeping: AtomicBool::new(false),
         });
-        // The channel closes, and the thread ends, when the engine has been given up.
+        // Only a weak reference: when the engine is dropped, the channel closes and the thread
+        // ends.
         let weak = Arc::downgrade(&engine);
         tell.tell(Ok(engine));
         let mut batch = Vec::with_capacity(BATCH);
@@ -173,14 +176,14 @@ impl Engine {
         &self.runtime
     }
 
-    /// The connections for a client with these options: those of another client, if both leave
-    /// it to the environment how connections are made, and it says the same to both.
+    /// The transport for a client with these options. Clients share one if none of their options
+    /// affects connections and they found the same settings in the environment.
     pub fn transport(&self, options: &Options) -> Arc<Transport> {
         let (trust, proxies) = (options.trust(), options.proxies());
         let mut shared = lock(&self.shared);
         if options.shares_connections {
-            let alike = shared.iter().find(|one| one.is_alike(&trust, &proxies));
-            if let Some(transport) = alike {
+            let equal = shared.iter().find(|one| one.is_alike(&trust, &proxies));
+            if let Some(transport) = equal {
                 return transport.clone();
             }
         }
@@ -195,30 +198,31 @@ impl Engine {
         transport
     }
 
-    /// Hands an accepted submission over. It cannot fail: if the thread is gone, the submission
-    /// leaves its result by itself.
+    /// Hands an accepted submission to the thread. If the thread has ended, the submission is
+    /// dropped, which delivers its result.
     pub fn submit(&self, dispatcher: Arc<dyn Dispatcher>, submission: Submission) {
-        // A refused message is dropped here, and its submission with it.
+        // An error contains the message, which is dropped here together with the submission.
         let _ = self.messages.send(Message::Submit(dispatcher, submission));
     }
 
-    /// One more waits for its turn.
+    /// Counts one more submission that waits for its turn.
     pub fn count_waiting(&self) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many do not wait any more, `cancelled` of them because they were cancelled.
+    /// Counts `count` fewer waiting submissions, `cancelled` of which had been cancelled.
     pub fn forget(&self, count: usize, cancelled: usize) {
         self.waiting.fetch_sub(count, Ordering::Relaxed);
-        // Those whose end was not counted are fewer than none.
+        // A cancellation may be counted only after its submission was dropped, so the counter must
+        // not go below zero.
         let less = |before: usize| Some(before.saturating_sub(cancelled));
         let _ = self
             .cancelled
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// So many of those that wait were cancelled. Once they are many, they are dropped before
-    /// their turn comes, which under a slow pace would be late.
+    /// Counts cancelled submissions among those that wait. Once there are many, they are dropped
+    /// before their turn comes, because with a slow pace their turn may come late.
     pub fn count_cancelled(&self, count: usize) {
         if count == 0 {
             return;
@@ -231,7 +235,7 @@ impl Engine {
     }
 }
 
-/// Those whose submissions may be waiting.
+/// The dispatchers that may have waiting submissions.
 #[derive(Default)]
 struct WaitingDispatchers {
     known: HashMap<*const (), Weak<dyn Dispatcher>>,
@@ -254,11 +258,11 @@ impl WaitingDispatchers {
     }
 }
 
-/// Drops what was cancelled before its turn, in steps that let other tasks go on.
+/// Drops cancelled submissions before their turn, in steps between which other tasks run.
 async fn sweep_all(engine: Arc<Engine>, dispatchers: Vec<Arc<dyn Dispatcher>>) {
     for dispatcher in dispatchers {
-        let mut behind = 0;
-        while let Some(dropped) = dispatcher.sweep(&mut behind) {
+        let mut position = 0;
+        while let Some(dropped) = dispatcher.sweep(&mut position) {
             engine.forget(dropped, dropped);
             tokio::task::yield_now().await;
         }
@@ -273,15 +277,15 @@ mod tests {
     use crate::queue::Queue;
     use std::time::{Duration, Instant};
 
-    /// Under a pace that would let them go in months, cancelled submissions are dropped at once,
-    /// and others keep their places.
+    /// With a pace so slow that their turn would come after months, cancelled submissions are
+    /// dropped at once, and others keep their places.
     #[test]
     fn many_cancelled_submissions_are_dropped_before_their_turn() {
         let options = Options {
             interval: Duration::from_secs(1000),
             ..Options::default()
         };
-        // Nothing listens at port 9; only the first submission would get so far.
+        // Nothing listens on port 9, and only the first submission gets as far as connecting.
         let client = Client::new("http://127.0.0.1:9", "token", options).unwrap();
         let queue = Queue::new().unwrap();
         for id in 1..=3 * FEW as i64 {

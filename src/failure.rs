@@ -91,7 +91,7 @@ impl Failure {
             Stage::Certificate => (Status::TlsFailed, "Check the server's certificate"),
             Stage::ClientCertificate => (
                 Status::TlsFailed,
-                "Check the URL: this server wants a client certificate, and greenapi shows none",
+                "Check the URL: this server requires a client certificate, which greenapi does not support",
             ),
             Stage::Resources => (
                 Status::OutOfResources,

@@ -1,8 +1,9 @@
-//! The API's list of instances, read from a stream: pure, one instance at a time, so that 100,000
-//! of them need no more memory than one.
+//! Parses the API's list of instances from a stream, one instance at a time, so that 100,000
+//! instances need no more memory than one. The parser is pure: it does no I/O.
 //!
-//! Strict where something hangs on it (the id, and whether an instance is deleted), lenient where
-//! nothing does: a name of a wrong type is no name, a field that is unknown or missing is no error.
+//! The fields that decisions depend on (the id, and whether an instance is deleted) are parsed
+//! strictly, all others leniently: a name of a wrong type counts as empty, and an unknown or
+//! missing field is no error.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,11 +13,11 @@ use serde_json::value::RawValue;
 
 use crate::secret::Secret;
 
-/// What is known of an instance's state. The numbers are those of the C interface.
+/// The state of an instance. The numbers are part of the C interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum State {
-    /// The state was not asked for: the list was wanted without states, or the instance is deleted.
+    /// The state was not asked for: the list was read without states, or the instance is deleted.
     NotAsked = 0,
     /// Nobody is logged in.
     NotAuthorized = 1,
@@ -24,11 +25,11 @@ pub enum State {
     Authorized = 2,
     /// The messenger has banned the account.
     Blocked = 3,
-    /// A device is logged in and switched off.
+    /// A device is logged in but switched off.
     SleepMode = 4,
     /// The instance is starting, which takes up to five minutes.
     Starting = 5,
-    /// A device is logged in; sending is limited for suspicion of spam.
+    /// A device is logged in, but sending is limited because of suspected spam.
     YellowCard = 6,
     /// The messenger has suspended the account.
     Suspended = 7,
@@ -45,7 +46,7 @@ pub enum State {
 }
 
 impl State {
-    /// The state behind a `stateInstance`.
+    /// The state for a value of `stateInstance`.
     pub fn of(text: &str) -> Self {
         match text {
             "notAuthorized" => Self::NotAuthorized,
@@ -66,7 +67,7 @@ impl State {
 pub struct Text<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Text<N> {
-    /// `text`, with U+FFFD for each NUL: in C it would be the end.
+    /// Copies `text`, with U+FFFD in place of each NUL, which would end the text in C.
     pub fn new(text: &str) -> Self {
         let mut bytes = [0; N];
         let mut length = 0;
@@ -89,11 +90,11 @@ impl<const N: usize> fmt::Debug for Text<N> {
     }
 }
 
-/// One instance of the list, without its secret.
+/// One instance of the list, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     pub id: i64,
-    /// Seconds since 1970; 0 where the API gives none. So are the next two.
+    /// Seconds since 1970, like `deleted` and `expires`; 0: the API gives no time.
     pub created: i64,
     pub deleted: i64,
     pub expires: i64,
@@ -107,21 +108,22 @@ pub struct Instance {
     pub name: Text<168>,
 }
 
-/// An item of the list: an instance, and the token of its own methods (empty where there is none).
+/// An item of the list: an instance, and the token for its own methods (empty if it has none).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     pub instance: Instance,
     pub token: Secret,
 }
 
-/// The bytes are no list of instances.
+/// The error for bytes that are not a list of instances.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAList;
 
-/// An instance takes some hundred bytes.
+/// The greatest size of one element of the list; real instances take some hundred bytes.
 const ELEMENT_LIMIT: usize = 64 * 1024;
 
-/// 100,000 instances take some 31 MB; this is for servers that never stop.
+/// The greatest size of the list, against servers that never stop; 100,000 instances take about 31
+/// MB.
 const LIST_LIMIT: usize = 1 << 30;
 
 /// Reads the list from a stream.
@@ -151,8 +153,8 @@ enum Position {
 }
 
 impl ListReader {
-    /// Takes bytes from the front of `bytes` until an item is complete; nothing when they are used
-    /// up before.
+    /// Consumes bytes from the front of `bytes` until an item is complete; returns `None` if the
+    /// bytes end before that.
     pub fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Item>, NotAList> {
         while let Some((&byte, rest)) = bytes.split_first() {
             *bytes = rest;
@@ -185,8 +187,8 @@ impl ListReader {
         Ok(None)
     }
 
-    /// Finds the end of an element by its braces outside strings; the parser judges what is
-    /// between.
+    /// Adds a byte to the element and returns whether the element is complete, by counting brackets
+    /// outside strings. The JSON parser then checks the element itself.
     fn ends_element(&mut self, byte: u8) -> Result<bool, NotAList> {
         self.element.push(byte);
         match byte {
@@ -205,7 +207,7 @@ impl ListReader {
         }
     }
 
-    /// Whether the list has come to its end.
+    /// Whether the list has ended properly.
     pub fn is_whole(&self) -> bool {
         self.position == Position::AfterArray
     }
@@ -246,7 +248,7 @@ fn parse(element: &[u8]) -> Result<Item, NotAList> {
         return Err(NotAList);
     }
     let kind = match fields.type_instance.text() {
-        // Some of the API's pages call it so.
+        // Some pages of the API's documentation name the field `messenger`.
         text if text.is_empty() => fields.messenger.text(),
         text => text,
     };
@@ -275,8 +277,8 @@ fn parse(element: &[u8]) -> Result<Item, NotAList> {
 struct Optional<'a>(#[serde(borrow)] Option<&'a RawValue>);
 
 impl Optional<'_> {
-    /// The field, if it is a text. A lone surrogate, which JSON allows and UTF-8 does not, becomes
-    /// U+FFFD.
+    /// The field if it is a string, else "". A lone surrogate, which JSON allows and UTF-8 does
+    /// not, becomes U+FFFD.
     fn text(&self) -> Cow<'static, str> {
         #[derive(Deserialize)]
         #[serde(transparent)]
@@ -296,9 +298,10 @@ impl Optional<'_> {
     }
 }
 
-/// The parser writes a lone surrogate in the three bytes that UTF-8 would have for it.
+/// Replaces lone surrogates by U+FFFD. serde_json writes each as the three bytes that UTF-8 would
+/// use for it.
 fn replace_surrogates(mut text: Vec<u8>) -> String {
-    // No other character's bytes begin so.
+    // No valid character is encoded with these two bytes at its start.
     while let Some(at) = text
         .windows(2)
         .position(|pair| pair[0] == 0xED && pair[1] >= 0xA0)
@@ -330,8 +333,9 @@ fn bytes<'de: 'a, 'a, D: serde::Deserializer<'de>>(
     deserializer.deserialize_bytes(BytesVisitor)
 }
 
-/// The seconds since 1970 of a text like `2023-11-23T10:42:53`: UTC, unless it names another zone
-/// (`Z`, `+03:00`). 0 for what is no time, and for the API's year 1, which stands for none.
+/// Converts a time like `2023-11-23T10:42:53` to seconds since 1970. It is UTC unless the text
+/// names a zone (`Z`, `+03:00`). 0 for a text that is no time, and for the year 1, with which the
+/// API means "none".
 fn seconds(text: &str) -> i64 {
     read_time(text.trim()).unwrap_or(0)
 }
@@ -384,7 +388,7 @@ fn read_time(text: &str) -> Option<i64> {
         }
     };
     let seconds = date + hour * 3_600 + minute * 60 + second - ahead;
-    // The calendars of some languages end with the year 9999.
+    // In some languages (Python) the calendar ends with the year 9999.
     (seconds < days_since_1970(10_000, 1, 1) * 86_400).then_some(seconds)
 }
 
@@ -397,9 +401,10 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar.
+/// The number of days from 1970-01-01 to a date in the Gregorian calendar.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    // Years that begin in March end in the leap day, so the months before it are regular.
+    // Counting years from March puts the leap day at the end, so that all months before it have
+    // regular lengths.
     let year = if month <= 2 { year - 1 } else { year };
     let month = (month + 9) % 12;
     let days_of_years = year * 365 + year / 4 - year / 100 + year / 400;

@@ -8,22 +8,22 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use base64::Engine;
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
-/// How many characters of a secret in a row give it away.
-const TELLING: usize = 4;
-/// Of its base64 form: six characters are four bytes and a half.
-const BASE64_TELLING: usize = 6;
-/// In the library's own words.
-const REASON_TELLING: usize = 6;
+/// The shortest piece of a secret that is hidden in foreign text, in characters.
+const SHORTEST_PIECE: usize = 4;
+/// The shortest piece of a secret's base64 form that is hidden, in characters (4.5 bytes).
+const SHORTEST_BASE64_PIECE: usize = 6;
+/// The shortest piece of a secret that is hidden in the library's own texts, in characters.
+const SHORTEST_PIECE_IN_REASON: usize = 6;
 
-/// Everything but the characters that RFC 3986 calls unreserved, so no secret can end its path
-/// segment or begin another part of the URL.
+/// The characters to percent-encode: all except those that RFC 3986 calls unreserved, so that no
+/// secret can end its path segment or begin another part of the URL.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// A text that `Debug` does not show.
+/// A secret text; `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
@@ -32,7 +32,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -42,27 +42,27 @@ impl Secret {
         utf8_percent_encode(&self.0, SEGMENT).to_string()
     }
 
-    /// `text` with an ellipsis for every piece that this secret shares with it: as it is, with
-    /// any of its characters percent-encoded, or in base64.
+    /// `text` with an ellipsis in place of every piece of this secret, also if the piece is partly
+    /// percent-encoded or in base64.
     pub fn redact(&self, text: &str) -> String {
-        self.hide(text, TELLING)
+        self.hide(text, SHORTEST_PIECE)
     }
 
-    /// Hides pieces of `telling` characters and more.
-    fn hide(&self, text: &str, telling: usize) -> String {
+    /// Hides pieces of `shortest` or more characters.
+    fn hide(&self, text: &str, shortest: usize) -> String {
         let plain: Vec<(char, Range<usize>)> = text
             .char_indices()
             .map(|(start, c)| (c, start..start + c.len_utf8()))
             .collect();
         let decoded = percent_decoded(text);
         let mut hidden = vec![false; text.len()];
-        for (form, telling) in self.forms(telling) {
-            let pieces: HashSet<&[char]> = form.windows(telling).collect();
+        for (form, shortest) in self.forms(shortest) {
+            let pieces: HashSet<&[char]> = form.windows(shortest).collect();
             for view in [&plain, &decoded] {
                 let folded: Vec<char> = view.iter().map(|(c, _)| fold(*c)).collect();
-                for (start, window) in folded.windows(telling).enumerate() {
+                for (start, window) in folded.windows(shortest).enumerate() {
                     if pieces.contains(window) {
-                        for (_, range) in &view[start..start + telling] {
+                        for (_, range) in &view[start..start + shortest] {
                             hidden[range.clone()].fill(true);
                         }
                     }
@@ -80,25 +80,26 @@ impl Secret {
         redacted
     }
 
-    /// What gives the secret away, each with the number of characters in a row that do.
-    fn forms(&self, telling: usize) -> Vec<(Vec<char>, usize)> {
+    /// The forms in which the secret may appear, each with the number of consecutive characters
+    /// that must be hidden.
+    fn forms(&self, shortest: usize) -> Vec<(Vec<char>, usize)> {
         let folded = |text: &str| text.chars().map(fold).collect::<Vec<char>>();
         let plain = folded(&self.0);
-        // A shorter secret is hidden as a whole.
-        let whole = telling.min(plain.len()).max(1);
+        // A secret shorter than `shortest` is hidden only as a whole.
+        let whole = shortest.min(plain.len()).max(1);
         let mut forms = vec![(plain, whole)];
-        if self.0.len() >= TELLING {
-            // Where it begins within a longer text decides which of three its base64 form is.
+        if self.0.len() >= SHORTEST_PIECE {
+            // The secret has three base64 forms, depending on its position in the encoded text.
             for before in 0..3 {
                 let bytes = [&[0; 3][..before], self.0.as_bytes()].concat();
                 let encoded = STANDARD_NO_PAD.encode(&bytes);
-                // The first and the last characters depend on the neighbours, too.
+                // Characters at either end that also depend on neighbouring bytes are left out.
                 let from = (before * 8).div_ceil(6);
                 let to = bytes.len() * 8 / 6;
                 for text in [encoded.clone(), encoded.replace('+', "-").replace('/', "_")] {
                     let form = folded(&text[from..to]);
-                    if form.len() >= BASE64_TELLING {
-                        forms.push((form, BASE64_TELLING));
+                    if form.len() >= SHORTEST_BASE64_PIECE {
+                        forms.push((form, SHORTEST_BASE64_PIECE));
                     }
                 }
             }
@@ -107,13 +108,13 @@ impl Secret {
     }
 }
 
-/// `reason` without what shows one of `secrets`. For the library's own words, which no secret is
-/// in: the second wall. So a secret that happens to be part of an everyday word is left alone.
+/// Hides `secrets` in `reason`, a text of the library. Such a text contains no secret, so this is
+/// only a second line of defence, and leaves a short secret that is part of an everyday word alone.
 pub fn redact<'s>(reason: &str, secrets: impl IntoIterator<Item = &'s Secret>) -> String {
     let mut text: String = reason.chars().filter(|c| !c.is_control()).collect();
     for secret in secrets {
-        if secret.0.len() >= REASON_TELLING {
-            text = secret.hide(&text, REASON_TELLING);
+        if secret.0.len() >= SHORTEST_PIECE_IN_REASON {
+            text = secret.hide(&text, SHORTEST_PIECE_IN_REASON);
         }
     }
     text
@@ -123,7 +124,7 @@ fn fold(c: char) -> char {
     c.to_ascii_lowercase()
 }
 
-/// The characters of `text`, an escape like `%2F` being one, and where each stands.
+/// The characters of `text` after percent-decoding, each with its position in `text`.
 fn percent_decoded(text: &str) -> Vec<(char, Range<usize>)> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::new();
@@ -137,7 +138,7 @@ fn percent_decoded(text: &str) -> Vec<(char, Range<usize>)> {
         decoded.push((byte, at..at + length));
         at += length;
     }
-    // Characters of several bytes, as far as they are whole.
+    // Join bytes to UTF-8 characters; each invalid byte becomes a replacement character.
     let bytes: Vec<u8> = decoded.iter().map(|(byte, _)| *byte).collect();
     let mut characters = Vec::new();
     let mut at = 0;
@@ -207,7 +208,7 @@ mod tests {
                     let redacted = secret.redact(&format!("no {encoded} here"));
                     let left: String = redacted.replace("no ", "").replace(" here", "");
                     assert!(left.contains('…'), "{encoded}: {redacted}");
-                    // What is left is of the neighbours.
+                    // What is left comes from the neighbouring text.
                     for piece in left.split('…') {
                         assert!(
                             piece.len() <= before.len().max(after.len()) * 4 / 3 + 5,

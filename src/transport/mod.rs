@@ -1,13 +1,13 @@
-//! One request out, one response back, over connections that are kept.
+//! Sends one request and receives one response, over connections that are kept open.
 //!
-//! This file holds the words that the parts share. Whatever goes wrong is reported by *how far it
-//! got* ([`crate::failure::Stage`]): the retries and the status table rest on knowing whether a
-//! byte of the request can have left. The [`CallState`] is where that is noted, at the moment
-//! before the first byte.
+//! This file holds the types that the parts share. A failure is reported by *how far the request
+//! got* ([`crate::failure::Stage`]), because the retries and the statuses depend on whether a byte
+//! of the request can have been sent. [`CallState`] records that immediately before the first byte
+//! is sent.
 //!
-//! reqwest would do most of this, and does it for what only reads ([`reading`]). The deletion has
-//! its own exchange because of what a general client does not give: the fact whether a byte left,
-//! on both protocols and at every moment, and 10,000 connections in some dozen megabytes.
+//! Requests that only read use reqwest ([`reading`]). The deletion has its own exchange, because a
+//! general client cannot tell whether a byte was sent (over HTTP/1.1 and HTTP/2, at every moment),
+//! and needs more memory: here 10,000 connections take some dozen megabytes.
 
 mod connect;
 mod dns;
@@ -34,23 +34,23 @@ pub use tls::Trust;
 
 use crate::answer::Body;
 
-/// A kept connection that has not been used for so long is closed.
+/// A connection that has not been used for this long is closed.
 const KEEP: Duration = Duration::from_secs(60);
 
 /// The call that a request is sent for, as far as the transport needs to know it.
 pub trait CallState: Sync {
-    /// The first byte is about to be written. False: the call is over, and nothing may be.
+    /// The first byte is about to be sent. False: the call is over, and nothing may be sent.
     fn begin_send(&self) -> bool;
-    /// Not one byte was written after all.
+    /// After `begin_send`, no byte was sent after all.
     fn retract(&self);
     /// Whether the caller cancelled the call.
     fn is_cancelled(&self) -> bool;
 }
 
-/// What came back.
+/// The server's response.
 #[derive(Debug)]
 pub struct Response {
-    /// 0 where the answer was not HTTP.
+    /// 0 if the response was not HTTP.
     pub http_status: u16,
     pub retry_after: Option<String>,
     pub body: ResponseBody,
@@ -59,7 +59,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// What came in the place of an HTTP answer.
+    /// A response that was not HTTP.
     fn not_http(reason: &'static str) -> Self {
         Self {
             http_status: 0,
@@ -91,15 +91,15 @@ impl ResponseBody {
 
 /// How one request over one connection ended.
 enum Ended {
-    /// And whether the connection can serve another.
+    /// With a response; the flag says whether the connection can serve another request.
     Answered(Response, bool),
-    /// Not one byte of the request left.
+    /// No byte of the request was sent.
     Unsent(String),
-    /// It left, and the server said that it has not looked at it.
+    /// The request was sent, and the server stated that it did not process it.
     Unprocessed(String),
-    /// The server refused the handshake for want of a client certificate.
+    /// The server refused the handshake because it wants a client certificate.
     ClientRefused(String),
-    /// `again_at_once`: as [`crate::failure::Stage::Lost`] has it.
+    /// The connection broke. `again_at_once`: see [`crate::failure::Stage::Lost`].
     Lost { reason: String, again_at_once: bool },
 }
 

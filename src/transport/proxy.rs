@@ -1,5 +1,5 @@
-//! Which way a connection takes: straight, or through a proxy that the caller or the
-//! environment names.
+//! Decides whether a connection is made directly or through a proxy, which the caller's options or
+//! the environment name.
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use crate::failure::{Failure, Stage};
 use crate::outcome::Outcome;
 use crate::secret::Secret;
 
-/// The way to an endpoint.
+/// How to reach an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     Direct,
@@ -26,12 +26,12 @@ pub struct Proxy {
     pub kind: Kind,
     pub host: Host,
     pub port: u16,
-    /// User and password, as the URL had them, decoded.
+    /// User and password from the proxy's URL, percent-decoded.
     pub login: Option<(Secret, Secret)>,
 }
 
 impl Proxy {
-    /// The header that shows the login to an HTTP proxy, or nothing.
+    /// The `Proxy-Authorization` header line with the login; empty without a login.
     pub fn authorization(&self) -> String {
         match &self.login {
             Some((user, password)) => {
@@ -43,40 +43,40 @@ impl Proxy {
         }
     }
 
-    /// What no message may show.
+    /// The texts that no message may show.
     fn secrets(&self) -> Vec<Secret> {
         let Some((user, password)) = &self.login else {
             return Vec::new();
         };
-        // Together, too: that is what an HTTP proxy is shown, in base64.
+        // The pair is listed too, because HTTP proxies get it as one base64 text.
         let pair = Secret::new(&format!("{}:{}", user.expose(), password.expose()));
         let all = [pair, user.clone(), password.clone()];
-        let told = all.into_iter().filter(|one| !one.expose().is_empty());
-        told.collect()
+        let given = all.into_iter().filter(|one| !one.expose().is_empty());
+        given.collect()
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Http,
-    /// An HTTP proxy that is itself spoken to by TLS.
+    /// An HTTP proxy to which the connection itself uses TLS.
     Https,
-    /// `remote_dns`: the proxy looks the name up (`socks5h`).
+    /// `remote_dns`: the proxy looks up the server's name (`socks5h`).
     Socks5 {
         remote_dns: bool,
     },
 }
 
-/// How a transport finds its routes.
+/// The source of a transport's proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxies {
     Environment(Arc<Environment>),
-    /// One for everything.
+    /// One proxy for all connections.
     Always(Proxy),
     Never,
 }
 
-/// What the environment says about proxies, as libcurl reads it.
+/// The environment's proxy settings, read as libcurl reads them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     https: Option<Named>,
@@ -84,11 +84,11 @@ pub struct Environment {
     exceptions: String,
 }
 
-/// A proxy, or the variable whose value cannot be used as one.
+/// A proxy, or the name of the variable whose value is not a usable proxy URL.
 type Named = Result<Proxy, &'static str>;
 
 impl Proxies {
-    /// Reads the environment by `variable`, here and nowhere else.
+    /// Reads the environment's settings once, with `variable`.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let read = |name: &'static str| {
             let value = variable(name).filter(|value| !value.is_empty())?;
@@ -101,7 +101,7 @@ impl Proxies {
         let exceptions = read("no_proxy").or_else(|| read("NO_PROXY"));
         Self::Environment(Arc::new(Environment {
             https: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-            // Not HTTP_PROXY: a CGI program has there what a client sent as its header Proxy.
+            // Not HTTP_PROXY: in a CGI program it holds the value of the client's header `Proxy`.
             http: proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
             exceptions: exceptions.map_or_else(String::new, |(_, value)| {
                 value.to_string_lossy().into_owned()
@@ -122,7 +122,7 @@ impl Proxies {
         })
     }
 
-    /// What no message may show.
+    /// The texts that no message may show.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::Always(proxy) => proxy.secrets(),
@@ -135,12 +135,13 @@ impl Proxies {
         }
     }
 
-    /// The way to `endpoint`.
+    /// How to reach `endpoint`.
     pub fn route(&self, endpoint: &Endpoint) -> Result<Route, Failure> {
         let environment = match self {
             Self::Never => return Ok(Route::Direct),
             Self::Always(proxy) => return Ok(Route::Proxy(proxy.clone())),
-            // Through a proxy the secret would travel in clear, to a loopback that is not ours.
+            // A proxy would get the token unencrypted, and would connect to the loopback of its own
+            // machine.
             Self::Environment(_) if !endpoint.tls && endpoint.is_loopback() => {
                 return Ok(Route::Direct)
             }
@@ -155,7 +156,7 @@ impl Proxies {
             Some(_) if is_excepted(&endpoint.host, &environment.exceptions) => Ok(Route::Direct),
             Some(Ok(proxy)) => Ok(Route::Proxy(proxy.clone())),
             Some(Err(name)) => {
-                let reason = format!("the environment's {name} is no proxy that can be used");
+                let reason = format!("the environment's {name} is not a usable proxy URL");
                 let advice =
                     "Give it an http, https, socks5 or socks5h URL, or set the proxy option";
                 Err(Failure::new(Stage::Proxy, reason).advise(advice))
@@ -185,7 +186,8 @@ fn is_excepted(host: &Host, exceptions: &str) -> bool {
     }
 }
 
-/// Whether a name is the domain `pattern`, or in it; a dot at either end does not matter.
+/// Whether `name` is the domain `pattern` or one of its subdomains; a dot at either end of the
+/// pattern is ignored.
 fn is_tail(name: &str, pattern: &str) -> bool {
     let pattern = pattern.strip_suffix('.').unwrap_or(pattern);
     let pattern = pattern.strip_prefix('.').unwrap_or(pattern);
@@ -199,13 +201,13 @@ fn is_tail(name: &str, pattern: &str) -> bool {
     tail.eq_ignore_ascii_case(pattern.as_bytes()) && before.last().is_none_or(|byte| *byte == b'.')
 }
 
-/// Whether an address is in a network like `10.0.0.0/8`, or is the one address.
+/// Whether `address` is in the network `pattern` (like `10.0.0.0/8`), or equal to it.
 fn is_in_network(address: Ipv4Addr, pattern: &str) -> bool {
     let (network, length) = pattern.split_once('/').unwrap_or((pattern, ""));
     let Ok(network) = network.parse::<Ipv4Addr>() else {
         return false;
     };
-    // As C's atoi reads it.
+    // The prefix length is read like C's atoi, as in libcurl: trailing garbage is ignored.
     let end = length.find(|c: char| !c.is_ascii_digit());
     let (digits, rest) = length.split_at(end.unwrap_or(length.len()));
     let bits = match digits.parse::<u32>() {
@@ -234,7 +236,7 @@ fn parse(url: &str) -> Result<Proxy, &'static str> {
         "socks5h" => (Kind::Socks5 { remote_dns: true }, 1080),
         _ => return Err("has a scheme that is not supported"),
     };
-    // A scheme that the parser does not know keeps its host as text, which may still be an address.
+    // For a scheme that it does not know, the parser leaves the host as text, even an IP address.
     let host = match parsed.host().ok_or("has no host")? {
         Host::Domain("") => return Err("has no host"),
         Host::Domain(name) => {
@@ -340,7 +342,7 @@ mod tests {
         assert_eq!(show(&proxies, "http://elsewhere"), "proxy");
     }
 
-    /// As curl 7.88.1 does it, which was asked for each row.
+    /// Each row was checked against curl 7.88.1.
     #[test]
     fn the_environment_is_read_as_libcurl_reads_it() {
         const UPPER: (&str, &str) = ("HTTPS_PROXY", "http://upper:1");
@@ -360,8 +362,8 @@ mod tests {
             (&[("HTTP_PROXY", "http://http:1")], "http://elsewhere", "direct"),
             (&[UPPER, ("REQUEST_METHOD", "GET")], HTTPS, "upper"),
             (&[("HTTPS_PROXY", "upper:1")], HTTPS, "upper"),
-            (&[("HTTPS_PROXY", "ftp://upper:1")], HTTPS, "the environment's HTTPS_PROXY is no proxy that can be used"),
-            (&[("https_proxy", "gopher://x"), UPPER], HTTPS, "the environment's https_proxy is no proxy that can be used"),
+            (&[("HTTPS_PROXY", "ftp://upper:1")], HTTPS, "the environment's HTTPS_PROXY is not a usable proxy URL"),
+            (&[("https_proxy", "gopher://x"), UPPER], HTTPS, "the environment's https_proxy is not a usable proxy URL"),
             (&[("HTTPS_PROXY", "ftp://upper:1"), ("NO_PROXY", "*")], HTTPS, "direct"),
             (&[UPPER, ("NO_PROXY", "*")], HTTPS, "direct"),
             (&[UPPER, ("NO_PROXY", "*")], "https://10.1.2.3", "direct"),

@@ -1,9 +1,9 @@
-//! Reading the neighbouring methods (the list, a state, a logout) by reqwest.
+//! Sends the requests other than deletions (the list, a state, a logout) with reqwest.
 //!
-//! These requests delete nothing, so what matters for the deletion, whether a byte of it left,
-//! does not matter here, and a well-kept client does the rest. It is told to use this library's
-//! own certificates, look-ups and route, and none of its own conveniences: no redirects, cookies,
-//! referers or retries. Its errors print URLs, which hold secrets, so they are translated and
+//! These requests delete nothing, so whether a byte was sent does not matter, and a general HTTP
+//! client is good enough. reqwest is configured to use this library's certificates, DNS look-ups
+//! and route, and to follow no redirects, keep no cookies, send no referers and make no retries.
+//! Its error texts contain URLs, which contain secrets, so errors are translated and their texts
 //! never shown.
 
 use std::error::Error as _;
@@ -27,12 +27,12 @@ use crate::failure::{Failure, Stage};
 use crate::process::is_exhaustion;
 use crate::sync::lock;
 
-/// A response whose body is still to be read, piece by piece.
+/// A response whose body is yet to be read, in pieces.
 pub struct StreamedResponse {
     pub http_status: u16,
     pub retry_after: Option<String>,
     response: reqwest::Response,
-    /// The server to name when the response breaks off.
+    /// Names the server in the message when the response breaks off.
     way: Way,
 }
 
@@ -46,21 +46,22 @@ struct Way {
 }
 
 impl StreamedResponse {
-    /// The next piece of the body; nothing at its end.
+    /// The next piece of the body; `None` at its end.
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Failure> {
         let chunk = self.response.chunk().await;
         chunk.map_err(|error| translate(&self.way, &error))
     }
 }
 
-/// Servers whose clients are kept: each takes 16 KB and its connections.
+/// The number of servers whose clients are kept; each client takes 16 KB and its connections.
 const SERVERS: usize = 16;
 
-/// The reqwest clients of a transport, one for each server: they differ in the way that they take.
+/// The reqwest clients of a transport: one for each server, because the route depends on the
+/// server.
 #[derive(Default)]
 pub struct Reader(Mutex<Vec<Way>>);
 
-/// The way to the server of `endpoint`; the prefix does not matter to a connection.
+/// The client for the server of `endpoint`; the endpoint's path prefix does not matter.
 fn find(ways: &[Way], endpoint: &Endpoint) -> Option<Way> {
     let origin = |one: &Endpoint| (one.tls, one.host.clone(), one.port);
     let wanted = origin(endpoint);
@@ -70,8 +71,8 @@ fn find(ways: &[Way], endpoint: &Endpoint) -> Option<Way> {
 }
 
 impl Reader {
-    /// Sends a GET for `path` (which holds a secret) to `endpoint`. `way`: how connections to it
-    /// are made.
+    /// Sends a GET for `path` (which contains a secret) to `endpoint`. `way` says how connections
+    /// to the endpoint are made.
     pub async fn read<'a>(
         &self,
         endpoint: &Endpoint,
@@ -144,7 +145,8 @@ async fn make_client(
             false => Tls::trusting_nobody()?,
         };
     let mut tls = rustls::ClientConfig::clone(&tls);
-    // These requests are rare; HTTP/2 would only make the library larger.
+    // HTTP/1.1 is enough for these rare requests, and reqwest's HTTP/2 would make the library
+    // larger.
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -174,7 +176,7 @@ async fn make_client(
 
 struct SharedResolver(Resolver);
 
-/// A failed look-up on its way through reqwest.
+/// Carries the failure of a look-up through reqwest's error type.
 #[derive(Debug)]
 struct LookUpFailed(Failure);
 
@@ -202,7 +204,8 @@ impl Resolve for SharedResolver {
     }
 }
 
-/// By what lies at the bottom of an error, whose texts are not used: they may quote the URL.
+/// Translates an error by its innermost cause. The texts of reqwest's errors are not used, because
+/// they may contain the URL.
 fn translate(way: &Way, error: &reqwest::Error) -> Failure {
     let mut cause = error.source();
     let mut deepest_io = None;
@@ -218,7 +221,7 @@ fn translate(way: &Way, error: &reqwest::Error) -> Failure {
         }
         let io = current.downcast_ref::<io::Error>();
         deepest_io = io.or(deepest_io);
-        // The source of an io::Error is not the error within, but that one's source.
+        // io::Error::source() skips the wrapped error and gives the wrapped error's source.
         cause = match io.and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => current.source(),
@@ -254,7 +257,8 @@ fn at_the_proxy(way: &Way, failure: Failure) -> Failure {
     }
 }
 
-/// What a proxy refused. reqwest hides the kinds of these errors; their texts are constants.
+/// Recognises a refusal by a proxy. reqwest does not expose the kinds of these errors, so they are
+/// recognised by their texts, which are constants.
 fn refusal_of_a_proxy(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
     const LOGIN: &str = "the proxy wants a user and password, or refuses those in its URL";
     let text = error.to_string();

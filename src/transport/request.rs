@@ -1,15 +1,15 @@
-//! The deletion request, in the forms that the protocols want.
+//! The deletion request, for HTTP/1.1, for an HTTP proxy and for HTTP/2.
 
 use super::proxy::Proxy;
 use crate::endpoint::Endpoint;
 
-/// What all deletion requests of a client have in common.
+/// The parts that are the same in all deletion requests of a client.
 pub struct RequestTemplate {
     endpoint: Endpoint,
-    /// Prefix, token and all.
+    /// The whole path, with the prefix and the token.
     path: String,
     user_agent: String,
-    /// HTTP/1.1's header lines, up to the length of the body.
+    /// The HTTP/1.1 header lines, up to the value of `Content-Length`.
     headers: String,
 }
 
@@ -20,7 +20,7 @@ pub struct Request<'a> {
 }
 
 impl RequestTemplate {
-    /// `path`: prefix, token and all.
+    /// `path`: the whole path, with the prefix and the token.
     pub fn new(endpoint: &Endpoint, path: String, user_agent: &str) -> Self {
         Self {
             endpoint: endpoint.clone(),
@@ -50,12 +50,12 @@ impl<'a> Request<'a> {
         self.body
     }
 
-    /// The whole message of HTTP/1.1.
+    /// The complete HTTP/1.1 message.
     pub(super) fn http1(&self) -> Vec<u8> {
         self.message("", "")
     }
 
-    /// The message as an HTTP proxy wants it: with the whole URL in its first line.
+    /// The complete message for an HTTP proxy, with the whole URL in its first line.
     pub(super) fn for_proxy(&self, proxy: &Proxy) -> Vec<u8> {
         let endpoint = self.endpoint();
         let origin = format!("{}://{}", endpoint.scheme(), endpoint.authority());

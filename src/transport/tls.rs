@@ -1,9 +1,9 @@
-//! TLS by rustls: which certificates are trusted, and why a handshake failed, in words.
+//! TLS with rustls: decides which certificates are trusted, and explains why a handshake failed.
 //!
-//! The cryptography is ring's. aws-lc-rs would bring the post-quantum key exchange X25519MLKEM768,
-//! at the price of 0.7 MB and a longer build; ring needs a C compiler only, keeps no state that a
-//! fork could copy (it asks the kernel for every random byte), and leaves room for opt-level 3
-//! within the size limit. The choice stands in this file and in Cargo.toml only.
+//! The cryptography is ring's. aws-lc-rs would add the post-quantum key exchange X25519MLKEM768,
+//! but also 0.7 MB and a longer build. ring needs only a C compiler, keeps no state that a fork
+//! could copy (it gets every random byte from the kernel), and leaves room for opt-level 3 within
+//! the size limit. Only this file and Cargo.toml depend on the choice.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -50,19 +50,20 @@ pub enum Trust {
     Only(Arc<Bundle>),
 }
 
-/// Where the system's certificates are, as the environment says; nothing in it: where they always
-/// are.
+/// The places of the system's certificates according to the environment; empty: the system's
+/// default places.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Locations {
     file: Option<PathBuf>,
     directories: Vec<PathBuf>,
 }
 
-/// Certificates that are trusted.
+/// A set of trusted certificates.
 #[derive(Debug)]
 pub struct Bundle {
     roots: Arc<RootCertStore>,
-    /// The same as they are, where somebody chose them: a server may show one of them as its own.
+    /// The same certificates in DER, if the caller or the environment chose them; empty for the
+    /// system's defaults. A server may use one of these certificates as its own.
     certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -83,7 +84,7 @@ impl PartialEq for Trust {
 }
 
 impl Trust {
-    /// The system's; `variable` reads the environment, here and nowhere else.
+    /// The system's certificates; reads their places from the environment once, with `variable`.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let read = |name| variable(name).filter(|value| !value.is_empty());
         let directories = read("SSL_CERT_DIR").unwrap_or_default();
@@ -97,22 +98,22 @@ impl Trust {
 
     /// Reads a PEM bundle: `ca_file` of the options.
     pub fn from_file(path: &str) -> Result<Self, Outcome> {
-        let shown = sanitize(path, &[]);
+        let printable = sanitize(path, &[]);
         let pem = fs::read(path).map_err(|error| match is_exhaustion(&error) {
             true => Outcome::new(
                 Status::OutOfResources,
                 format!(
-                    "ca_file {shown} could not be opened ({}): free descriptors and call again.",
+                    "ca_file {printable} could not be opened ({}): free descriptors and call again.",
                     describe(&error)
                 ),
             ),
             false => Outcome::invalid(format!(
-                "ca_file {shown}: cannot be read ({}).",
+                "ca_file {printable}: cannot be read ({}).",
                 describe(&error)
             )),
         })?;
         Self::parse(&pem, |what| {
-            Outcome::invalid(format!("ca_file {shown}: {what}"))
+            Outcome::invalid(format!("ca_file {printable}: {what}"))
         })
     }
 
@@ -152,7 +153,7 @@ impl Trust {
     }
 }
 
-/// The TLS side of a transport.
+/// The TLS configuration of a transport.
 pub struct Tls {
     trust: Trust,
     workers: Workers,
@@ -172,8 +173,8 @@ impl Tls {
         &self.trust
     }
 
-    /// Made at the first use, because plain HTTP needs none; a failure is not kept, so the next
-    /// call works once its cause is gone.
+    /// The configuration, made at its first use because plain HTTP needs none. A failure is not
+    /// kept, so a later call works once the cause is gone.
     pub async fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
         if let Some(config) = &*lock(&self.config) {
             return Ok(config.clone());
@@ -187,7 +188,8 @@ impl Tls {
         Ok(config)
     }
 
-    /// For a reader that never speaks TLS and has to have a configuration all the same.
+    /// A configuration that trusts no certificate, for a reqwest client that uses plain HTTP only
+    /// but needs some configuration.
     pub fn trusting_nobody() -> Result<Arc<ClientConfig>, Failure> {
         trusting(Arc::new(Bundle {
             roots: Arc::new(RootCertStore::empty()),
@@ -195,7 +197,7 @@ impl Tls {
         }))
     }
 
-    /// The handshake. `http2`: whether HTTP/2 may be offered (not to a proxy).
+    /// Performs the handshake. `http2`: whether to offer HTTP/2 (not to a proxy).
     pub async fn handshake(
         &self,
         host: &Host,
@@ -223,7 +225,7 @@ impl Tls {
         let mut asked_for_certificate = false;
         let stream = poll_fn(|cx| {
             if memory::is_short() {
-                // Hundreds of handshakes at once would spend the reserve.
+                // Hundreds of handshakes at once would use up the memory reserve.
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
             ASKED.set(false);
@@ -264,8 +266,9 @@ fn trusting(bundle: Arc<Bundle>) -> Result<Arc<ClientConfig>, Failure> {
     Ok(Arc::new(config))
 }
 
-/// Trusts what leads to a certificate of the bundle, and a server that shows one of the bundle
-/// itself, as OpenSSL does: that is how people trust the one that `openssl req -x509` makes.
+/// Trusts a chain that ends in a certificate of the bundle, and, like OpenSSL, a server whose own
+/// certificate is in the bundle: that is how people trust a certificate made by `openssl req
+/// -x509`.
 #[derive(Debug)]
 struct BundleVerifier {
     chains: Arc<WebPkiServerVerifier>,
@@ -273,7 +276,7 @@ struct BundleVerifier {
 }
 
 impl BundleVerifier {
-    /// What is left of `error` where a server shows a certificate of the bundle.
+    /// Decides whether `error` still stands if the server's own certificate is in the bundle.
     fn reconsider(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -290,7 +293,7 @@ impl BundleVerifier {
             matches!(inner, Some(webpki::Error::CaUsedAsEndEntity))
         };
         let error = match error {
-            // Its dates are good: they are looked at before either of these is found.
+            // The validity period is fine: webpki checks it before it finds either of these errors.
             InvalidCertificate(C::UnknownIssuer) => check_name(end_entity, server_name),
             InvalidCertificate(C::Other(other)) if is_ca(&other) => {
                 check_name(end_entity, server_name)
@@ -298,7 +301,7 @@ impl BundleVerifier {
             error => Err(error),
         };
         match error {
-            // Without any alternative name the common name is the name.
+            // A certificate without alternative names is for the host in its common name.
             Err(InvalidCertificate(C::NotValidForNameContext { ref presented, .. }))
                 if presented.is_empty() && common_name_is(end_entity, &server_name.to_str()) =>
             {
@@ -316,9 +319,9 @@ fn check_name(
     verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
 }
 
-/// Whether the subject of a certificate, which is trusted, has this common name.
+/// Whether the subject of a trusted certificate has this common name.
 fn common_name_is(certificate: &CertificateDer<'_>, name: &str) -> bool {
-    // The object identifier 2.5.4.3, as it stands before the value.
+    // The DER encoding of the object identifier 2.5.4.3, which the value follows.
     const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
     let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else {
         return false;
@@ -387,12 +390,13 @@ impl ServerCertVerifier for BundleVerifier {
 }
 
 thread_local! {
-    /// Whether the handshake that is polled just now was asked for a client certificate.
+    /// Whether the server of the handshake that is being polled asked for a client certificate.
     static ASKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has no certificate to show, and notes that one was asked for. (In the thread rather than in a
-/// configuration of each connection's own, which would cost it memory for its whole life.)
+/// Offers no client certificate, and records in `ASKED` that the server asked for one. (A
+/// thread-local, because recording it for each connection would need a separate configuration for
+/// each, which would take memory as long as the connection lives.)
 #[derive(Debug)]
 struct NoClientCertificate;
 
@@ -407,7 +411,7 @@ impl ResolvesClientCert for NoClientCertificate {
     }
 }
 
-/// A TLS connection after its handshake, as far as this side can tell.
+/// A TLS connection whose handshake this side has completed.
 pub struct TlsConnection {
     stream: TlsStream<Io>,
     asked_for_certificate: bool,
@@ -421,7 +425,7 @@ impl TlsConnection {
 }
 
 impl TlsConnection {
-    /// Reads a byte that is there: false at the end.
+    /// Reads one byte if one has arrived; false at the end of the stream.
     fn poll_byte(&mut self) -> Poll<bool> {
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
@@ -467,11 +471,12 @@ impl Stream for TlsConnection {
     fn peek(&mut self) -> Waiting {
         let waiting = self.stream.get_mut().0.peek();
         if waiting != Waiting::Nothing {
-            // Most likely the end of it. A late session ticket is not worth telling apart.
+            // Most likely the end of the stream. A late session ticket looks the same, and is not
+            // worth distinguishing.
             return waiting;
         }
-        // What came in with the last answer is in the TLS layer's hands already, and would be
-        // taken for the answer to the next request.
+        // The TLS layer may have decrypted bytes that came with the last response; they would be
+        // taken for the response to the next request.
         match self.poll_byte() {
             Poll::Pending => Waiting::Nothing,
             Poll::Ready(true) => Waiting::Data,
@@ -489,14 +494,14 @@ impl Stream for TlsConnection {
             return false;
         };
         let connection = self.stream.get_ref().1;
-        // A session ticket comes from a server that has ended its handshake.
+        // A server that has sent a session ticket has completed the handshake.
         self.asked_for_certificate
             && connection.tls13_tickets_received() == 0
             && is_about_client_certificate(*alert)
     }
 }
 
-/// Read once for all clients; a failure is not kept.
+/// The system's certificates, read once for all clients; a failure is not kept.
 #[derive(Default)]
 struct SystemBundles {
     read: Mutex<HashMap<Locations, Arc<Bundle>>>,
@@ -505,8 +510,8 @@ struct SystemBundles {
 
 static SYSTEM: PerProcess<SystemBundles> = PerProcess::new();
 
-/// The system's certificates, read where nobody waits but those who need them: a file may be on a
-/// disk that does not answer.
+/// The system's certificates. A worker thread reads them, so that a disk that does not respond
+/// delays only the calls that need them.
 async fn system_bundle(locations: &Locations, workers: &Workers) -> Result<Arc<Bundle>, Failure> {
     let system = SYSTEM.get();
     if let Some(bundle) = lock(&system.read).get(locations) {
@@ -546,7 +551,7 @@ fn read_system(locations: &Locations) -> Result<Arc<Bundle>, Failure> {
         false => read_defaults(),
     };
     let mut roots = RootCertStore::empty();
-    // Systems carry odd certificates that rustls cannot use; the others do.
+    // Systems may have odd certificates that rustls cannot use; those are skipped.
     roots.add_parsable_certificates(certificates.iter().cloned());
     if roots.is_empty() {
         let failure = Failure::new(
@@ -581,8 +586,8 @@ fn read_defaults() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 
-/// Where the systems have them. (rustls-native-certs knows it as well, and reads the environment
-/// at this moment, which is somebody else's.)
+/// Reads the certificates from the usual places. (rustls-native-certs knows these places too, but
+/// reads the environment, which must not be read on a thread of the library.)
 #[cfg(not(any(windows, target_vendor = "apple")))]
 fn read_defaults() -> Vec<CertificateDer<'static>> {
     const FILES: [&str; 8] = [
@@ -613,7 +618,7 @@ fn read_defaults() -> Vec<CertificateDer<'static>> {
     })
 }
 
-/// Why a handshake failed, for a person who has to mend it.
+/// Explains why a handshake failed, with advice for the reader of the message.
 fn explain(host: &Host, error: &io::Error) -> Failure {
     let Some(tls) = error
         .get_ref()
@@ -633,7 +638,7 @@ fn explain(host: &Host, error: &io::Error) -> Failure {
     explain_tls(host, tls)
 }
 
-/// Why TLS failed, and what to do about it.
+/// Explains a TLS error, with advice for the reader of the message.
 pub fn explain_tls(host: &Host, error: &rustls::Error) -> Failure {
     use rustls::CertificateError as C;
     use rustls::Error as E;
@@ -665,9 +670,10 @@ pub fn explain_tls(host: &Host, error: &rustls::Error) -> Failure {
         E::InvalidCertificate(C::Other(other)) if is_ca(other) => {
             (TRUST, format!("the certificate of {host} is self-signed"))
         }
-        E::InvalidCertificate(C::Revoked) => {
-            (REPLACE, format!("the certificate of {host} has been revoked"))
-        }
+        E::InvalidCertificate(C::Revoked) => (
+            REPLACE,
+            format!("the certificate of {host} has been revoked"),
+        ),
         E::InvalidCertificate(other) => {
             let why = certificate_problem(other);
             let reason = format!("the certificate of {host} cannot be accepted: {why}");
@@ -675,7 +681,7 @@ pub fn explain_tls(host: &Host, error: &rustls::Error) -> Failure {
         }
         E::AlertReceived(rustls::AlertDescription::ProtocolVersion) | E::PeerIncompatible(_) => (
             "Update the server",
-            format!("{host} speaks no version of TLS that is still safe (1.2 or 1.3), or none of the ciphers"),
+            format!("{host} supports neither TLS 1.2 nor 1.3, or none of greenapi's cipher suites"),
         ),
         E::AlertReceived(alert) => {
             let name = alert_name(*alert);
@@ -699,18 +705,18 @@ pub fn explain_tls(host: &Host, error: &rustls::Error) -> Failure {
     Failure::new(Stage::Certificate, reason).advise(advice)
 }
 
-/// What is wrong with a certificate, where no sentence of its own says it.
+/// What is wrong with a certificate, for errors without a sentence in [`explain_tls`].
 fn certificate_problem(error: &CertificateError) -> &'static str {
     use webpki::Error as W;
     use CertificateError as C;
     match error {
         C::BadEncoding => "it is damaged",
         C::UnhandledCriticalExtension => "it has a critical extension that is not understood",
-        // ring reports both alike.
+        // ring reports the same error for both.
         C::BadSignature => "its signature is wrong, or of an RSA key below 2048 bits",
         C::UnsupportedSignatureAlgorithmContext { .. }
         | C::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "it, or its authority, has a kind of key or signature that is not supported (P-521, SHA-1)"
+            "it, or its authority, has a type of key or signature that is not supported (P-521, SHA-1)"
         }
         C::InvalidPurpose | C::InvalidPurposeContext { .. } => "it is not meant for servers",
         C::Other(other) => match other.0.downcast_ref() {
@@ -725,7 +731,7 @@ fn certificate_problem(error: &CertificateError) -> &'static str {
     }
 }
 
-/// Why a handshake failed, where no sentence of its own says it.
+/// Why a handshake failed, for errors without a sentence in [`explain_tls`].
 fn handshake_problem(error: &rustls::Error) -> &'static str {
     use rustls::Error as E;
     match error {
@@ -765,7 +771,8 @@ pub mod tests {
         parameters: CertificateParams,
     }
 
-    /// A certificate like the one of `openssl req -x509`, where nobody signs it.
+    /// A certificate signed by `authority`, or else a self-signed one like that of
+    /// `openssl req -x509`.
     pub fn identity(
         common_name: &str,
         names: &[&str],
@@ -850,7 +857,7 @@ pub mod tests {
             let address = listener.local_addr().unwrap();
             let server = async {
                 let (tcp, _) = listener.accept().await.unwrap();
-                // Both ends of it are for the client to judge.
+                // Only the client's side of the connection is checked.
                 if let Ok(mut stream) = acceptor.accept(tcp).await {
                     let _ = stream.read(&mut [0; 1024]).await;
                     let _ = stream.shutdown().await;
@@ -929,7 +936,7 @@ pub mod tests {
         }
     }
 
-    /// A certificate file on a disk that does not answer: a FIFO.
+    /// A FIFO stands for a certificate file on a disk that does not respond.
     #[test]
     fn a_slow_store_holds_back_nobody_but_its_client() {
         let directory = std::env::temp_dir().join(format!("greenapi-store-{}", std::process::id()));
@@ -949,7 +956,7 @@ pub mod tests {
             let slow = [(); 4].map(|()| Tls::new(trust.clone(), workers.clone()));
             let waiting = futures_util::future::join_all(slow.iter().map(Tls::config));
             let others = async {
-                // Another name is looked up meanwhile: the four clients share one thread.
+                // Another job runs meanwhile, because the four clients share one worker thread.
                 let (done, told) = tokio::sync::oneshot::channel();
                 workers.run(false, move || done.send(()).unwrap()).unwrap();
                 told.await.unwrap();
@@ -969,7 +976,8 @@ pub mod tests {
         fs::remove_dir_all(&directory).unwrap();
     }
 
-    /// In TLS 1.3 the client is done before the server has seen that there is no certificate.
+    /// In TLS 1.3 the client completes the handshake before the server sees that there is no client
+    /// certificate.
     #[test]
     fn a_server_that_wants_a_client_certificate_carries_out_nothing() {
         let made = identity("localhost", &["localhost"], LATER, None);
