@@ -1,4 +1,4 @@
-//! The remote API as a client sees it: which request asks for what, and what an answer is made of.
+//! The remote API as a client sees it: what each request asks for, and how an answer is built.
 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Fault, Stage};
 use crate::world::Shared;
 
-/// How much of a streamed body is made at a time.
+/// The size of the pieces in which a streamed body is produced.
 const PIECE: usize = 64 * 1024;
 
-/// How many instances are written to the list at a time.
+/// How many instances of the list are produced at a time.
 const LIST_PAGE: usize = 128;
 
 /// What a request asks for.
@@ -34,7 +34,7 @@ pub enum Operation {
 /// A request with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
-    /// CreateInstance; what it is to be like is known once a valid body is read.
+    /// CreateInstance; `wish` is known once a valid body is read.
     Create { token: Vec<u8>, wish: Option<Wish> },
     /// DeleteInstanceAccount; the id is known once a valid body is read.
     Delete { token: Vec<u8>, id: Option<i64> },
@@ -48,7 +48,7 @@ pub(crate) enum Call {
     Unknown,
 }
 
-/// What CreateInstance may be told; every field is optional.
+/// The parameters of CreateInstance, all optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Wish {
@@ -58,8 +58,8 @@ pub(crate) struct Wish {
 }
 
 impl Call {
-    /// Reads the method and the target of a request; returns the call and the path in front of
-    /// the API's own. A target in absolute form counts by its path.
+    /// Reads the method and the target of a request. Returns the call and the prefix of the API's
+    /// path. Of a target in absolute form only the path counts.
     pub(crate) fn parse<'a>(method: &str, target: &'a str) -> (Call, &'a str) {
         let path = match target.split_once("://") {
             Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
@@ -72,7 +72,7 @@ impl Call {
         else {
             return (Call::Unknown, "");
         };
-        // Split first, decode then: an encoded slash belongs to the token.
+        // The path is split before it is decoded, because an encoded slash belongs to the token.
         let token: Vec<u8> = percent_decode_str(last).collect();
         let id = first
             .strip_prefix("waInstance")
@@ -89,8 +89,8 @@ impl Call {
         (call, prefix)
     }
 
-    /// Takes the parameters of a deletion or a creation from the request's body. A body that is
-    /// not the documented one leaves them unknown.
+    /// Takes the parameters of a deletion or a creation from the request's body. After an invalid
+    /// body they stay unknown.
     pub(crate) fn read_body(&mut self, content_type: Option<&str>, body: &[u8]) {
         #[derive(Deserialize)]
         struct Parameters {
@@ -124,7 +124,7 @@ impl Call {
         }
     }
 
-    /// The instance the call is about, as far as it is known.
+    /// The id of the call's instance, if it is known.
     pub(crate) fn id(&self) -> Option<i64> {
         match self {
             Call::Delete { id, .. } => *id,
@@ -160,13 +160,13 @@ impl Answer {
         Answer::of(status, Body::Bytes(body.into()))
     }
 
-    /// A refusal in the shape that the instance methods use.
+    /// A refusal in the JSON of the instance methods.
     pub(crate) fn error(status: u16, message: &str) -> Self {
         let body = serde_json::json!({ "statusCode": status, "message": message });
         Answer::json(status, body.to_string())
     }
 
-    /// A refusal in plain text, as an instance that cannot be asked gives it.
+    /// A refusal in plain text, as instances give that are expired, deleted or starting.
     pub(crate) fn text(status: u16, text: &'static str) -> Self {
         Answer {
             status,
@@ -176,7 +176,7 @@ impl Answer {
         }
     }
 
-    /// What a front server says by itself: HTML, and not a word of the API's.
+    /// The HTML page of a reverse proxy that answers by itself.
     fn page(status: u16) -> Self {
         let title = reason_phrase(status);
         Answer {
@@ -217,7 +217,7 @@ impl Answer {
                 .retain(|(own, _)| !own.eq_ignore_ascii_case(name));
         }
         self.headers.extend(fault.headers.iter().cloned());
-        // Half of something needs its whole length.
+        // To send half of the list its length must be known, so the whole list is produced.
         if fault.stage() == Stage::HalfBody && matches!(self.body, Body::Instances { .. }) {
             let mut whole = Vec::new();
             while let Some(piece) = self.body.next(shared) {
@@ -234,14 +234,14 @@ impl Answer {
     }
 }
 
-/// A body, given out piece by piece.
+/// A body that is produced piece by piece.
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
-    /// All of it is there.
+    /// A complete body.
     Bytes(Bytes),
-    /// A text many times over; `left` in bytes, `None` for endlessly.
+    /// A repeated text; `left` counts the remaining bytes, `None` means endless.
     Repeat { block: Bytes, left: Option<u64> },
-    /// The list of instances, written while it is sent.
+    /// The list of instances, produced while it is sent.
     Instances { after: Option<i64>, ended: bool },
 }
 
@@ -257,14 +257,14 @@ impl Body {
         if text.is_empty() {
             return Body::Bytes(Bytes::new());
         }
-        // A block of whole repetitions, so that every piece begins where the text does.
+        // The block holds whole repetitions, so that every piece begins with the text.
         Body::Repeat {
             block: text.repeat((PIECE / text.len()).max(1)).into(),
             left: times.map(|times| times.saturating_mul(text.len() as u64)),
         }
     }
 
-    /// The length in bytes, where it is known before sending.
+    /// The length in bytes, if it is known before sending.
     pub(crate) fn len(&self) -> Option<u64> {
         match self {
             Body::Bytes(bytes) => Some(bytes.len() as u64),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_documented_is_unknown() {
+    fn undocumented_paths_and_methods_are_unknown() {
         for (method, target) in [
             ("GET", "/partner/deleteInstanceAccount/t"),
             ("POST", "/partner/deleteInstanceAccount/"),

@@ -15,10 +15,10 @@ use crate::relay;
 use crate::wire::Wire;
 use crate::world::{fill, Instance, Settings, Shared, Until};
 
-/// How long `/wait` waits when it is not told.
+/// How long `/wait` waits by default.
 const DEFAULT_WAIT_MS: u64 = 30_000;
 
-/// A status and what goes with it.
+/// The status and the body of an answer.
 type Reply = (u16, Value);
 
 /// Serves one connection.
@@ -36,7 +36,7 @@ pub(crate) async fn serve(wire: Wire, shared: Arc<Shared>) {
     }
 }
 
-/// Reads a request and does what it asks for; also tells whether the connection ends.
+/// Reads and carries out a request. Returns the answer, and whether the connection ends.
 async fn next(
     incoming: &mut Incoming<Wire>,
     shared: &Arc<Shared>,
@@ -132,7 +132,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// The settings with those fields replaced that are given.
+/// The settings with the given fields replaced.
 fn merge(settings: &Settings, given: serde_json::Map<String, Value>) -> Result<Settings, String> {
     let mut merged = json!(settings);
     for (name, value) in given {
@@ -157,7 +157,7 @@ struct Many {
 }
 
 impl<'de> Deserialize<'de> for Instances {
-    /// By the outer shape, so that an error is about the form that was meant.
+    /// Chooses the form by the JSON type, so that an error is about the form that was meant.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         if value.is_array() {
@@ -187,7 +187,7 @@ fn read_until(query: &str) -> Result<(Until, Duration), String> {
         let number = || {
             value
                 .parse()
-                .map_err(|_| format!("{name} wants a number, not \"{value}\""))
+                .map_err(|_| format!("{name} must be a number, not \"{value}\""))
         };
         match name {
             "received" => until.received = Some(number()?),
@@ -196,7 +196,7 @@ fn read_until(query: &str) -> Result<(Until, Duration), String> {
             "held" => until.held = Some(number()?),
             "listener" => until.listener = Some(value.to_owned()),
             "timeout_ms" => timeout = number()?,
-            _ => return Err(format!("nothing known as \"{name}\" to wait for")),
+            _ => return Err(format!("/wait has no parameter \"{name}\"")),
         }
     }
     Ok((until, Duration::from_millis(timeout)))

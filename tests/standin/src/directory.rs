@@ -1,22 +1,22 @@
-//! Where the certificates are written.
+//! The directory of the certificate files.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A directory: somebody's own, or one that is removed in the end.
+/// Either the caller's directory, or a temporary one that is removed when this is dropped.
 pub(crate) struct Directory {
     path: PathBuf,
     ours: bool,
 }
 
 impl Directory {
-    /// Takes this directory, which is made if need be, or a fresh temporary one.
+    /// Uses the given directory, which is created if necessary, or a new temporary one.
     pub(crate) fn open(path: Option<PathBuf>) -> io::Result<Self> {
         match path {
             Some(path) => {
                 std::fs::create_dir_all(&path)?;
-                // Absolute, because whoever reads the start line may be elsewhere.
+                // Absolute, because readers of the start line may have another working directory.
                 let path = std::path::absolute(path)?;
                 Ok(Directory { path, ours: false })
             }
@@ -32,7 +32,7 @@ impl Directory {
             let path = std::env::temp_dir().join(name);
             match std::fs::create_dir(&path) {
                 Ok(()) => return Ok(Directory { path, ours: true }),
-                // Left behind by a process of the same id that was killed.
+                // A process with the same id was killed and left its directory behind.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -47,7 +47,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if self.ours {
-            // Nothing depends on it being gone.
+            // A directory that cannot be removed does no harm.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! What happens between a request and its answer, whatever version of HTTP carries them.
+//! What happens between a request and its answer, for all versions of HTTP.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use crate::world::Shared;
 
 /// What is known about a request's fault before its body is read.
 pub(crate) enum Choice {
-    /// This one (or the one that does nothing).
+    /// The fault is chosen; it may be the one that does nothing.
     Made(Arc<Fault>),
-    /// It depends on the id in the body.
+    /// The choice depends on the id in the body.
     Open,
 }
 
-/// How an exchange goes on.
+/// How an exchange continues after the request was read.
 pub(crate) enum Verdict {
-    /// With this answer.
+    /// This answer is sent.
     Answer(Answer),
-    /// With the hang-up of the fault, and no answer.
+    /// The connection ends as the fault says, without an answer.
     HangUp,
-    /// Not at all: the client is gone, or a reset swept the request away.
+    /// The client disconnected, or `POST /reset` dropped the request.
     Abandoned,
 }
 
-/// What the requests of one listener have in common.
+/// State shared by all requests of one listener.
 #[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) shared: Arc<Shared>,
-    /// A fault of the listener itself, in place of those from the rules.
+    /// A fault of the listener itself, which replaces those of the rules.
     pub(crate) fixed: Option<Arc<Fault>>,
 }
 
@@ -53,8 +53,8 @@ impl Exchange {
             .unwrap_or_default()
     }
 
-    /// The answer to a request whose body is not read yet. For a deletion it is the good news,
-    /// whatever the body will ask for.
+    /// The answer to a request whose body is not read yet. For a deletion it reports success,
+    /// whatever the body will contain.
     pub(crate) async fn answer_early(&self, call: &Call, fault: &Fault) -> Answer {
         delay(fault).await;
         let natural = match call {
@@ -64,7 +64,7 @@ impl Exchange {
         natural.with(fault, &self.shared)
     }
 
-    /// Takes note of the body of a request that is answered already, and acts on it.
+    /// Counts and carries out a request that was answered before its body was read.
     pub(crate) fn act_late(&self, call: &Call, fault: &Fault) {
         self.note_deletion(call);
         if fault.acts() && matches!(call, Call::Delete { .. }) {
@@ -72,7 +72,8 @@ impl Exchange {
         }
     }
 
-    /// Takes a request that is read completely to its answer. `gone` ends when the client does.
+    /// Carries out a request that was read completely. `gone` completes when the client
+    /// disconnects.
     pub(crate) async fn carry_out(
         &self,
         call: &Call,
@@ -104,8 +105,8 @@ impl Exchange {
             }
         };
         tokio::select! {
-            // The work first: without a hold or a delay it is done at once, and a client that
-            // closes its half after the request still gets its answer.
+            // `work` is polled first: without a hold or a delay it completes at once, and a client
+            // that closes its sending side after the request still gets its answer.
             biased;
             verdict = work => verdict,
             () = gone => Verdict::Abandoned,
@@ -119,7 +120,7 @@ impl Exchange {
     }
 }
 
-/// Waits as long as the fault wants to.
+/// Waits for the fault's delay.
 pub(crate) async fn delay(fault: &Fault) {
     if fault.delay_ms > 0 {
         tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;

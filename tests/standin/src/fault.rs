@@ -1,8 +1,8 @@
-//! What can go wrong on demand: rules, the faults they apply, and the book that picks them.
+//! Faults on demand: the rules, the faults that they apply, and the book that chooses a rule.
 //!
-//! A [`Rule`] says which requests it meets and how often; its [`Fault`] says what happens to
-//! them. Every field of a fault is optional, and the fields combine: a status, a delay before it
-//! and a reset after half of its body are one fault.
+//! A [`Rule`] says which requests it matches and how often; its [`Fault`] says what happens to
+//! them. Every field of a fault is optional, and the fields combine: one fault may set a status, a
+//! delay before the answer, and a reset after half of the body.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Operation;
 
-/// Which requests a rule meets.
+/// Which requests a rule matches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -45,21 +45,22 @@ impl Target {
     }
 }
 
-/// One rule: the first of the book that meets a request is applied to it.
+/// One rule. The first rule that matches a request is applied to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
-    /// Which requests.
+    /// The method of the requests.
     pub method: Target,
-    /// Only those about this instance; `None` for all.
+    /// The instance of the requests; `None` for all.
     pub id: Option<i64>,
-    /// How many requests the rule is applied to before it is used up; `None` for always.
+    /// To how many requests the rule is applied; `None` for no limit.
     pub times: Option<u64>,
-    /// How many matching requests it lets pass first.
+    /// How many matching requests the rule first lets pass.
     pub skip: u64,
-    /// The probability of applying to a matching request, from the seeded generator.
+    /// The probability that the rule is applied to a matching request, drawn from the seeded
+    /// generator.
     pub chance: f64,
-    /// What happens.
+    /// What happens to the requests.
     pub fault: Fault,
 }
 
@@ -80,17 +81,17 @@ impl Default for Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// The request's head is read, its body is not.
+    /// The request's head is read, but not its body.
     Head,
-    /// The whole request is read, and not acted on.
+    /// The whole request is read, but not carried out.
     Received,
-    /// The request is carried out, nothing is answered.
+    /// The request is carried out, but not answered.
     Acted,
     /// Half of the answer's head is sent.
     HalfHead,
     /// The answer's head and half of its body are sent.
     HalfBody,
-    /// The whole answer is sent (what happens without a stage).
+    /// The whole answer is sent (the default).
     Answered,
     /// Another spelling of [`Fault::hold`]; the request then goes on to a whole answer.
     Hold,
@@ -100,50 +101,50 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
-    /// An orderly end: announced by `Connection: close` (HTTP/2: GOAWAY) where an answer is
-    /// sent, TLS `close_notify`, FIN.
+    /// An orderly end: `Connection: close` (HTTP/2: GOAWAY) if an answer is sent, TLS
+    /// `close_notify`, FIN.
     Fin,
     /// A real RST (`SO_LINGER` 0).
     Reset,
-    /// The connection stays open and says nothing more.
+    /// The connection stays open, but nothing more is sent.
     Stall,
-    /// A bare FIN: neither `Connection: close` nor `close_notify` came before it.
+    /// A FIN without `Connection: close` and `close_notify`.
     CloseUnannounced,
 }
 
-/// A text repeated as a body; streamed, so it may be larger than memory.
+/// A body that repeats a text. The body is streamed, so it may be larger than memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BodyRepeat {
     /// The text.
     pub text: String,
-    /// How many times; `None` for endlessly.
+    /// How many times; `None` for an endless body.
     #[serde(default)]
     pub times: Option<u64>,
 }
 
-/// What happens to a request. The default does nothing at all.
+/// What happens to a request. The default is a normal answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
-    /// How far the request gets; default: a whole answer.
+    /// How far the request gets; by default to a whole answer.
     pub stage: Option<Stage>,
-    /// What happens to the connection then; default: it is kept after a whole answer, and
-    /// `fin` otherwise.
+    /// How the exchange ends; by default the connection is kept after a whole answer, and ends with
+    /// `fin` at an earlier stage.
     pub then: Option<Then>,
-    /// Whether the request is carried out; default: yes, unless the answer is overridden.
+    /// Whether the request is carried out; by default yes, unless the answer is overridden.
     pub act: Option<bool>,
-    /// Keeps the request waiting for a release: before it is carried out, or after when the
-    /// stage is `acted`.
+    /// Holds the request until it is released: before it is carried out, or afterwards at the stage
+    /// `acted`.
     pub hold: bool,
     /// Waits this long after acting, before the answer or the hang-up.
     pub delay_ms: u64,
-    /// Another HTTP status. Without a body, 2xx keeps the documented body and the others get a
-    /// front server's HTML page.
+    /// Another HTTP status. Without a body, 2xx keeps the documented body and other statuses get
+    /// the HTML page of a reverse proxy.
     pub status: Option<u16>,
     /// Another reason phrase (HTTP/1.1).
     pub reason: Option<String>,
-    /// More header fields; one of the answer's own names replaces it.
+    /// More header fields. A field with the name of one of the answer's fields replaces it.
     pub headers: Vec<(String, String)>,
     /// Another body.
     pub body: Option<String>,
@@ -151,31 +152,31 @@ pub struct Fault {
     pub body_base64: Option<Base64>,
     /// Another body, streamed.
     pub body_repeat: Option<BodyRepeat>,
-    /// A `Content-Length` whatever the body's length is.
+    /// This `Content-Length`, whatever the length of the body.
     pub content_length: Option<u64>,
-    /// The body in chunks (HTTP/1.1).
+    /// Sends the body in chunks (HTTP/1.1).
     pub chunked: bool,
-    /// The body ends where the connection does (HTTP/1.1).
+    /// Sends no length, so that the end of the connection ends the body (HTTP/1.1).
     pub no_length: bool,
-    /// Chunked, with a chunk size that is no number (HTTP/1.1).
+    /// Sends a chunk size that is not a number (HTTP/1.1).
     pub invalid_chunking: bool,
-    /// These exact characters in place of the answer (HTTP/1.1).
+    /// Exact characters instead of the answer (HTTP/1.1).
     pub raw: Option<String>,
-    /// These exact bytes in place of the answer (HTTP/1.1).
+    /// Exact bytes instead of the answer (HTTP/1.1).
     pub raw_base64: Option<Base64>,
-    /// A head that never ends in place of the answer (HTTP/1.1).
+    /// A head that never ends instead of the answer (HTTP/1.1).
     pub endless_header: bool,
-    /// One byte of the answer every so many milliseconds (HTTP/2: of its body).
+    /// Sends one byte of the answer at this interval in milliseconds (HTTP/2: of the body).
     pub trickle_ms: Option<u64>,
-    /// So many informational answers first, 103 and 100 in turn.
+    /// First sends this number of informational responses, 103 and 100 in turn.
     pub informational: u32,
-    /// Two answers to the one request (HTTP/1.1).
+    /// Sends two answers to one request (HTTP/1.1).
     pub twice: bool,
     /// Answers before the request's body is read.
     pub early: bool,
-    /// RST_STREAM with this code in place of the answer (HTTP/2).
+    /// RST_STREAM with this code instead of the answer (HTTP/2).
     pub h2_reset: Option<u32>,
-    /// GOAWAY with this code, and the end of the connection, in place of the answer (HTTP/2).
+    /// GOAWAY with this code instead of the answer, and the end of the connection (HTTP/2).
     pub h2_goaway: Option<u32>,
 }
 
@@ -216,12 +217,12 @@ impl Fault {
         self.body.is_some() || self.body_base64.is_some() || self.body_repeat.is_some()
     }
 
-    /// The exact bytes to send in place of an answer.
+    /// The exact bytes to send instead of an answer.
     pub(crate) fn raw_bytes(&self) -> Option<Bytes> {
         exact(&self.raw_base64, &self.raw)
     }
 
-    /// The body to send in place of the documented one, when it is not a repeated one.
+    /// The body that replaces the documented one, unless it is a repeated text.
     pub(crate) fn body_bytes(&self) -> Option<Bytes> {
         exact(&self.body_base64, &self.body)
     }
@@ -235,7 +236,7 @@ fn exact(base64: &Option<Base64>, text: &Option<String>) -> Option<Bytes> {
     }
 }
 
-/// Bytes written as base64 in JSON, so that what is no base64 is refused with the rule.
+/// Bytes that are base64 in JSON. A rule with invalid base64 is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Base64(pub Bytes);
@@ -254,7 +255,7 @@ impl From<Base64> for String {
     }
 }
 
-/// A rule under way.
+/// A rule, and how often it was applied.
 struct Armed {
     rule: Rule,
     fault: Arc<Fault>,
@@ -268,7 +269,7 @@ impl Armed {
     }
 }
 
-/// The rules in their order, and the generator behind their chances.
+/// The rules in their order, and the random generator of their chances.
 pub(crate) struct FaultBook {
     rules: Vec<Armed>,
     random: fastrand::Rng,
@@ -299,15 +300,15 @@ impl FaultBook {
         self.rules.clear();
     }
 
-    /// Whether a choice for this operation depends on the instance's id, which for a deletion
-    /// is only known once the body is read.
+    /// Whether the choice of a rule for this operation depends on the instance's id. The id of a
+    /// deletion is known only once the body is read.
     pub(crate) fn depends_on_id(&self, operation: Operation) -> bool {
         self.rules.iter().any(|armed| {
             armed.rule.id.is_some() && armed.rule.method.meets(operation) && !armed.used_up()
         })
     }
 
-    /// The fault for a request, if a rule meets it.
+    /// The fault for a request, if a rule matches.
     pub(crate) fn pick(&mut self, operation: Operation, id: Option<i64>) -> Option<Arc<Fault>> {
         for armed in &mut self.rules {
             let rule = &armed.rule;
@@ -321,8 +322,8 @@ impl FaultBook {
                 armed.skipped += 1;
                 continue;
             }
-            // No draw where nothing is left to chance: certain rules must not shift the
-            // sequence of the others.
+            // A rule with a chance of 1 draws no number, so that adding one does not change the
+            // numbers that other rules get.
             if rule.chance < 1.0 && self.random.f64() >= rule.chance {
                 continue;
             }
@@ -338,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rule_that_is_left_applies() {
+    fn the_first_rule_that_is_not_used_up_applies() {
         let mut book = FaultBook::new(1);
         let rule = |status, times, skip| Rule {
             method: Target::Delete,
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_repeats_with_its_seed() {
+    fn the_same_seed_gives_the_same_choices() {
         let draw = |seed| {
             let mut book = FaultBook::new(seed);
             book.append([Rule {

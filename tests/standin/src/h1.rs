@@ -1,4 +1,4 @@
-//! HTTP/1.1, byte by byte: a library would repair what the faults are there to break.
+//! HTTP/1.1, written byte by byte, because an HTTP library would not send malformed responses.
 
 use std::io;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::fault::{Fault, Stage, Then};
 use crate::wire::{hang_up, Fate};
 use crate::world::Shared;
 
-/// The largest head and the largest body that are read.
+/// The largest head and the largest body that a request may have.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// How many bytes of further requests are read ahead while one is waiting.
+/// How many bytes of further requests are read while a request is waiting.
 const MAX_AHEAD: usize = 1024 * 1024;
 
-/// How much is collected before it is written.
+/// How many bytes are collected before they are written.
 const WRITE: usize = 64 * 1024;
 
 /// The head of a request.
@@ -28,7 +28,7 @@ const WRITE: usize = 64 * 1024;
 pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// The head as received, the empty line included.
+    /// The head as received, with the empty line.
     pub(crate) raw: Bytes,
     minor_version: u8,
     headers: Vec<(String, String)>,
@@ -49,7 +49,7 @@ impl Head {
         &self.headers
     }
 
-    /// Whether the connection is to end after the answer.
+    /// Whether the connection has to end after the answer.
     pub(crate) fn wants_close(&self) -> bool {
         self.minor_version == 0
             || self.header("connection").is_some_and(|value| {
@@ -63,9 +63,9 @@ impl Head {
 /// Why a request could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// The connection ended or broke: nobody is left to say anything to.
+    /// The connection ended or broke, so no answer can be sent.
     Gone,
-    /// It is not HTTP/1.1, or too much of it; the status that says so.
+    /// The request is not HTTP/1.1 or too large; it is answered with this status.
     Refused(u16),
 }
 
@@ -75,7 +75,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// A connection read request by request; what comes early waits in the buffer.
+/// A connection that is read request by request. Bytes of later requests wait in the buffer.
 pub(crate) struct Incoming<S> {
     pub(crate) stream: S,
     pub(crate) buffer: BytesMut,
@@ -89,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         }
     }
 
-    /// Reads some more, which must exist.
+    /// Reads more bytes. The end of the connection is an error.
     async fn more(&mut self) -> io::Result<()> {
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         }
     }
 
-    /// The next request's head; `None` when the client has ended the connection before it.
+    /// The next request's head; `None` if the client ended the connection instead.
     pub(crate) async fn head(&mut self) -> Result<Option<Head>, ReadError> {
         loop {
             if let Some((head, length)) = parse_head(&self.buffer)? {
@@ -163,12 +163,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
             body.extend_from_slice(&self.exactly(size as usize).await?);
             self.exactly(2).await?;
         }
-        // The trailers, up to their empty line.
+        // Skips the trailers up to the empty line.
         while self.line().await? > 2 {}
         Ok(body.freeze())
     }
 
-    /// Reads a line; returns its length with its end.
+    /// Reads a line. Returns its length with the line end.
     async fn line(&mut self) -> Result<usize, ReadError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -182,8 +182,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         }
     }
 
-    /// Ends when the client has ended the connection. What it sends until then stays in the
-    /// buffer for the next request.
+    /// Completes when the client ends the connection. Bytes that the client sends until then stay
+    /// in the buffer for the next request.
     async fn gone(&mut self) {
         while self.buffer.len() < MAX_AHEAD {
             if self.more().await.is_err() {
@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     }
 }
 
-/// Parses a head; `None` while it is incomplete. The caller adds its raw bytes.
+/// Parses a head; `None` while the head is incomplete. The caller adds `raw`.
 fn parse_head(buffer: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
     let mut headers = [httparse::EMPTY_HEADER; 128];
     let mut request = httparse::Request::new(&mut headers);
@@ -252,12 +252,12 @@ where
 struct Server<S> {
     incoming: Incoming<S>,
     exchange: Exchange,
-    /// Answers sent on this connection.
+    /// How many answers were sent on this connection.
     answers: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
-    /// Takes one request to its end; returns how the connection ends, if it does.
+    /// Serves one request. Returns how the connection ends, if it ends.
     async fn next(&mut self) -> Result<Option<Then>, ReadError> {
         let Some(head) = self.incoming.head().await? else {
             return Ok(Some(Then::Fin));
@@ -296,7 +296,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             Choice::Open => self.exchange.choose(&call),
         };
         if fault.stage() == Stage::Head {
-            // Chosen by id, hence only now. To the client it is the same: nothing was done.
+            // Some rules match by id, so the fault could be chosen only after the body was read.
+            // The client sees no difference to a hang-up after the head.
             delay(&fault).await;
             return Ok(Some(fault.hang_up()));
         }
@@ -308,7 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         }
     }
 
-    /// Sends what the fault makes of an answer; returns how the connection ends, if it does.
+    /// Sends an answer as the fault says. Returns how the connection ends, if it ends.
     async fn answer(
         &mut self,
         answer: Answer,
@@ -327,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             return self.send_endless_header().await;
         }
         if fault.h2_reset.is_some() || fault.h2_goaway.is_some() {
-            // The nearest to these that HTTP/1.1 has.
+            // HTTP/1.1 has no RST_STREAM and no GOAWAY; a hang-up comes closest.
             return Ok(Some(fault.hang_up()));
         }
 
@@ -359,7 +360,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         })
     }
 
-    /// Sends an answer in this form, as far as the form goes.
+    /// Sends an answer in this form, up to the form's stage.
     async fn send(&mut self, mut answer: Answer, form: &Form) -> io::Result<()> {
         let shared: &Shared = &self.exchange.shared;
         let mut out = Out::new(&mut self.incoming.stream, form.trickle);
@@ -378,7 +379,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             let Some(piece) = answer.body.next(shared) else {
                 break;
             };
-            // Small chunks make a small body arrive in several of them.
+            // Small bodies too are sent in several chunks.
             let chunk = match form.framing {
                 Framing::Chunked if piece.len() < 1024 => piece.len().div_ceil(3),
                 _ => piece.len(),
@@ -411,7 +412,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         out.flush().await
     }
 
-    /// Sends header fields until the client has had enough.
+    /// Sends header fields until the client ends the connection.
     async fn send_endless_header(&mut self) -> io::Result<Option<Then>> {
         let field = format!("X-Endless: {}\r\n", "e".repeat(1000));
         let block = field.repeat(16);
@@ -424,10 +425,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     }
 }
 
-/// How a body is marked off.
+/// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// As it is: by a length, or by the end of the connection.
+    /// By a length, or by the end of the connection.
     Plain,
     Chunked,
     InvalidChunks,
@@ -438,7 +439,7 @@ struct Form {
     stage: Stage,
     framing: Framing,
     content_length: Option<u64>,
-    /// Whether the body's encoding is announced here, rather than by a header of the fault.
+    /// Whether the head announces the chunked encoding; a header of the fault may do so instead.
     announce_chunks: bool,
     /// Whether `Connection: close` is in the head.
     announce_close: bool,
@@ -448,7 +449,7 @@ struct Form {
 }
 
 impl Form {
-    /// The form of an answer without any fault and of known length.
+    /// The form of an answer of known length without a fault.
     fn plain(ends: bool) -> Self {
         Form {
             stage: Stage::Answered,
@@ -471,7 +472,7 @@ impl Form {
         let own_coding = given("transfer-encoding");
         let own_length = given("content-length") || fault.content_length.is_some();
         let length = answer.body.len();
-        // What has neither a length nor an end needs chunks, where the client knows them.
+        // A body of unknown length is sent in chunks if the client understands chunks.
         let needs_chunks = length.is_none()
             && !own_coding
             && !own_length
@@ -544,7 +545,7 @@ impl Form {
     }
 }
 
-/// Writes in large pieces, or in very small ones.
+/// Writes in large pieces, or byte by byte for `trickle_ms`.
 struct Out<'a, S> {
     stream: &'a mut S,
     pending: Vec<u8>,

@@ -1,5 +1,5 @@
-//! HTTP/2. The frames are the `h2` crate's; faults are applied to the extent they have a
-//! meaning here, and what only HTTP/1.1 can get wrong is left out.
+//! HTTP/2, with the frames of the `h2` crate. Faults that are possible only in HTTP/1.1 are
+//! ignored.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::fault::{Fault, Stage, Then};
 use crate::wire::{self, Fate};
 use crate::world::InFlight;
 
-/// Room for clients that give up many requests at once. The crate's own limit is a protection
-/// that would get in the way of testing exactly that.
+/// The crate's default limit protects against clients that reset many streams, which tests must be
+/// able to do.
 const MAX_RESET_STREAMS: usize = 100_000;
 
-/// How long frames that are queued get to leave before a connection ends abruptly.
+/// How long queued frames may take to be sent before a connection ends abruptly.
 const FLUSH: Duration = Duration::from_millis(10);
 
 /// What the end of a stream means for its connection.
 enum End {
-    /// Nothing; whether it was answered.
+    /// The connection continues; `answered` says whether the stream got an answer.
     Stream { answered: bool },
-    /// The connection ends in this manner.
+    /// The connection ends like this.
     HangUp { then: Then, announced: bool },
     /// The connection ends with this GOAWAY.
     GoAway(Reason),
@@ -41,13 +41,13 @@ pub(crate) async fn serve<S>(mut stream: S, fate: Fate, exchange: Exchange)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // The stream is only lent: what the client still sends has to be read after the last frame,
-    // or an RST would overtake that frame.
+    // `converse` only borrows the stream: bytes that the client still sends must be read after the
+    // last frame, otherwise closing would send an RST that overtakes that frame.
     let then = converse(&mut stream, &exchange).await;
     wire::hang_up(stream, then, &fate).await;
 }
 
-/// Serves until the connection is to end; returns in what manner.
+/// Serves until the connection has to end. Returns how it ends.
 async fn converse<S>(stream: S, exchange: &Exchange) -> Then
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -69,25 +69,25 @@ where
         let end = tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    // Here rather than in the stream's task: requests meet the rules in the
-                    // order in which they came.
+                    // The fault is chosen here and not in the stream's task, so that rules are
+                    // applied in the order in which the requests arrived.
                     let begun = Begun::new(exchange, request);
                     let task = stream_task(exchange.clone(), begun, respond, sender.clone());
                     streams.spawn(task);
                     continue;
                 }
-                // The client has ended the connection, or it broke, or an announced end is
-                // reached.
+                // The client ended the connection, the connection broke, or its announced end has
+                // come.
                 Some(Err(_)) | None => return Then::Fin,
             },
             Some(end) = ends.recv() => end,
-            // Taken out, so that the set does not grow with every request.
+            // Finished tasks are removed, so that the set does not grow with every request.
             Some(_) = streams.join_next() => continue,
         };
         let then = match end {
             End::Stream { answered } => {
                 answers += u64::from(answered);
-                // Asked anew each time: a test may change its mind during a connection.
+                // Read for each answer, because a test may change the settings meanwhile.
                 let settings = exchange.shared.settings();
                 let due =
                     |every: Option<u64>| answered && every.is_some_and(|n| n > 0 && answers >= n);
@@ -117,12 +117,12 @@ where
     }
 }
 
-/// Lets frames leave that streams have queued: only a connection that is polled writes.
+/// Sends the frames that streams have queued. Only polling the connection writes them.
 async fn flush<S>(connection: &mut Connection<S, Bytes>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // Requests that arrive meanwhile are lost with the connection, as they would be anyway.
+    // Requests that arrive meanwhile are lost: the connection ends in any case.
     let polled = async { while let Some(Ok(_)) = connection.accept().await {} };
     let _ = tokio::time::timeout(FLUSH, polled).await;
 }
@@ -158,7 +158,7 @@ impl Begun {
         }
     }
 
-    /// Reads the body, and what the call takes from it.
+    /// Reads the body and the call's parameters in it.
     async fn read_body(&mut self) -> Result<(), h2::Error> {
         let mut body = Vec::new();
         while let Some(piece) = self.incoming.data().await {
@@ -179,16 +179,16 @@ async fn stream_task(
     mut respond: SendResponse<Bytes>,
     ends: mpsc::UnboundedSender<End>,
 ) {
-    // An error means that the stream is gone, and perhaps the connection, which notices itself.
+    // An error means that the stream is gone. If the connection is gone too, its own task notices.
     let end = handle(&exchange, &mut begun, &mut respond)
         .await
         .unwrap_or(End::Stream { answered: false });
     let only_the_stream = matches!(end, End::Stream { .. });
-    // The connection ends its tasks when it ends, so it is there to hear this.
+    // This task ends with its connection, so the receiver still exists.
     let _ = ends.send(end);
     if !only_the_stream {
-        // A stream that is dropped unfinished is reset, and the client would hear of that
-        // before the end of the connection.
+        // Dropping an unfinished stream would reset it, and the client would see the reset before
+        // the end of the connection.
         std::future::pending().await
     }
 }
@@ -240,7 +240,7 @@ async fn handle(
     }
 }
 
-/// The head as HTTP/1.1 would have written it.
+/// The request's head in the form of HTTP/1.1.
 fn head_text(parts: &http::request::Parts) -> String {
     let mut text = format!("{} {} HTTP/2\r\n", parts.method, parts.uri);
     for (name, value) in &parts.headers {
@@ -253,7 +253,7 @@ fn head_text(parts: &http::request::Parts) -> String {
     text
 }
 
-/// What takes the place of an answer that is not given.
+/// Ends an exchange without an answer, as the fault says.
 async fn hang_up(respond: &mut SendResponse<Bytes>, fault: &Fault) -> Result<End, h2::Error> {
     if let Some(end) = h2_end(respond, fault) {
         return Ok(end);
@@ -267,7 +267,7 @@ async fn hang_up(respond: &mut SendResponse<Bytes>, fault: &Fault) -> Result<End
     }
 }
 
-/// The ends that only HTTP/2 has.
+/// The RST_STREAM or GOAWAY of the fault, if it has one.
 fn h2_end(respond: &mut SendResponse<Bytes>, fault: &Fault) -> Option<End> {
     if let Some(code) = fault.h2_goaway {
         return Some(End::GoAway(code.into()));
@@ -276,13 +276,13 @@ fn h2_end(respond: &mut SendResponse<Bytes>, fault: &Fault) -> Option<End> {
     Some(End::Stream { answered: true })
 }
 
-/// Says nothing more on this stream until the client gives it up.
+/// Sends nothing on this stream until the client resets it.
 async fn stall(respond: &mut SendResponse<Bytes>) -> Result<End, h2::Error> {
     poll_fn(|cx| respond.poll_reset(cx)).await?;
     Ok(End::Stream { answered: false })
 }
 
-/// Sends what the fault makes of an answer.
+/// Sends an answer as the fault says.
 async fn send(
     exchange: &Exchange,
     respond: &mut SendResponse<Bytes>,
@@ -290,7 +290,7 @@ async fn send(
     fault: &Fault,
 ) -> Result<End, h2::Error> {
     for _ in 0..fault.informational {
-        // A 100 has no meaning to a client that did not ask for it here, so all are 103.
+        // HTTP/2 clients expect 100 only after `Expect: 100-continue`, so all are 103.
         let mut hints = Response::new(());
         *hints.status_mut() = StatusCode::EARLY_HINTS;
         respond.send_informational(hints)?;
@@ -299,13 +299,13 @@ async fn send(
         return Ok(end);
     }
     if fault.raw_bytes().is_some() || fault.endless_header {
-        // What cannot be said here must not become the answer it was to replace.
+        // HTTP/2 cannot send these faults. Sending the normal answer instead would mislead a test.
         respond.send_reset(Reason::PROTOCOL_ERROR);
         return Ok(End::Stream { answered: true });
     }
     let stage = fault.stage();
     if stage == Stage::HalfHead {
-        // There is no such thing as half a header frame to the layer below; nothing is sent.
+        // The h2 crate cannot send half a HEADERS frame, so nothing is sent.
         return hang_up(respond, fault).await;
     }
     let half = stage == Stage::HalfBody;
@@ -321,8 +321,8 @@ async fn send(
         piece.truncate(left.min(piece.len() as u64) as usize);
         left -= piece.len() as u64;
         next = answer.body.next(&exchange.shared).filter(|_| left > 0);
-        // The last piece ends the stream, as every server does it: an empty frame for that
-        // alone would be one more for a client to be suspicious of.
+        // The last piece ends the stream, as with common servers. An additional empty frame could
+        // count as an attack for a client.
         let last = next.is_none() && !half;
         put(&mut stream, piece, last, fault.trickle_ms).await?;
     }
@@ -379,7 +379,6 @@ async fn put(
         stream.reserve_capacity(wanted);
         let granted = match poll_fn(|cx| stream.poll_capacity(cx)).await {
             Some(granted) => granted?,
-            // The stream is closed.
             None => return Err(Reason::STREAM_CLOSED.into()),
         };
         let sent = bytes.split_to(granted.min(wanted));

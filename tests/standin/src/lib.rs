@@ -1,11 +1,11 @@
-//! A stand-in of the remote GREEN-API partner interface, for tests.
+//! A local server for tests that answers like GREEN-API's partner interface.
 //!
-//! It serves the documented answers on real sockets (HTTP/1.1 and HTTP/2, plain and over TLS),
-//! keeps a ledger of what really was deleted, and goes wrong on demand: by rules about single
-//! requests ([`Rule`], [`Fault`]), by settings of whole connections ([`Settings`]), and on ports
-//! that are traps from the first byte on ([`Endpoints::traps`]).
+//! The stand-in serves the documented answers on real sockets (HTTP/1.1 and HTTP/2, plain and over
+//! TLS) and keeps a ledger of the instances that were really deleted. It makes errors on demand: by
+//! rules for single requests ([`Rule`], [`Fault`]), by settings for connections ([`Settings`]), and
+//! on ports that always fail in the same way ([`Endpoints::traps`]).
 //!
-//! Rust tests start it in their own process:
+//! Rust tests start the stand-in in their own process:
 //!
 //! ```
 //! use greenapi_standin::{Config, Fault, Rule, Standin, Target};
@@ -72,16 +72,16 @@ use traps::url;
 use wire::Wire;
 use world::Shared;
 
-/// The partner token without another one: made up, and plain to see that it is.
+/// The default partner token, which obviously is not a real one.
 pub const DEFAULT_TOKEN: &str = "gac.0123456789abcdef0123456789abcdef0123456789abcdef01";
 
-/// Connections are served by so many threads.
+/// The number of threads that serve connections.
 const WORKERS: usize = 2;
 
-/// How long tasks get to end when the stand-in does.
+/// How long tasks may take to end when the stand-in ends.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// How a stand-in is started.
+/// The configuration of a stand-in.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The port of plain HTTP; 0 for any.
@@ -90,9 +90,9 @@ pub struct Config {
     pub https_port: u16,
     /// The partner token.
     pub token: String,
-    /// How many instances there are, from [`FIRST_ID`] on; every other one is authorized.
+    /// How many instances exist at the start, from [`FIRST_ID`] on; every other one is authorized.
     pub instances: u32,
-    /// Where the certificates are written; `None` for a directory that goes with the stand-in.
+    /// Where the certificates are written; `None` for a directory that is removed at the end.
     pub directory: Option<PathBuf>,
 }
 
@@ -108,7 +108,7 @@ impl Default for Config {
     }
 }
 
-/// Where everything is.
+/// The addresses of all listeners, and what clients need to use them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Endpoints {
     /// The API over plain HTTP.
@@ -119,7 +119,7 @@ pub struct Endpoints {
     pub https_h1: String,
     /// The control interface.
     pub control: String,
-    /// The authority behind the good certificates, as PEM.
+    /// The CA of the valid certificates, as PEM.
     pub ca_file: PathBuf,
     /// The partner token.
     pub token: String,
@@ -129,11 +129,11 @@ pub struct Endpoints {
     pub proxy_https: String,
     /// A SOCKS 5 proxy.
     pub proxy_socks5: String,
-    /// Ports that go wrong, by name.
+    /// The URLs of the traps, by name.
     pub traps: BTreeMap<&'static str, String>,
 }
 
-/// A running stand-in; dropping it ends it, and every connection to it.
+/// A running stand-in. Dropping this value ends the stand-in and all its connections.
 pub struct Standin {
     shared: Arc<Shared>,
     endpoints: Endpoints,
@@ -144,7 +144,7 @@ pub struct Standin {
 }
 
 impl Standin {
-    /// Starts a stand-in on a thread of its own. It serves when this returns.
+    /// Starts a stand-in on its own thread. All listeners are open when this returns.
     pub fn start(config: Config) -> io::Result<Self> {
         let directory = Directory::open(config.directory)?;
         let shared = Shared::new(config.token, config.instances);
@@ -178,12 +178,12 @@ impl Standin {
         })
     }
 
-    /// Where everything is.
+    /// The addresses of all listeners.
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
 
-    /// The URL of a trap. Panics when there is none of that name, as a test wants it.
+    /// The URL of a trap. Panics if there is no trap of that name.
     pub fn trap(&self, name: &str) -> &str {
         match self.endpoints.traps.get(name) {
             Some(url) => url,
@@ -191,12 +191,12 @@ impl Standin {
         }
     }
 
-    /// The instances that really were deleted, in order.
+    /// The instances that were really deleted, in order.
     pub fn ledger(&self) -> Vec<Deleted> {
         self.shared.ledger()
     }
 
-    /// What happened to the deletion requests for each id.
+    /// How many deletion requests each id had, and how many were carried out.
     pub fn requests(&self) -> BTreeMap<i64, Requests> {
         self.shared.requests()
     }
@@ -223,12 +223,12 @@ impl Standin {
         self.shared.set_settings(settings);
     }
 
-    /// Adds instances; those with ids that exist already replace them.
+    /// Adds instances. An instance with an existing id replaces the existing one.
     pub fn put_instances(&self, instances: impl IntoIterator<Item = Instance>) {
         self.shared.put_instances(instances);
     }
 
-    /// Adds many instances at once; without a state, every other one is authorized.
+    /// Adds a range of instances. Without a state, every other one is authorized.
     pub fn fill(&self, first: i64, count: u32, state: Option<&str>) {
         self.shared.put_instances(world::fill(first, count, state));
     }
@@ -238,7 +238,7 @@ impl Standin {
         self.shared.clear_instances();
     }
 
-    /// Appends rules. The first one that meets a request is applied to it.
+    /// Appends rules. The first rule that matches a request is applied to it.
     pub fn add_faults(&self, rules: impl IntoIterator<Item = Rule>) {
         self.shared.append_faults(rules);
     }
@@ -248,24 +248,24 @@ impl Standin {
         self.shared.clear_faults();
     }
 
-    /// Lets held requests go on; returns how many there were.
+    /// Lets the held requests continue. Returns how many there were.
     pub fn release(&self) -> u64 {
         self.shared.release()
     }
 
-    /// Back to how it was at the start, settings and rules included. Held requests are dropped.
+    /// Restores the state at the start, including settings and rules. Held requests are dropped.
     pub fn reset(&self) {
         self.shared.reset();
     }
 
-    /// Waits for a condition; `false` when it does not come to hold in time.
+    /// Waits until a condition holds. Returns `false` if it does not hold in time.
     pub fn wait(&self, until: &Until, timeout: Duration) -> bool {
         let shared = Arc::clone(&self.shared);
         let until = until.clone();
         self.run(async move { shared.wait(&until, timeout).await })
     }
 
-    /// Waits until so many complete deletion requests were received.
+    /// Waits until `n` complete deletion requests were received.
     pub fn wait_received(&self, n: u64, timeout: Duration) -> bool {
         let until = Until {
             received: Some(n),
@@ -274,7 +274,7 @@ impl Standin {
         self.wait(&until, timeout)
     }
 
-    /// Waits until the API's listeners have accepted so many connections.
+    /// Waits until the API's listeners have accepted `n` connections.
     pub fn wait_connections(&self, n: u64, timeout: Duration) -> bool {
         let until = Until {
             connections: Some(n),
@@ -283,18 +283,18 @@ impl Standin {
         self.wait(&until, timeout)
     }
 
-    /// Opens a relay to a loopback address that delays each way; returns its address.
+    /// Opens a relay to a loopback address that delays bytes in both directions. Returns its
+    /// address.
     pub fn relay(&self, target: SocketAddr, delay: Duration) -> io::Result<SocketAddr> {
         let shared = Arc::clone(&self.shared);
         self.run(async move { relay::open(&shared, target, delay) })
     }
 
-    /// Runs something on the stand-in's own threads, so that it works on any thread: a test may
-    /// itself be a task of some runtime, where blocking on a future is forbidden.
+    /// Runs a future on the stand-in's threads and waits for it. The test may itself run inside a
+    /// runtime, where `block_on` would panic.
     fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let (sender, receiver) = mpsc::channel();
         self.runtime.spawn(async move {
-            // The receiver waits below.
             let _ = sender.send(work.await);
         });
         receiver
@@ -306,7 +306,7 @@ impl Standin {
 impl Drop for Standin {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // An error means that the thread is gone, which is what this is for.
+            // An error means that the thread has already ended.
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
@@ -315,7 +315,8 @@ impl Drop for Standin {
     }
 }
 
-/// The stand-in's thread: opens everything, tells, and stays until told to stop.
+/// The stand-in's thread: opens the listeners, reports their addresses, and runs until it is
+/// stopped.
 fn run(
     runtime: Runtime,
     opening: impl Future<Output = io::Result<(Endpoints, traps::Fixtures)>>,
@@ -324,7 +325,7 @@ fn run(
 ) {
     match runtime.block_on(opening) {
         Ok((endpoints, fixtures)) => {
-            // Both errors mean the same as a stop: whoever started this is gone.
+            // Both errors mean that the owner of this thread is gone, and are treated as a stop.
             let _ = started.send(Ok(endpoints));
             let _ = runtime.block_on(stopped);
             drop(fixtures);

@@ -1,4 +1,4 @@
-//! The stand-in as a program: prints where it listens, and ends when its input does.
+//! The stand-in as a program: prints its addresses, and ends when its standard input is closed.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::oneshot;
 
 const HELP: &str = "\
-A stand-in of the remote GREEN-API partner interface, for tests.
+A local server for tests that answers like GREEN-API's partner interface.
 
 Usage: greenapi-standin [OPTIONS]
 
@@ -16,16 +16,16 @@ Options:
       --port PORT        port of plain HTTP [default: any]
       --https-port PORT  port of HTTPS [default: any]
       --token TOKEN      partner token [default: a made-up one]
-      --instances N      instances to begin with, from id 1101000001 on [default: 10]
+      --instances N      instances at the start, from id 1101000001 on [default: 10]
       --directory DIR    where ca.pem is written [default: a temporary directory]
-      --stay             do not end when the standard input does
+      --stay             do not end when the standard input is closed
   -h, --help             print this help
 
-Prints one line of JSON that says where everything is. README.md explains the control
-interface and the faults.
+Prints its addresses as one line of JSON. README.md explains the control interface and the
+faults.
 ";
 
-/// What the command line asks for.
+/// The parsed command line.
 struct Options {
     config: Config,
     stay: bool,
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line; `None` when it asks for help.
+/// Reads the command line; `None` for `--help`.
 fn parse() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
 
@@ -87,8 +87,8 @@ fn run(options: Options) -> io::Result<()> {
     wait_for_the_end(options.stay)
 }
 
-/// Waits for a signal, or for the end of the input. Signals are waited for rather than left to
-/// kill the process, so that the temporary directory goes, too.
+/// Waits for a signal or for the end of the input. Catching the signals lets the program remove its
+/// temporary directory.
 fn wait_for_the_end(stay: bool) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -106,12 +106,12 @@ fn wait_for_the_end(stay: bool) -> io::Result<()> {
     })
 }
 
-/// Reads the standard input on a thread of its own: a read cannot be taken back, and a runtime
-/// would wait for it in the end.
+/// Reads the standard input on a separate thread: a blocking read cannot be cancelled, and the
+/// runtime would wait for it when it shuts down.
 fn input_ended() -> oneshot::Receiver<()> {
     let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
-        // An error is as final as the end.
+        // An error ends the input too.
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         let _ = sender.send(());
     });

@@ -1,4 +1,4 @@
-//! Proxies: HTTP (tunnels and absolute form) and SOCKS 5. They lead to this machine only.
+//! Proxies: HTTP (tunnels and absolute form) and SOCKS 5. They connect only to this machine.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -28,7 +28,7 @@ const REFUSED: u8 = 0x05;
 /// One of the proxies.
 #[derive(Clone)]
 pub(crate) struct Proxy {
-    /// Its name in the counters.
+    /// The proxy's name in the statistics.
     pub(crate) name: &'static str,
     pub(crate) shared: Arc<Shared>,
 }
@@ -46,7 +46,7 @@ impl Proxy {
     {
         let mut incoming = Incoming::new(stream);
         if self.http(&mut incoming).await.is_err() {
-            // What breaks behind the proxy breaks in front of it.
+            // A connection that breaks behind the proxy is also reset for the client.
             fate.reset();
         }
     }
@@ -178,19 +178,19 @@ impl Proxy {
     }
 }
 
-/// A reply with the unspecified address, which clients have no use for.
+/// A reply with the unspecified address, because clients do not use the address.
 fn socks5_reply(reply: u8) -> [u8; 10] {
     [5, reply, 0, IPV4, 0, 0, 0, 0, 0, 0]
 }
 
-/// Reads a byte, and so many bytes as it says.
+/// Reads a length byte, and then that number of bytes.
 async fn read_counted(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::from(stream.read_u8().await?)];
     stream.read_exact(&mut bytes).await?;
     Ok(bytes)
 }
 
-/// Says this and ends the connection in order.
+/// Sends these bytes and ends the connection in an orderly way.
 async fn last_words<S>(stream: &mut S, bytes: &[u8]) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -216,7 +216,7 @@ fn is_local(host: &str) -> bool {
         .any(|name| host.eq_ignore_ascii_case(name))
 }
 
-/// The port that a request wants to reach on this machine.
+/// The port on this machine that a request asks for.
 fn destination(head: &Head) -> Option<u16> {
     let (authority, default) = match head.target.split_once("://") {
         Some(("http", rest)) => (rest.split('/').next()?, Some(80)),
@@ -231,8 +231,8 @@ fn destination(head: &Head) -> Option<u16> {
     port.filter(|_| is_local(host))
 }
 
-/// The head as the origin server gets it. One request for each connection keeps this simple:
-/// the origin is told to close, and its answer tells the client.
+/// The head for the origin server. To keep this simple a connection carries one request: the head
+/// asks the origin to close, and the origin's answer announces that to the client.
 fn origin_form(head: &Head) -> Vec<u8> {
     let path = head
         .target

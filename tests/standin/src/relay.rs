@@ -1,4 +1,4 @@
-//! A relay that makes the way to a port longer without making it narrower.
+//! A relay that adds latency to connections without limiting their bandwidth.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use crate::wire::{self, Wire};
 use crate::world::Shared;
 
-/// How many pieces may be on their way at once: enough not to limit any test's bandwidth, and
-/// a limit for a flood that nobody reads.
+/// How many pieces may be under way at once: enough for the bandwidth of every test, but limited in
+/// case the receiver does not read.
 const UNDER_WAY: usize = 16 * 1024;
 
-/// How much is read at a time. Every idle connection keeps that much, in each direction.
+/// The size of the read buffers. Every connection has one in each direction.
 const PIECE: usize = 8 * 1024;
 
-/// Opens a relay to a port of this machine; returns where to connect to.
+/// Opens a relay to a port of this machine. Returns the relay's address.
 pub(crate) fn open(
     shared: &Arc<Shared>,
     target: SocketAddr,
@@ -30,7 +30,7 @@ pub(crate) fn open(
     if !target.ip().is_loopback() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "the relay leads to loopback addresses only",
+            "a relay connects only to loopback addresses",
         ));
     }
     let listener = wire::bind(0)?;
@@ -61,7 +61,7 @@ async fn relay(wire: Wire, target: SocketAddr, delay: Duration) -> io::Result<()
     Ok(())
 }
 
-/// Passes bytes on, and their end, each this much later than it came.
+/// Forwards the bytes and the end of a stream, each with this delay.
 async fn pump(
     mut reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
@@ -86,7 +86,7 @@ async fn pump(
         }
         writer.shutdown().await
     };
-    // When writing fails, there is no point in reading on.
+    // When writing fails, reading stops too.
     tokio::try_join!(read, write)?;
     Ok(())
 }

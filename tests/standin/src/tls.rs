@@ -1,4 +1,4 @@
-//! Certificates made at every start, and what servers do with them.
+//! The certificates, which are made anew at every start, and the TLS servers that use them.
 
 use std::io;
 use std::path::Path;
@@ -17,10 +17,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::world::Shared;
 
-/// The names of everything here that is meant to be reached.
+/// The names in the valid certificates.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// The protocols of an ordinary listener, and of one that knows no HTTP/2.
+/// The ALPN protocols of an ordinary listener, and of one without HTTP/2.
 pub(crate) const BOTH: &[&str] = &["h2", "http/1.1"];
 pub(crate) const H1_ONLY: &[&str] = &["http/1.1"];
 
@@ -32,7 +32,7 @@ struct Identity {
 
 impl Identity {
     fn acceptor(&self, alpn: &[&str]) -> io::Result<TlsAcceptor> {
-        // The provider is named: whether the process has a default one is not ours to decide.
+        // Names the provider, because the process may have no default one.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -48,7 +48,7 @@ impl Identity {
     }
 }
 
-/// The servers' sides of TLS, good and bad.
+/// TLS servers with valid and with invalid certificates.
 pub(crate) struct Acceptors {
     pub(crate) good: TlsAcceptor,
     pub(crate) good_h1: TlsAcceptor,
@@ -59,7 +59,7 @@ pub(crate) struct Acceptors {
 }
 
 impl Acceptors {
-    /// Makes the certificates; those that a client could trust are written to the directory.
+    /// Makes the certificates, and writes the CA's certificates to the directory.
     pub(crate) fn make(directory: &Path) -> io::Result<Self> {
         make(directory).map_err(|error| match error {
             MakeError::Certificate(error) => io::Error::other(error),
@@ -136,7 +136,7 @@ fn authority(
     Ok((pem, Issuer::new(parameters, key)))
 }
 
-/// A server's certificate, signed by an authority or by itself.
+/// A server's certificate, signed by a CA or by itself.
 fn leaf(
     names: &[&str],
     validity: Validity,
@@ -148,7 +148,7 @@ fn leaf(
     let key = KeyPair::generate()?;
     let certificate = match authority {
         Some(authority) => {
-            // Strict verifiers look the issuer's key up by this.
+            // Strict verifiers find the issuer by this extension.
             parameters.use_authority_key_identifier_extension = true;
             parameters.signed_by(&key, authority)?
         }
@@ -160,7 +160,7 @@ fn leaf(
     })
 }
 
-/// Does the server's side of a handshake, and counts what came of it.
+/// Does the server's side of a handshake, and counts its outcome.
 pub(crate) async fn accept<S>(
     acceptor: &TlsAcceptor,
     stream: S,

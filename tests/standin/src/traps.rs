@@ -1,4 +1,4 @@
-//! Ports where connecting, the handshake or the first frames go wrong.
+//! Ports on which connecting, the handshake or the first frames always fail.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,10 +19,10 @@ use crate::wire::{self, drain, drain_briefly, Wire};
 use crate::world::Shared;
 use crate::{h1, tls};
 
-/// A fatal alert `protocol_version`, as a server that ends at TLS 1.1 sends it.
+/// The fatal alert `protocol_version` of a server that supports TLS only up to 1.1.
 const PROTOCOL_VERSION_ALERT: [u8; 7] = [0x15, 0x03, 0x02, 0x00, 0x02, 0x02, 0x46];
 
-/// How long a connect may take before the queue counts as full.
+/// How long a connect may take before the listener's queue counts as full.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// HTTP/2 frame types, flags and settings used here.
@@ -34,7 +34,7 @@ const ACK: u8 = 0x1;
 const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 const INITIAL_WINDOW_SIZE: u16 = 0x4;
 
-/// Sockets that are a trap by merely being there.
+/// Sockets that only have to stay open for their traps to work.
 pub(crate) struct Fixtures {
     _refused: TcpSocket,
     _full: TcpListener,
@@ -59,7 +59,7 @@ fn api(acceptor: &TlsAcceptor, exchange: &Exchange) -> Handler {
     handler(move |wire| crate::serve_api(wire, Some(acceptor.clone()), exchange.clone()))
 }
 
-/// Does the handshake as every good server does, then goes on by itself.
+/// Does a correct handshake, and then calls `handle`.
 fn after_handshake<F, H>(acceptor: &TlsAcceptor, shared: &Arc<Shared>, handle: H) -> Handler
 where
     F: Future<Output = ()> + Send + 'static,
@@ -77,7 +77,7 @@ where
     })
 }
 
-/// Opens every trap; returns their URLs by name, and what has to be kept for them.
+/// Opens every trap. Returns the URLs by name, and the sockets that must stay open.
 pub(crate) async fn open(
     shared: &Arc<Shared>,
     acceptors: &Acceptors,
@@ -152,7 +152,7 @@ pub(crate) async fn open(
             "h2_goaway",
             "https",
             after_handshake(good, shared, {
-                // As a server that reports which request it did not like.
+                // Some servers quote the refused request in the GOAWAY's debug data.
                 let quoted = format!(
                     "not processed: /partner/deleteInstanceAccount/{}",
                     shared.token
@@ -173,7 +173,8 @@ pub(crate) async fn open(
         wire::serve(listener, name, Arc::clone(shared), handle);
     }
 
-    // Bound and never listened on: refused, and nobody else can take the port.
+    // A socket that is bound but does not listen: connecting is refused, and no other process can
+    // take the port.
     let refused = TcpSocket::new_v4()?;
     refused.bind(([127, 0, 0, 1], 0).into())?;
     urls.insert("refused", url("http", refused.local_addr()?));
@@ -189,7 +190,7 @@ pub(crate) async fn open(
     Ok((urls, fixtures))
 }
 
-/// The URL of a listener: by name over TLS, where the certificate wants one.
+/// The URL of a listener. Over TLS it has a host name, as in the certificate.
 pub(crate) fn url(scheme: &str, address: SocketAddr) -> String {
     if scheme == "https" {
         format!("https://localhost:{}", address.port())
@@ -198,7 +199,7 @@ pub(crate) fn url(scheme: &str, address: SocketAddr) -> String {
     }
 }
 
-/// A listener that accepts nobody and whose queue is full, so that connecting to it hangs.
+/// A listener that never accepts and whose queue is full, so that connecting hangs.
 async fn full_queue() -> io::Result<(TcpListener, Vec<TcpStream>)> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
@@ -231,7 +232,7 @@ async fn ssh_banner(mut wire: Wire) {
     }
 }
 
-/// Reads one TLS record, which is where a ClientHello ends.
+/// Reads one TLS record, which contains the ClientHello.
 async fn read_record(wire: &mut Wire) -> io::Result<()> {
     let mut header = [0; 5];
     wire.read_exact(&mut header).await?;
@@ -266,7 +267,7 @@ async fn refuse_version(mut wire: Wire) {
 
 /// An HTTP/2 frame on the connection itself.
 fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    // All payloads here are far below 64 KiB, so the first byte of the length is 0.
+    // All payloads in this file are far below 64 KiB, so the first byte of the length is 0.
     let length = (payload.len() as u16).to_be_bytes();
     let header = [0, length[0], length[1], kind, flags, 0, 0, 0, 0];
     [&header, payload].concat()
@@ -276,27 +277,27 @@ fn setting(name: u16, value: u32) -> Vec<u8> {
     [&name.to_be_bytes()[..], &value.to_be_bytes()[..]].concat()
 }
 
-/// Sends settings that change all the time, and nothing else.
+/// Sends an endless series of SETTINGS frames.
 async fn flood_settings(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let block: Vec<u8> = (0..256)
         .flat_map(|n| frame(SETTINGS, 0, &setting(INITIAL_WINDOW_SIZE, 65_535 + n)))
         .collect();
     let flood = async { while writer.write_all(&block).await.is_ok() {} };
-    // The acknowledgements have to be taken in, or the client would stop reading, too.
+    // The acknowledgements must be read, otherwise the client would block and stop reading too.
     tokio::select! {
         () = flood => {}
         () = drain(&mut reader) => {}
     }
 }
 
-/// Speaks HTTP/2 with these settings, correctly and without ever serving a request.
+/// Speaks correct HTTP/2 with these settings, but never serves a request.
 async fn speak_h2(stream: impl AsyncRead + AsyncWrite + Unpin, settings: Vec<u8>) {
-    // Errors end it as the end of the connection does.
+    // An error means that the connection ended.
     let _ = try_speak_h2(stream, &settings).await;
 }
 
-/// Ends each connection at its first request with a GOAWAY that says that no stream was processed.
+/// Answers a connection's first request with a GOAWAY that says that no stream was processed.
 async fn go_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, quoted: String) {
     const NO_STREAM: [u8; 4] = [0; 4];
     const NO_ERROR: [u8; 4] = [0; 4];
@@ -318,7 +319,7 @@ async fn go_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, quoted: String
         stream.write_all(&frame(GOAWAY, 0, &payload)).await?;
         stream.shutdown().await
     };
-    // Errors end it as the end of the connection does.
+    // An error means that the connection ended.
     let refused: io::Result<()> = refuse.await;
     if refused.is_ok() {
         drain_briefly(&mut stream).await;
@@ -339,7 +340,7 @@ async fn try_speak_h2(
         let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
         let mut payload = vec![0; length as usize];
         stream.read_exact(&mut payload).await?;
-        // Pings are answered: the trap is a server that lives, not one that is gone.
+        // Pings are answered, because the trap imitates a server that is alive.
         let reply = match (header[3], header[4] & ACK) {
             (SETTINGS, 0) => frame(SETTINGS, ACK, &[]),
             (PING, 0) => frame(PING, ACK, &payload),

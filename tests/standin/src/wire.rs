@@ -16,18 +16,18 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use crate::fault::Then;
 use crate::world::{OpenConnection, Shared};
 
-/// Room for a test that opens thousands of connections at once (the kernel may allow less).
+/// Large enough for a test that opens thousands of connections at once (the kernel may allow less).
 const BACKLOG: u32 = 16 * 1024;
 
-/// How long an orderly end waits for the other side's.
+/// How long an orderly end waits for the other side to end too.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How a connection is to end, decided by whoever speaks on it, at whatever depth of layers.
+/// How a connection has to end. Any layer of its protocols may decide that.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fate(Arc<AtomicBool>);
 
 impl Fate {
-    /// Once the connection is dropped, it ends with an RST.
+    /// Makes the connection end with an RST when it is dropped.
     pub(crate) fn reset(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -49,7 +49,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.fate.0.load(Ordering::Relaxed) {
-            // Fails only on a connection that is gone already, which is as good as reset.
+            // An error means that the connection has already ended.
             let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
         }
     }
@@ -83,7 +83,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Listens on the loopback interface; port 0 for any free one.
+/// Listens on the loopback interface; with port 0 on any free port.
 pub(crate) fn bind(port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -91,7 +91,7 @@ pub(crate) fn bind(port: u16) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts for ever; each connection is served by a task of its own.
+/// Accepts connections for ever and serves each on its own task.
 pub(crate) fn serve<F, S>(
     listener: TcpListener,
     name: &'static str,
@@ -105,7 +105,7 @@ pub(crate) fn serve<F, S>(
         loop {
             match listener.accept().await {
                 Ok((tcp, _)) => {
-                    // Half an answer has to leave when it is written, not when it is whole.
+                    // With Nagle's algorithm a part of an answer could wait for the rest.
                     let _ = tcp.set_nodelay(true);
                     let wire = Wire {
                         tcp,
@@ -114,27 +114,27 @@ pub(crate) fn serve<F, S>(
                     };
                     tokio::spawn(handler(wire));
                 }
-                // Out of descriptors, or a connection that went away in the queue: the next
-                // one may do better.
+                // Either the process has no free descriptor, or the client disconnected before it
+                // was accepted. Both pass.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
     });
 }
 
-/// Reads and forgets until the other side ends the connection.
+/// Discards all bytes until the other side ends the connection.
 pub(crate) async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
     let mut scratch = [0; 4096];
     while matches!(stream.read(&mut scratch).await, Ok(n) if n > 0) {}
 }
 
-/// As [`drain`], but not for longer than an orderly end takes. Closing a socket with unread
-/// bytes in it would send an RST instead of the FIN.
+/// Like [`drain`], but for a limited time. Closing a socket with unread bytes would send an RST
+/// instead of the FIN.
 pub(crate) async fn drain_briefly(stream: &mut (impl AsyncRead + Unpin)) {
     let _ = tokio::time::timeout(LINGER, drain(stream)).await;
 }
 
-/// Ends a connection in this manner.
+/// Ends a connection as `then` says.
 pub(crate) async fn hang_up<S>(mut stream: S, then: Then, fate: &Fate)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -147,7 +147,7 @@ where
         }
         Then::Reset => fate.reset(),
         Then::Stall => drain(&mut stream).await,
-        // Dropping the stream is all there is to it.
+        // Dropping the stream sends the FIN.
         Then::CloseUnannounced => {}
     }
 }

@@ -1,5 +1,4 @@
-//! The state behind every listener: instances, ledger, counters, settings, and the gates that
-//! tests wait at.
+//! The state shared by all listeners: instances, ledger, counters, settings, and held requests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -16,20 +15,20 @@ use crate::fault::{Fault, FaultBook, Rule};
 /// The first id of the instances that the stand-in makes by itself.
 pub const FIRST_ID: i64 = 1_101_000_001;
 
-/// A client that waits a whole second between two requests may still see them arrive a little
-/// closer together; that is the network's doing, not the client's.
+/// The requests of a client that waits a whole second between them may arrive with a little less
+/// time between them, for which the network is responsible.
 const RATE_TOLERANCE: Duration = Duration::from_millis(50);
 
 /// How long a deleted instance stays in the list: three months.
 const LISTED_AFTER_DELETION: Duration = Duration::from_secs(92 * 86_400);
 
-/// From when on a deleted instance's own methods answer 401 (GREEN-API's issue 1002).
+/// How long after its deletion an instance's own methods answer 401 (GREEN-API's issue 1002).
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
-/// What the list shows as the time of a deletion that has not been.
+/// The list's time of deletion for an instance that was not deleted.
 const NEVER: &str = "0001-01-01T00:00:00";
 
-/// A moment as the API writes it: UTC, and no zone.
+/// A time as the API writes it: UTC without a zone.
 fn text_of(moment: OffsetDateTime) -> String {
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
@@ -42,7 +41,7 @@ fn text_of(moment: OffsetDateTime) -> String {
     )
 }
 
-/// The moment so long before now. Such texts are in the order of time.
+/// The text of the time `age` ago. Such texts sort by time.
 fn text_before_now(age: Duration) -> String {
     text_of(OffsetDateTime::now_utc() - age)
 }
@@ -53,27 +52,28 @@ fn text_before_now(age: Duration) -> String {
 pub struct Instance {
     /// `idInstance`.
     pub id: i64,
-    /// `stateInstance`, as free text so that states nobody knows yet can be tried.
+    /// `stateInstance`: any text, so that tests can try states that do not exist yet.
     pub state: String,
-    /// Whether it is deleted already.
+    /// Whether the instance is already deleted.
     pub deleted: bool,
-    /// When it was deleted, as the API writes it; `None` for the moment that it was added.
+    /// When the instance was deleted, as the API writes it; `None` for the time when it was added.
     pub time_deleted: Option<String>,
-    /// Whether it has expired: its own methods answer 400.
+    /// Whether the instance has expired: its own methods then answer 400.
     pub expired: bool,
-    /// What the list says instead of that: a fresh instance can show as expired for an hour.
+    /// `isExpired` in the list if it should differ from `expired`: the API lists a new instance as
+    /// expired for up to an hour.
     pub is_expired: Option<bool>,
     /// `expirationDate`.
     pub expiration_date: String,
     /// `timeCreated`.
     pub time_created: String,
-    /// Whether it is still being created: its state is `null`, and nothing else works.
+    /// Whether the instance is being created: its state is `null`, and its other methods fail.
     pub creating: bool,
-    /// Whether it is starting: its own methods answer 400.
+    /// Whether the instance is starting: its own methods answer 400.
     pub starting: bool,
-    /// After how long creating or starting ends; 0 for never.
+    /// When creating or starting ends; 0 for never.
     pub ready_after_ms: u64,
-    /// Its own methods are refused with this reason inside HTTP 200.
+    /// The instance's own methods are refused with this reason inside HTTP 200.
     pub refuses: Option<String>,
     /// The name in the list.
     pub name: String,
@@ -85,11 +85,11 @@ pub struct Instance {
     pub is_free: bool,
     /// `isPartner`.
     pub is_partner: bool,
-    /// `apiTokenInstance`; `None` for one derived from the id.
+    /// `apiTokenInstance`; `None` for a token that is derived from the id.
     pub api_token: Option<String>,
     /// How long after an accepted logout the state changes.
     pub logout_after_ms: u64,
-    /// Whether a logout is answered `{"isLogout":false}` and changes nothing.
+    /// Whether a logout is answered with `{"isLogout":false}` and has no effect.
     pub refuse_logout: bool,
 }
 
@@ -130,10 +130,10 @@ impl Instance {
         }
     }
 
-    /// The secret of the instance's own methods.
+    /// The token of the instance's own methods.
     pub fn token(&self) -> String {
         self.api_token.clone().unwrap_or_else(|| {
-            // Derived rather than stored: a hundred thousand instances stay small.
+            // Derived from the id, so that a hundred thousand instances need little memory.
             let mut digits = fastrand::Rng::with_seed(self.id.unsigned_abs());
             (0..50).map(|_| digits.digit(16)).collect()
         })
@@ -182,18 +182,18 @@ struct Listed<'a> {
     is_expired: bool,
 }
 
-/// A row of the ledger: an instance that really was deleted.
+/// A row of the ledger: an instance that was really deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Deleted {
     /// The instance.
     pub id: i64,
-    /// Its state at that moment.
+    /// The instance's state when it was deleted.
     pub state: String,
     /// The row's number, from 1.
     pub n: u64,
 }
 
-/// What happened to the deletion requests for one id.
+/// The number of deletion requests for one id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Requests {
     /// Complete requests received.
@@ -220,7 +220,7 @@ pub struct Connections {
     pub open: u64,
 }
 
-/// What TLS handshakes ended in.
+/// The outcomes of TLS handshakes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TlsStats {
     /// Handshakes done, by version (`TLSv1_2`, `TLSv1_3`).
@@ -231,16 +231,16 @@ pub struct TlsStats {
     pub failed: u64,
 }
 
-/// What one proxy was asked for.
+/// The requests to one proxy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ProxyStats {
     /// Tunnels opened (`CONNECT`, SOCKS).
     pub tunnels: u64,
     /// Requests in absolute form forwarded.
     pub forwarded: u64,
-    /// Requests refused for want of the right user and password.
+    /// Requests refused because of a missing or wrong login.
     pub unauthorized: u64,
-    /// Requests refused because they lead to another host, or to nobody.
+    /// Requests refused because their host is not this machine, or cannot be connected to.
     pub denied: u64,
 }
 
@@ -251,7 +251,7 @@ pub struct Stats {
     pub connections: Connections,
     /// Connections of each listener, traps and proxies included.
     pub listeners: BTreeMap<&'static str, Connections>,
-    /// Request heads read, by what they ask for.
+    /// Request heads read, by operation.
     pub requests: BTreeMap<Operation, u64>,
     /// Request heads read, by version of HTTP.
     pub http_versions: BTreeMap<&'static str, u64>,
@@ -273,7 +273,7 @@ pub struct Stats {
     pub proxies: BTreeMap<&'static str, ProxyStats>,
     /// The last request's path before `/partner/…` or `/waInstance…`.
     pub last_prefix: String,
-    /// The last request's head as received; for HTTP/2 its fields in the form of HTTP/1.1.
+    /// The last request's head as received; an HTTP/2 head in the form of HTTP/1.1.
     pub last_head: String,
 }
 
@@ -283,26 +283,26 @@ pub struct Stats {
 pub struct Settings {
     /// Whether the partner token may not list: GetInstances answers HTTP 403.
     pub list_forbidden: bool,
-    /// HTTP/2 streams at once, for connections accepted from now on.
+    /// The limit of simultaneous HTTP/2 streams, for connections accepted from now on.
     pub max_concurrent_streams: u32,
-    /// The seed behind the rules' chances.
+    /// The seed of the random generator of the rules' chances.
     pub seed: u64,
-    /// Closes a connection without announcing it right after so many answers on it.
+    /// Closes a connection unannounced right after this number of answers.
     pub close_after_answers: Option<u64>,
-    /// Resets a connection right after so many answers on it.
+    /// Resets a connection right after this number of answers.
     pub reset_after_answers: Option<u64>,
-    /// The time between two requests of the same instance method for one instance.
+    /// The minimum time between two requests of the same instance method for one instance.
     pub rate_interval_ms: u64,
-    /// The user that the proxies ask for; `None` for nobody.
+    /// The user name that the proxies require; `None` for no login.
     pub proxy_user: Option<String>,
-    /// The password that goes with it.
+    /// The password of `proxy_user`.
     pub proxy_password: Option<String>,
-    /// What stands before `/partner/…`; there is nothing at any other path.
+    /// The path before `/partner/…`; every other path is answered with a 404 page.
     pub prefix: String,
-    /// What stands before `/waInstance…`, `{pool}` being the id's first four digits; `None` for
-    /// the same as `prefix`. An instance is known to its own pool only.
+    /// The path before `/waInstance…`, where `{pool}` is the id's first four digits; `None` means
+    /// `prefix`. An instance exists only in its own pool.
     pub instance_prefix: Option<String>,
-    /// How long an instance made by CreateInstance is being created.
+    /// How long CreateInstance takes to create an instance.
     pub creating_ms: u64,
 }
 
@@ -324,18 +324,18 @@ impl Default for Settings {
     }
 }
 
-/// Something to wait for: every number that is given.
+/// A condition to wait for: all given numbers must be reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Until {
-    /// At least so many complete deletion requests received.
+    /// At least this number of complete deletion requests was received.
     pub received: Option<u64>,
-    /// At least so many connections accepted.
+    /// At least this number of connections was accepted.
     pub connections: Option<u64>,
-    /// At most so many connections open.
+    /// At most this number of connections is open.
     pub open: Option<u64>,
-    /// At least so many requests held.
+    /// At least this number of requests is held.
     pub held: Option<u64>,
-    /// Whose connections: one listener's, instead of the API's three together.
+    /// The listener whose connections count; `None` for the API's three together.
     pub listener: Option<String>,
 }
 
@@ -350,11 +350,11 @@ struct World {
     faults: FaultBook,
     settings: Settings,
     stats: Stats,
-    /// When each instance method was last let through, for the limit on its rate.
+    /// When each instance method was last allowed, for its rate limit.
     last_calls: HashMap<(i64, Operation), Instant>,
     /// When accepted logouts take effect.
     logouts_due: HashMap<i64, Instant>,
-    /// When instances end being created or starting.
+    /// When creating or starting an instance ends.
     ready_due: HashMap<i64, Instant>,
 }
 
@@ -401,7 +401,7 @@ impl World {
             && until.held.is_none_or(|n| self.stats.held >= n)
     }
 
-    /// Whether this instance method may be called now; a call that may is noted.
+    /// Whether the rate limit allows this instance method now. An allowed call is recorded.
     fn within_rate(&mut self, id: i64, operation: Operation) -> bool {
         let now = Instant::now();
         let interval = Duration::from_millis(self.settings.rate_interval_ms);
@@ -417,7 +417,7 @@ impl World {
 
     fn put(&mut self, mut instance: Instance) {
         let id = instance.id;
-        // What was under way was under way for the one that is replaced.
+        // These are deadlines of the instance that is replaced.
         self.logouts_due.remove(&id);
         self.ready_due.remove(&id);
         if instance.ready_after_ms > 0 {
@@ -439,7 +439,7 @@ impl World {
             }
             None => self.settings.prefix.clone(),
         };
-        // On the methods of MAX's instances `/v3` is optional.
+        // The methods of MAX instances accept an optional `/v3`.
         let is_max = |instance: &Instance| instance.type_instance == "v3";
         match prefix.strip_prefix(own.as_str()) {
             Some("") => true,
@@ -479,7 +479,8 @@ impl World {
         Answer::json(200, body.to_string())
     }
 
-    /// Brings an instance's state up to date: an accepted logout or its start may have become due.
+    /// Updates an instance's state if the deadline of a logout, of creating or of starting has
+    /// passed.
     fn settle(&mut self, id: i64) {
         if self
             .ready_due
@@ -526,7 +527,7 @@ impl World {
         Answer::json(200, r#"{"deleteInstanceAccount":true}"#)
     }
 
-    /// The checks that both instance methods begin with: the instance, or the refusal.
+    /// The checks with which both instance methods begin. Returns the instance or the refusal.
     fn instance_method(
         &mut self,
         id: i64,
@@ -549,7 +550,7 @@ impl World {
             let forgotten = text_before_now(FORGOTTEN_AFTER);
             return Err(match &instance.time_deleted {
                 Some(time) if *time < forgotten => Answer::error(401, "Unauthorized"),
-                // What users reported: a deleted instance answers as if it were starting.
+                // Users reported that a deleted instance answers as if it were starting.
                 _ if operation == Operation::State => {
                     Answer::json(200, r#"{"stateInstance":"starting"}"#)
                 }
@@ -609,7 +610,7 @@ impl World {
     }
 }
 
-/// So many instances from an id on; without a state, every other one is authorized.
+/// `count` instances from the id `first` on. Without a state, every other one is authorized.
 pub(crate) fn fill(
     first: i64,
     count: u32,
@@ -625,7 +626,7 @@ pub(crate) fn fill(
     })
 }
 
-/// What held requests watch. Counters, so that no change can be missed between two looks.
+/// What held requests watch: counters, so that no change between two reads is missed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Gate {
     releases: u64,
@@ -637,7 +638,7 @@ pub(crate) struct Shared {
     pub(crate) token: String,
     initial_instances: u32,
     world: Mutex<World>,
-    /// Sent at every event that somebody may wait for.
+    /// Notified at every event that `wait` may wait for.
     tick: watch::Sender<()>,
     gate: watch::Sender<Gate>,
     started: Instant,
@@ -656,7 +657,7 @@ impl Shared {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        // A handler that panicked leaves counters behind, nothing that could be half-written.
+        // The state stays usable after a panic: no handler leaves it half changed.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -719,12 +720,12 @@ impl Shared {
         held
     }
 
-    /// Back to how it was at the start. Held requests are dropped unanswered, because carrying
-    /// them out would change the world that was just put right.
+    /// Restores the state at the start. Held requests are dropped without an answer, because
+    /// carrying them out would change the restored state.
     pub(crate) fn reset(&self) {
         let mut world = self.world();
         let before = std::mem::replace(&mut *world, World::new(self.initial_instances));
-        // What is there now stays there: open connections, and requests under way.
+        // Open connections and requests under way continue to exist, and so do their counts.
         world.stats.held = before.stats.held;
         world.stats.in_flight = before.stats.in_flight;
         for (name, connections) in before.stats.listeners {
@@ -737,7 +738,7 @@ impl Shared {
         self.tick.send_replace(());
     }
 
-    /// Waits for a condition, and tells whether it came to hold in time.
+    /// Waits until a condition holds. Returns whether it held in time.
     pub(crate) async fn wait(&self, until: &Until, timeout: Duration) -> bool {
         let mut ticks = self.tick.subscribe();
         let reached = async {
@@ -749,8 +750,8 @@ impl Shared {
 
     // --- for the listeners ---
 
-    /// Reads the method and the target of a request; returns the call and the path in front of
-    /// the API's own. There is nothing but 404 under any prefix but the settings' own.
+    /// Reads the method and the target of a request. Returns the call and the prefix of the API's
+    /// path. A prefix that is not in the settings gives `Call::Unknown`.
     pub(crate) fn read_target<'a>(&self, method: &str, target: &'a str) -> (Call, &'a str) {
         let (call, prefix) = Call::parse(method, target);
         let world = self.world();
@@ -775,12 +776,12 @@ impl Shared {
         }
     }
 
-    /// Adds to the counters.
+    /// Changes the counters.
     pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
         change(&mut self.world().stats);
     }
 
-    /// Notes a request whose head is read; it is in flight until the guard goes.
+    /// Counts a request whose head was read. The request is in flight until the guard is dropped.
     pub(crate) fn request_begun(
         self: &Arc<Self>,
         operation: Operation,
@@ -800,7 +801,7 @@ impl Shared {
         InFlight(Arc::clone(self))
     }
 
-    /// Whether the choice of a fault must wait for the request's body.
+    /// Whether the fault can be chosen only after the request's body was read.
     pub(crate) fn fault_depends_on_id(&self, operation: Operation) -> bool {
         self.world().faults.depends_on_id(operation)
     }
@@ -823,7 +824,7 @@ impl Shared {
         self.tick.send_replace(());
     }
 
-    /// The documented answer to a call; with `act` the call also takes effect.
+    /// The documented answer to a call. With `act` the call is also carried out.
     pub(crate) fn answer(&self, call: &Call, act: bool) -> Answer {
         let mut world = self.world();
         match call {
@@ -848,8 +849,8 @@ impl Shared {
         }
     }
 
-    /// The next instances of the list after an id, as JSON items joined by commas, and the last
-    /// id among them; `None` after the end.
+    /// The next instances of the list after an id, as JSON items joined by commas, and the last of
+    /// their ids; `None` at the end.
     pub(crate) fn list_after(&self, id: Option<i64>, count: usize) -> Option<(Vec<u8>, i64)> {
         let world = self.world();
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
@@ -877,9 +878,8 @@ impl Shared {
         Some((text, last?))
     }
 
-    /// Prepares to be held. It must come before the request is counted as received: a test
-    /// that waits for the count and then releases must not overtake the request on its way
-    /// into the hold.
+    /// Prepares to hold a request. This must happen before the request is counted as received:
+    /// otherwise a test that waits for the count could release before the request waits.
     pub(crate) fn hold(self: &Arc<Self>) -> Hold {
         let gate = self.gate.subscribe();
         let entered = *gate.borrow();
@@ -891,7 +891,7 @@ impl Shared {
     }
 }
 
-/// An accepted connection, counted as open until this goes.
+/// An accepted connection, counted as open until this is dropped.
 pub(crate) struct OpenConnection {
     shared: Arc<Shared>,
     listener: &'static str,
@@ -907,7 +907,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// A request under way, counted as such until this goes.
+/// A request under way, counted as in flight until this is dropped.
 pub(crate) struct InFlight(Arc<Shared>);
 
 impl Drop for InFlight {
@@ -916,14 +916,14 @@ impl Drop for InFlight {
     }
 }
 
-/// A place in front of the gate.
+/// A request that waits for a release.
 pub(crate) struct Hold {
     shared: Arc<Shared>,
     gate: watch::Receiver<Gate>,
     entered: Gate,
 }
 
-/// A request counted as held until this goes.
+/// A request counted as held until this is dropped.
 struct Held<'a>(&'a Shared);
 
 impl Drop for Held<'_> {
@@ -933,7 +933,7 @@ impl Drop for Held<'_> {
 }
 
 impl Hold {
-    /// Waits for the release; `false` when a reset ended the wait instead.
+    /// Waits for the release. Returns `false` if a reset ended the wait.
     pub(crate) async fn released(mut self) -> bool {
         self.shared.count(|stats| stats.held += 1);
         let _held = Held(&self.shared);

@@ -1,4 +1,4 @@
-//! A client that sends exactly what it is told to, and hides nothing of what it gets.
+//! A minimal client that sends exactly the given bytes and shows the whole answer.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use greenapi_standin::{Config, Fault, Rule, Standin, Target};
 use rustls::pki_types::{pem::PemObject, CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// Longer than anything here takes, and shorter than anybody's patience.
+/// A limit that no successful test reaches.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn start() -> Standin {
@@ -38,14 +38,14 @@ pub fn authority(url: &str) -> &str {
 
 /// Connects to the host and port of a URL.
 pub fn connect(url: &str) -> TcpStream {
-    // Every listener is on this address; the name may lead elsewhere first.
+    // All listeners are on 127.0.0.1, but localhost may resolve to ::1 first.
     let address = authority(url).replace("localhost", "127.0.0.1");
     let stream = TcpStream::connect(address).expect("the stand-in accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     stream
 }
 
-/// Trusts the stand-in's authority, and nobody else.
+/// Trusts only the stand-in's CA.
 pub fn tls_config(standin: &Standin, alpn: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let ca = CertificateDer::from_pem_file(&standin.endpoints().ca_file).expect("a PEM file");
@@ -62,7 +62,7 @@ pub fn tls_config(standin: &Standin, alpn: &[&str]) -> ClientConfig {
 
 pub type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
-/// Connects over TLS, as far as the end of the handshake.
+/// Connects over TLS and completes the handshake.
 pub fn connect_tls(standin: &Standin, url: &str, alpn: &[&str]) -> io::Result<TlsClient> {
     let name = ServerName::try_from("localhost").expect("a name");
     let config = Arc::new(tls_config(standin, alpn));
@@ -93,7 +93,7 @@ pub fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// An answer taken apart.
+/// A parsed answer.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -114,7 +114,7 @@ impl Reply {
     }
 }
 
-/// Reads one answer, by its length or its chunks.
+/// Reads one answer, delimited by its length or its chunks.
 pub fn read_reply(stream: &mut impl Read) -> io::Result<Reply> {
     let head = read_until(stream, b"\r\n\r\n")?;
     let mut reply = Reply {
@@ -169,12 +169,12 @@ pub fn delete(standin: &Standin, id: i64) -> Reply {
     ask(&standin.endpoints().http, &deletion(standin, id))
 }
 
-/// How a connection ended, with everything that came before.
+/// How a connection ended, and all bytes that came before.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
     Fin(String),
     Reset(String),
-    /// Nothing more came within a moment.
+    /// The connection stayed open, but nothing more came.
     Open(String),
 }
 

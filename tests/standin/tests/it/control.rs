@@ -58,14 +58,13 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // The end of its input ends it; waiting is what this is for.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
 #[test]
-fn the_program_ends_with_its_input_and_leaves_nothing() {
+fn the_program_ends_with_its_input_and_removes_its_directory() {
     let mut program = Program::start(&["--token", "t/ö", "--instances", "1"]);
     let ca_file = program.url("ca_file").to_owned();
     assert!(Path::new(&ca_file).is_file());
@@ -146,7 +145,7 @@ fn everything_can_be_controlled() {
 }
 
 #[test]
-fn mistakes_are_named() {
+fn a_refusal_names_the_wrong_field() {
     let program = Program::start(&[]);
     for (method, path, body, expected) in [
         ("POST", "/faults", json!([{"falt": {}}]), "falt"),

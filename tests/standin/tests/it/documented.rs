@@ -1,4 +1,4 @@
-//! What the documentation says, and what users reported.
+//! The answers that GREEN-API documents, and those that its users reported.
 
 use std::io::Write;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn the_token_is_one_decoded_segment() {
 }
 
 #[test]
-fn what_is_not_a_request_of_the_api_is_refused_by_status() {
+fn an_invalid_request_is_refused_with_an_http_status() {
     let standin = start();
     let url = &standin.endpoints().http;
     let good = deletion(&standin, FIRST_ID);
@@ -83,7 +83,7 @@ fn what_is_not_a_request_of_the_api_is_refused_by_status() {
 }
 
 #[test]
-fn the_list_has_every_instance_and_what_was_deleted() {
+fn the_list_has_every_instance_and_the_deleted_ones() {
     let standin = start();
     let path = format!("/partner/getInstances/{}", standin.endpoints().token);
     standin.fill(FIRST_ID, 1000, None);
@@ -177,7 +177,7 @@ fn requests_may_come_in_any_pieces() {
     let standin = start();
     let mut stream = connect(&standin.endpoints().http);
 
-    // Two and a half at once, the rest byte by byte.
+    // Sends two and a half requests at once, and the rest byte by byte.
     let text: String = (0..3).map(|n| deletion(&standin, FIRST_ID + n)).collect();
     let (early, late) = text.split_at(text.len() - 100);
     stream.write_all(early.as_bytes()).expect("a connection");
@@ -208,7 +208,7 @@ fn requests_may_come_in_any_pieces() {
     assert!(last.contains("Connection: close"), "{last}");
 }
 
-/// What an instance that cannot be asked answers to `name`.
+/// The answer of an instance, which is expired, deleted or starting, to the method `name`.
 fn refusal(instance: Instance, name: &str) -> (u16, String) {
     let standin = start();
     standin.put_instances([instance.clone()]);
@@ -217,7 +217,7 @@ fn refusal(instance: Instance, name: &str) -> (u16, String) {
 }
 
 #[test]
-fn instances_that_cannot_be_asked_answer_as_the_vendor_says() {
+fn expired_deleted_and_starting_instances_answer_as_the_vendor_says() {
     let new = || Instance::new(1, "authorized");
     let expired = Instance {
         expired: true,
@@ -286,7 +286,7 @@ fn instances_that_cannot_be_asked_answer_as_the_vendor_says() {
 }
 
 #[test]
-fn the_list_shows_what_the_vendor_shows_for_three_months() {
+fn the_list_shows_a_deleted_instance_for_three_months() {
     let standin = start();
     standin.clear_instances();
     let gone = |id, time: &str| Instance {
@@ -309,7 +309,7 @@ fn the_list_shows_what_the_vendor_shows_for_three_months() {
 }
 
 #[test]
-fn what_is_created_can_be_deleted() {
+fn a_created_instance_can_be_deleted() {
     let standin = start();
     standin.set(|settings| settings.rate_interval_ms = 0);
     let url = &standin.endpoints().http;
@@ -317,7 +317,7 @@ fn what_is_created_can_be_deleted() {
     let made = ask(url, &post(&path, r#"{"name":"new","typeInstance":"v3"}"#)).json();
     let id = made["idInstance"].as_i64().expect("an id");
     let token = made["apiTokenInstance"].as_str().expect("a token");
-    // For MAX `/v3` is optional.
+    // The methods of MAX instances accept an optional `/v3`.
     for prefix in ["", "/v3"] {
         let path = format!("{prefix}/waInstance{id}/getStateInstance/{token}");
         let state = ask(url, &get(&path)).json();
@@ -329,7 +329,7 @@ fn what_is_created_can_be_deleted() {
 }
 
 #[test]
-fn there_is_nothing_under_another_prefix_or_in_another_pool() {
+fn another_prefix_or_pool_answers_404() {
     let standin = start();
     standin.set(|settings| settings.instance_prefix = Some("/pool/{pool}".to_owned()));
     let instance = Instance::new(7_103_000_001, "authorized");

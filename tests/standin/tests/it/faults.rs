@@ -21,7 +21,7 @@ fn ending(fault: Fault) -> (Standin, Ending) {
 }
 
 #[test]
-fn a_connection_ends_at_the_stage_and_in_the_manner_asked_for() {
+fn a_connection_ends_at_the_given_stage_and_in_the_given_way() {
     let whole = {
         let standin = start();
         let Ending::Open(text) = ask_raw(&standin.endpoints().http, &deletion(&standin, FIRST_ID))
@@ -84,7 +84,7 @@ fn held_requests_wait_for_the_release() {
     assert!(!standin.wait_received(6, Duration::from_millis(20)));
     assert_eq!(carried_out(&standin), 0);
 
-    // Whoever leaves is forgotten.
+    // The held request of a client that disconnects is dropped.
     drop(streams.pop());
     let four = Until {
         open: Some(4),
@@ -98,7 +98,7 @@ fn held_requests_wait_for_the_release() {
     }
     assert_eq!(carried_out(&standin), 4);
 
-    // A reset drops what is held, and leaves nothing of it.
+    // POST /reset drops held requests without carrying them out.
     let mut late = connect(&standin.endpoints().http);
     let request = deletion(&standin, FIRST_ID + 5);
     late.write_all(request.as_bytes()).expect("a connection");
@@ -186,13 +186,13 @@ fn answers_can_be_overridden() {
 }
 
 #[test]
-fn bodies_can_be_marked_off_in_every_way() {
+fn bodies_can_be_delimited_in_every_way() {
     let (_, ending) = ending(Fault {
         no_length: true,
         ..Fault::default()
     });
     let Ending::Fin(text) = ending else {
-        panic!("the end of the connection was to be that of the body: {ending:?}");
+        panic!("the connection should end with the body: {ending:?}");
     };
     assert!(
         !text.contains("Length") && text.ends_with("true}"),
@@ -323,7 +323,7 @@ fn an_answer_can_come_before_the_request_is_whole() {
     assert_eq!(carried_out(&standin), 0);
     stream.write_all(body.as_bytes()).expect("a connection");
     assert!(standin.wait_received(1, PATIENCE));
-    // The connection goes on with the next request.
+    // The connection serves another request.
     stream.write_all(get("/").as_bytes()).expect("a connection");
     assert_eq!(read_reply(&mut stream).expect("an answer").status, 404);
     assert_eq!(carried_out(&standin), 1);
@@ -346,12 +346,12 @@ fn answers_can_be_slow() {
         trickle_ms: Some(2),
         ..Fault::default()
     });
-    // The head and the body have far more than a hundred bytes.
+    // The head and the body are much longer than 100 bytes.
     assert!(trickled >= Duration::from_millis(200), "{trickled:?}");
 }
 
 #[test]
-fn connections_can_end_after_so_many_answers() {
+fn connections_can_end_after_a_number_of_answers() {
     for reset in [false, true] {
         let standin = start();
         standin.set(|settings| {

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::client::*;
 
-/// A connection, and the task that ends as the connection does.
+/// A connection, and the task that drives it and ends with its result.
 struct Client {
     requests: SendRequest<Bytes>,
     connection: JoinHandle<Result<(), h2::Error>>,
@@ -68,7 +68,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn the_documented_answer() {
+async fn a_deletion_gets_the_documented_answer() {
     let standin = start();
     let mut client = connect_h2(&standin).await;
     let (status, body) = client.delete(&standin, FIRST_ID).await.expect("an answer");
@@ -120,7 +120,7 @@ async fn streams_can_be_reset_or_refused_and_answers_overridden() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_leaves_the_others_alone() {
+async fn a_stalled_stream_does_not_affect_other_streams() {
     let standin = start();
     standin.add_faults([Rule {
         times: Some(1),
@@ -140,7 +140,7 @@ async fn a_stalled_stream_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn connections_end_as_asked_for() {
+async fn connections_end_in_the_given_way() {
     let goaway = Fault {
         h2_goaway: Some(11),
         ..Fault::default()
@@ -170,7 +170,7 @@ async fn connections_end_as_asked_for() {
         assert_eq!(error.and_then(|error| error.reason()), reason);
     }
 
-    // An announced end comes after the answer.
+    // An orderly end comes after the answer.
     let standin = start_with(Fault {
         then: Some(Then::Fin),
         ..Fault::default()
@@ -195,7 +195,7 @@ async fn thousands_can_be_held_at_once() {
     for id in 1..=2000 {
         responses.push(client.send(&standin, id).await);
     }
-    // Blocking here would block the client's connection, too.
+    // Blocking this thread would also block the client's connection.
     let standin = tokio::task::spawn_blocking(move || {
         assert!(standin.wait_received(2000, PATIENCE));
         assert_eq!(standin.stats().in_flight, 2000);

@@ -1,5 +1,5 @@
-//! The stand-in's own tests, on real sockets: a stand-in that is wrong makes every other test
-//! wrong.
+//! The tests of the stand-in itself, on real sockets. If the stand-in is wrong, the tests of the
+//! library prove nothing.
 
 mod client;
 mod control;

@@ -1,4 +1,4 @@
-//! Ports that go wrong.
+//! Each trap fails in the way that the README says.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use greenapi_standin::FIRST_ID;
 
 use crate::client::*;
 
-/// Long enough to tell a hang from an end.
+/// A connection that is silent for this long counts as hanging.
 const MOMENT: Duration = Duration::from_millis(300);
 
 #[test]
@@ -38,7 +38,7 @@ fn accepted_connections_go_wrong() {
 }
 
 #[test]
-fn good_certificates_are_good() {
+fn valid_certificates_are_accepted() {
     let standin = start();
     let endpoints = standin.endpoints();
     let both = ["h2", "http/1.1"];
@@ -76,7 +76,7 @@ fn handshakes_go_wrong() {
         ("tls_reset", "ConnectionReset"),
     ] {
         let Err(error) = connect_tls(&standin, standin.trap(trap), &["http/1.1"]) else {
-            panic!("{trap} is no trap");
+            panic!("the handshake with {trap} succeeded");
         };
         let text = format!("{error:?}");
         assert!(text.contains(expected), "{trap}: {text}");
@@ -101,7 +101,7 @@ fn a_tls_connection_is_reset_in_the_middle_of_the_answer() {
     assert_eq!(standin.ledger().len(), 1);
 }
 
-/// Reads frames for as long as they come, up to so many; returns each one's type and payload.
+/// Reads up to `most` frames while they come. Returns their types and payloads.
 fn frames(stream: &mut TlsClient, most: usize) -> Vec<(u8, Vec<u8>)> {
     stream
         .sock

@@ -1,4 +1,4 @@
-//! The ways to the API: proxies and the relay.
+//! The proxies and the relay.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use greenapi_standin::{Standin, FIRST_ID};
 
 use crate::client::*;
 
-/// Does a deletion on a connection that leads to the API, and tells whether it was carried out.
+/// Sends a deletion on a connection to the API. Returns whether it was carried out.
 fn deletes(standin: &Standin, mut stream: TcpStream) -> bool {
     let before = standin.ledger().len();
     let id = FIRST_ID + before as i64;
@@ -92,7 +92,7 @@ fn tunnels_through_the_socks_proxy() {
     let target: std::net::SocketAddr = authority(&standin.endpoints().http)
         .parse()
         .expect("an address");
-    // The replies come one by one, but a client need not wait for them to go on.
+    // A client may send the next message before it has the reply to the one before.
     let open = |greeting: &[u8], host: &str, replies: usize| {
         let mut stream = connect(&standin.endpoints().proxy_socks5);
         let length = [host.len() as u8];
@@ -143,7 +143,7 @@ fn the_relay_delays_without_losing_anything() {
     assert!(deletes(&standin, connect(&relay.to_string())));
     assert!(begun.elapsed() >= 2 * delay, "{:?}", begun.elapsed());
 
-    // Several megabytes take about as long as one byte.
+    // The relay limits no bandwidth: several megabytes take about as long as one byte.
     standin.fill(1, 20_000, None);
     let path = format!("/partner/getInstances/{}", standin.endpoints().token);
     let request = get(&path).replace("Host", "Connection: close\r\nHost");
