@@ -1,29 +1,28 @@
 # Builds greenapi and installs it for C and C++. Needs GNU make, cargo and a C compiler.
 #
 #   make                                  build the shared and the static library
-#   make install PREFIX=/usr/local        install; builds only what is out of date, so
+#   make install PREFIX=/usr/local        install; builds only files that are out of date, so
 #                                         "make && sudo make install" compiles nothing as root
-#   make uninstall PREFIX=/usr/local      remove what install put there
-#   make test                             every test in every language; sets up what they need
-#                                         (tests/setup.sh: with the system's package manager)
-#   make dist                             what is released, for every target: see packaging/dist
-#   make docs                             the reference of the headers, as HTML and as man pages
+#   make uninstall PREFIX=/usr/local      remove the installed files
+#   make test                             run every test in every language; first installs missing
+#                                         tools with the package manager (tests/setup.sh)
+#   make dist                             build the release for every target: see packaging/dist
+#   make docs                             build the reference of the headers as HTML and man pages
 #                                         (needs Doxygen)
 #
 # Variables
-#   PREFIX, LIBDIR, INCLUDEDIR, MANDIR   where to
-#   DESTDIR                      put before these, for packagers
-#   LIBRARY_DIR                  a directory with a built libgreenapi.so and libgreenapi.a, to be
-#                                installed without a build
+#   PREFIX, LIBDIR, INCLUDEDIR, MANDIR   the directories to install into
+#   DESTDIR                      a prefix for these directories, for packagers
+#   LIBRARY_DIR                  a directory with a built libgreenapi.so and libgreenapi.a, which
+#                                are installed instead of building the library
 #   CARGO, CARGOFLAGS, CARGO_TARGET_DIR, CARGO_BUILD_TARGET, RUSTFLAGS
-#   STATIC_ONLY=1                install no shared library, and nothing that would name one
-#   LD, AR, OBJCOPY, SYSTEM      for another system than this one; SYSTEM is its `uname -s`, or
-#                                Windows, where only the shared library is installed
+#   STATIC_ONLY=1                do not install the shared library, nor files that refer to it
+#   LD, AR, OBJCOPY, SYSTEM      for cross compiling; SYSTEM is the target's `uname -s`, or Windows,
+#                                for which only the shared library is installed
 #
-# Why a Makefile: `make install` is what C programmers and packagers type, make is on their machines
-# already, and all there is to do is to copy a handful of files. cargo-c does the same, but
-# everybody who installs would have to compile it first; CMake would be needed even by those who
-# do not use it.
+# Why a Makefile: C programmers and packagers expect `make install`, they already have make, and
+# installing only copies a handful of files. cargo-c does the same, but every user would first have
+# to compile cargo-c; CMake would be required even of those who do not use it.
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -37,24 +36,24 @@ OBJCOPY ?= objcopy
 DOXYGEN ?= doxygen
 SYSTEM ?= $(shell uname -s)
 
-# Each number has one home: the version stands in Cargo.toml, the ABI's in build.rs.
+# Only Cargo.toml defines the version, and only build.rs the version of the ABI.
 VERSION := $(shell sed -n '/^\[package\]/,/^\[dep/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 ABI := $(shell sed -n 's/^ *let abi = "\(.*\)";/\1/p' build.rs)
 ifeq ($(and $(VERSION),$(ABI)),)
   $(error Cargo.toml's version or build.rs' number of the ABI was not found: run make beside them)
 endif
 
-# What the static library needs of the system. It is what
+# The system libraries that the static library needs: the output of
 #   cargo rustc --release --lib --crate-type staticlib -- --print native-static-libs
-# prints, without -lc and -lgcc_s: C compilers add these, in the form that suits (-static has no
-# libgcc_s). tests/packaging compares.
+# without -lc and -lgcc_s, which C compilers add themselves where they exist (-static has no
+# libgcc_s). tests/packaging compares the two lists.
 ifeq ($(SYSTEM),Darwin)
   BUILT_NAME := libgreenapi.dylib
   REAL_NAME := libgreenapi.$(VERSION).dylib
   SONAME := libgreenapi.$(ABI).dylib
   STATIC_LIBS := -framework Security -framework CoreFoundation -liconv -lSystem -lm
 else ifeq ($(SYSTEM),Windows)
-  # Seen from LIBDIR. MinGW's compilers link the import library beside it.
+  # REAL_NAME is relative to LIBDIR, which holds the import library for MinGW's compilers.
   BUILT_NAME := greenapi.dll
   REAL_NAME := ../bin/greenapi.dll
   SONAME := greenapi.dll
@@ -78,7 +77,7 @@ endif
 STATIC := $(LIBRARY_DIR)/libgreenapi.a
 SHARED := $(if $(STATIC_ONLY),,$(LIBRARY_DIR)/$(BUILT_NAME))
 
-# Rust links musl statically unless told otherwise, and makes no shared library then.
+# By default Rust links musl statically, and then builds no shared library.
 TARGET := $(or $(CARGO_BUILD_TARGET),$(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'))
 ifneq ($(findstring -musl,$(TARGET)),)
   BUILD_RUSTFLAGS := $(strip $(RUSTFLAGS) -C target-feature=-crt-static)
@@ -86,11 +85,11 @@ else
   BUILD_RUSTFLAGS := $(RUSTFLAGS)
 endif
 
-# The installed files find each other from where they stand, so the tree may be moved. Only a
-# LIBDIR or an INCLUDEDIR outside the prefix is named by its full path.
+# The installed files refer to each other by relative paths, so the installed tree may be moved. Only
+# a LIBDIR or an INCLUDEDIR outside the prefix is named by its full path.
 under_prefix = $(filter $(PREFIX)/%,$(1))
 up_from = $(shell printf '%s' '$(patsubst $(PREFIX)/%,%,$(1))' | sed 's,[^/][^/]*,..,g')
-# The prefix as seen from LIBDIR, beginning with the directory $(1) that is $(2) below LIBDIR.
+# The prefix relative to LIBDIR, starting from the directory $(1), which is $(2) below LIBDIR.
 prefix_from = $(if $(call under_prefix,$(LIBDIR)),$(1)/$(2)/$(call up_from,$(LIBDIR)),$(PREFIX))
 with_prefix = $(patsubst $(PREFIX)/%,$(1)/%,$(2))
 
@@ -119,10 +118,10 @@ FILL_CMAKE = $(FILL) \
   -e 's|@LIBDIR@|$(call with_prefix,$${_greenapi_prefix},$(LIBDIR))|g' \
   -e 's|@INCLUDEDIR@|$(call with_prefix,$${_greenapi_prefix},$(INCLUDEDIR))|g'
 
-# What rustc makes holds Rust's standard library as global symbols, so it cannot be linked beside
-# another one ("multiple definition of std::panicking::EMPTY_PANIC"). As one object whose only
-# global symbols are the public ones it can, and without the debug information of other people's
-# code it is a third of the size. The tools are GNU binutils'; elsewhere it is copied as it is.
+# rustc's archive has the global symbols of Rust's standard library, so a program cannot link two
+# such archives ("multiple definition of std::panicking::EMPTY_PANIC"). The installed archive is one
+# object whose only global symbols are the public ones. Without the debug information of its
+# dependencies it is a third of the size. This needs GNU binutils; elsewhere the archive is copied.
 ifeq ($(SYSTEM),Linux)
 define install_static
 	$(LD) -r --force-group-allocation --whole-archive '$(1)' -o '$(2).o'
@@ -139,7 +138,7 @@ define install_static
 endef
 endif
 
-# A man page for each function, where Doxygen is there to make them; `WITH_MAN=` leaves them out.
+# A man page for each function, if Doxygen is installed; `WITH_MAN=` leaves the man pages out.
 WITH_MAN ?= $(shell command -v $(DOXYGEN))
 MAN_PAGE := target/doxygen/man/man3/greenapi.h.3
 
@@ -152,10 +151,10 @@ $(STATIC): $(SOURCES)
 	  $(CARGO) build --release --locked --lib $(CARGOFLAGS)
 	@for built in $(STATIC) $(SHARED); do \
 	  test -s $$built || \
-	    { echo "cargo made no $$built: install with STATIC_ONLY=1 where $(TARGET) has none" >&2; \
+	    { echo "cargo made no $$built: use STATIC_ONLY=1 if $(TARGET) has no shared libraries" >&2; \
 	      exit 1; }; \
 	done
-	@# Cargo leaves alone what has not changed in substance; make goes by the time.
+	@# Cargo does not write files whose contents are the same, but make compares the times.
 	@touch $(STATIC) $(SHARED)
 $(SHARED): $(STATIC)
 else
@@ -163,7 +162,7 @@ $(SHARED) $(STATIC):
 	$(error There is no $@: LIBRARY_DIR has to name the directory of a built library)
 endif
 
-# A version of Doxygen that finds fault with something stops nobody from installing.
+# Warnings of another version of Doxygen must not prevent installing.
 $(MAN_PAGE): $(HEADERS:%=include/%) docs/Doxyfile docs/mainpage.md
 	@$(MAKE) -s docs || echo 'There will be no man pages, as Doxygen could not make them.' >&2
 
@@ -180,7 +179,7 @@ ifeq ($(SYSTEM),Windows)
 else
 	$(call install_static,$(STATIC),$(DESTDIR)$(LIBDIR)/libgreenapi)
 ifndef STATIC_ONLY
-	@# In place of the old one, not over its bytes: programs that run have it mapped.
+	@# Replace the old file instead of overwriting it, because running programs have it mapped.
 	$(INSTALL) -m 755 '$(SHARED)' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new'
 	mv -f '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME)'
 	ln -sf '$(REAL_NAME)' '$(DESTDIR)$(LIBDIR)/$(SONAME)'
@@ -204,12 +203,12 @@ ifeq ($(DESTDIR)$(STATIC_ONLY)$(filter Windows,$(SYSTEM)),)
 	@echo 'when they start: run ldconfig as root, or link them with -Wl,-rpath,$(LIBDIR).'
 endif
 
-# Directories that others share stay.
+# Directories that other packages may use are not removed.
 uninstall:
 	rm -f $(INSTALLED:%='$(DESTDIR)%') '$(DESTDIR)$(MANDIR)'/man3/greenapi*.3
 	rmdir '$(DESTDIR)$(CMAKE_DIR)' '$(DESTDIR)$(DATADIR)' 2>/dev/null || true
 
-# What make was told is not for the makes that the tests start.
+# The flags of this make are not meant for the makes that the tests start.
 test:
 	@tests/setup.sh install
 	env -u MAKEFLAGS -u MAKELEVEL $(CARGO) test
@@ -217,16 +216,16 @@ test:
 docs:
 	mkdir -p target/doxygen
 	GREENAPI_VERSION='$(VERSION)' $(DOXYGEN) docs/Doxyfile
-	@# Without an @file comment Doxygen leaves a header out, and finds nothing wrong with it.
+	@# Doxygen omits a header without an @file comment, and does not report that.
 	@for page in greenapi_8h greenapi_8hpp; do \
 	  test -e target/doxygen/html/$$page.html || \
-	    { echo "Doxygen made no $$page.html: has the header an @file comment?" >&2; exit 1; }; \
+	    { echo "Doxygen made no $$page.html: does the header have an @file comment?" >&2; exit 1; }; \
 	done
 
 dist:
 	packaging/dist
 
-# What CMakeLists.txt asks for.
+# Prints a variable, for CMakeLists.txt.
 print-%:
 	@echo '$($*)'
 

@@ -1,4 +1,4 @@
-// Deletes many instances from C++ with a lambda for the progress, then lists the failures.
+// Deletes many instances from C++, with a lambda as the progress function, and lists the failures.
 //
 //   c++ -std=c++17 bulk.cpp -o bulk $(pkg-config --cflags --libs greenapi)
 //   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./bulk 1101000001 1101000002
@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-// std::stoll would read "1101x" as 1101, which is another instance.
+// std::stoll reads "1101x" as 1101, which is another instance.
 static std::int64_t parse_id(const std::string &text)
 {
     std::size_t used = 0;
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
         const auto results = client.delete_instances(ids, [](std::size_t done, std::size_t total,
                                                              const greenapi::result &last) {
             std::cout << done << '/' << total << ' ' << last.id() << ": " << last.message() << '\n';
-            // A wrong token is wrong for every id: false cancels the rest.
+            // A wrong token fails for every id, so false cancels the remaining deletions.
             return last.status() != greenapi::status::unauthorized;
         });
 

@@ -1,7 +1,7 @@
 /*
- * Deletes many instances with one call, showing a progress bar on a terminal and one plain line
- * per instance elsewhere. After Ctrl-C the next result cancels the rest; every instance still gets
- * its own result.
+ * Deletes many instances with one call. Shows a progress bar on a terminal, and otherwise prints a
+ * line for each instance. After Ctrl-C the next result cancels the remaining deletions; every
+ * instance still gets its own result.
  *
  *   cc bulk_progress.c -o bulk_progress $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./bulk_progress 1101000001 1101000002

@@ -1,5 +1,5 @@
 /*
- * Deletes one instance with one call, and says what is certain about it.
+ * Deletes one instance with one call, and prints the result.
  *
  *   cc delete.c -o delete $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./delete 1101000001
@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 {
     const char *url = getenv("GREENAPI_URL");
     const char *token =
-        getenv("GREENAPI_TOKEN"); /* never an argument: ps shows those to everybody */
+        getenv("GREENAPI_TOKEN"); /* never an argument: ps shows those to every user */
     char *end = NULL;
     int64_t id = argc == 2 ? strtoll(argv[1], &end, 10) : 0;
 

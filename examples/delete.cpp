@@ -1,4 +1,4 @@
-// Deletes one instance from C++; failures are exceptions that a program can branch on.
+// Deletes one instance from C++. Failures are exceptions.
 //
 //   c++ -std=c++17 delete.cpp -o delete $(pkg-config --cflags --libs greenapi)
 //   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./delete 1101000001
@@ -14,7 +14,7 @@
 #include <stdexcept>
 #include <string>
 
-// std::stoll would read "1101x" as 1101, which is another instance.
+// std::stoll reads "1101x" as 1101, which is another instance.
 static std::int64_t parse_id(const std::string &text)
 {
     std::size_t used = 0;
@@ -34,7 +34,7 @@ int main(int argc, char **argv)
     }
 
     greenapi::options options;
-    options.session = greenapi::session::log_out; // deleting alone leaves the phone logged in
+    options.session = greenapi::session::log_out; // deleting does not log the phone out
     if (const char *ca_file = std::getenv("GREENAPI_CA_FILE"))
         options.ca_file = ca_file;
 

@@ -1,9 +1,8 @@
 /*
- * Logs instances out and deletes them: deleting alone leaves an open session on somebody's phone.
+ * Logs instances out and deletes them, because deleting does not log out the phone of an instance.
  *
  *   cc delete_checked.c -o delete_checked $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./delete_checked 1101000001
- * 1101000002
  *
  * GREENAPI_CA_FILE, if set, names a PEM file to trust instead of the system's certificates.
  *
@@ -27,7 +26,7 @@ int main(int argc, char **argv)
 
     greenapi_options options;
     greenapi_options_init(&options, sizeof options);
-    options.session = GREENAPI_SESSION_LOG_OUT; /* or _REQUIRE_LOGGED_OUT: touch no open session */
+    options.session = GREENAPI_SESSION_LOG_OUT; /* _REQUIRE_LOGGED_OUT would refuse instead */
     options.ca_file = getenv("GREENAPI_CA_FILE");
 
     greenapi_client *client;

@@ -1,12 +1,12 @@
 //! Shows the library in use, from C, Python and Go where these are installed:
 //!
 //! ```text
-//! cargo run --example demo                  against the bundled stand-in of the API
-//! cargo run --example demo -- URL ID        against the real API: asks before it deletes
+//! cargo run --example demo                  uses the bundled stand-in of the API
+//! cargo run --example demo -- URL ID        uses the real API, and asks before it deletes
 //! ```
 //!
-//! The partner token for the real API comes from `GREENAPI_TOKEN`, or is asked for; it is never an
-//! argument, because `ps` shows those to everybody.
+//! The partner token for the real API comes from `GREENAPI_TOKEN` or from a prompt. It is never an
+//! argument, because `ps` shows the arguments of a program to every user.
 
 use std::env;
 use std::error::Error;
@@ -53,8 +53,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// Builds the shared library beside this program. (Cargo does not do that for an example, because
-/// Rust cannot link a cdylib.)
+/// Builds the shared library into the directory of this program. (Cargo does not do that for an
+/// example, because Rust cannot link a cdylib.)
 fn build_library(root: &Path, built: &Path) -> Result<(), Box<dyn Error>> {
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
@@ -67,7 +67,7 @@ fn build_library(root: &Path, built: &Path) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The documented answers, from each language, against the stand-in.
+/// Shows the documented answers of the stand-in in each language.
 fn show(programs: &[Program]) -> Result<ExitCode, Box<dyn Error>> {
     let standin = Standin::start(Config::default())?;
     let endpoints = standin.endpoints();
@@ -81,7 +81,7 @@ fn show(programs: &[Program]) -> Result<ExitCode, Box<dyn Error>> {
         println!("\n{}", program.language);
         for (what, token, expected) in [
             ("an instance", endpoints.token.as_str(), 0),
-            ("the same again", &endpoints.token, 1),
+            ("the same one again", &endpoints.token, 1),
             ("with a wrong token", "gac.wrong", 1),
         ] {
             println!("  delete {id}, {what}:");
@@ -94,15 +94,17 @@ fn show(programs: &[Program]) -> Result<ExitCode, Box<dyn Error>> {
     Ok(match wrong == 0 && deleted == programs.len() {
         true => ExitCode::SUCCESS,
         false => {
-            println!("That is not what was to be shown: {wrong} calls ended otherwise.");
+            println!("The demo failed: {wrong} calls did not end as expected.");
             ExitCode::FAILURE
         }
     })
 }
 
-/// One deletion, by the first language that is installed.
+/// Deletes one instance with the first language that is installed.
 fn delete_for_real(programs: &[Program], url: &str, id: &str) -> Result<ExitCode, Box<dyn Error>> {
-    let program = programs.first().ok_or("no language to call it from")?;
+    let program = programs
+        .first()
+        .ok_or("neither C, Python nor Go is installed")?;
     let token = match env::var("GREENAPI_TOKEN") {
         Ok(token) => token,
         Err(_) => ask("Partner token: ")?,
@@ -157,7 +159,7 @@ fn run(program: &Program, api: &Api, id: &str) -> io::Result<Option<i32>> {
 fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
     let place = built.join("demo");
     fs::create_dir_all(&place)?;
-    // Programs look for the library by its soname.
+    // The dynamic loader looks for the library by its SONAME.
     let library = place.join("libgreenapi.so.0");
     let shared = format!(
         "{}greenapi{}",
@@ -189,7 +191,7 @@ fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
             environment: found_at_run_time.to_vec(),
         }),
         Ok(_) => return Err("examples/delete.c could not be compiled".into()),
-        Err(_) => println!("C is left out: there is no cc here."),
+        Err(_) => println!("C is left out: cc is not installed."),
     }
 
     let python = Path::new("python3");
@@ -210,10 +212,10 @@ fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
             environment,
         });
     } else {
-        println!("Python is left out: there is no python3 here.");
+        println!("Python is left out: python3 is not installed.");
     }
 
-    // As make install would write it, for the library in this place.
+    // The same file as make install writes, for the library in this directory.
     let version = env!("CARGO_PKG_VERSION");
     fs::write(
         place.join("greenapi.pc"),
@@ -229,7 +231,7 @@ fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
         .env("PKG_CONFIG_PATH", &place)
         // Go's build cache depends on this variable, but not on pkg-config's output.
         .env("CGO_LDFLAGS", format!("-L{}", place.display()))
-        // With -buildvcs Go would ask git, which answers only where the user owns the checkout.
+        // With -buildvcs Go would ask git, which fails if another user owns the checkout.
         .args(["build", "-buildvcs=false", "-o"])
         .arg(&go)
         .arg("./examples/delete")
@@ -243,7 +245,7 @@ fn programs(root: &Path, built: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
         Ok(_) => {
             println!("Go is left out: the program could not be built (is pkg-config installed?).")
         }
-        Err(_) => println!("Go is left out: there is no go here."),
+        Err(_) => println!("Go is left out: go is not installed."),
     }
     Ok(programs)
 }

@@ -1,6 +1,6 @@
 /*
- * Deletes many instances from an epoll loop, the way a server would: one thread, two descriptors,
- * one for the results and one for Ctrl-C, which cancels the rest.
+ * Deletes many instances from an epoll loop, like a server: one thread watches two descriptors, one
+ * for the results and one for Ctrl-C, which cancels the remaining deletions.
  *
  *   cc queue_epoll.c -o queue_epoll $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./queue_epoll 1101000001 1101000002
@@ -20,7 +20,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { TAG = 1 }; /* the same for all, so that one call cancels them all */
+enum { TAG = 1 }; /* one tag for all deletions, so that one call cancels them all */
 
 static void watch(int loop, int descriptor)
 {
@@ -99,7 +99,7 @@ int main(int argc, char **argv)
             struct signalfd_siginfo info;
             if (read(interrupts, &info, sizeof info) == (ssize_t)sizeof info)
                 fprintf(stderr, "cancelled: %zu\n", greenapi_queue_cancel(queue, TAG));
-            continue; /* results of cancelled deletions come like all others */
+            continue; /* the results of cancelled deletions come through the queue too */
         }
 
         /* Level-triggered: epoll reports again if more results wait. */

@@ -1,5 +1,6 @@
 /*
- * Deletes many instances at once from one thread: submit them all, take results as they come.
+ * Deletes many instances at once from one thread: submits them all and takes the results as they
+ * come.
  *
  *   cc queue_take.c -o queue_take $(pkg-config --cflags --libs greenapi)
  *   GREENAPI_URL=https://api.green-api.com GREENAPI_TOKEN=... ./queue_take 1101000001 1101000002
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
         if (end == argv[i] || *end != '\0')
             id = 0; /* out of range: the result is GREENAPI_STATUS_INVALID_ARGUMENT */
 
-        /* The tag comes back with the result: here, the place among the arguments. */
+        /* The result has the same tag; here it is the index of the argument. */
         status = greenapi_queue_submit(queue, client, id, (uint64_t)i);
         if (status != GREENAPI_STATUS_OK) {
             fprintf(stderr, "%s: %s: %s\n", argv[0], argv[i], greenapi_status_message(status));
@@ -58,7 +59,7 @@ int main(int argc, char **argv)
         }
     }
 
-    /* With no limit, take returns 0 only when nothing is under way. */
+    /* Without a time limit, take returns 0 only when no deletion is under way. */
     greenapi_result results[64];
     size_t taken;
     while ((taken = greenapi_queue_take(queue, results, 64, -1)) > 0) {

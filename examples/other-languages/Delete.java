@@ -25,7 +25,7 @@ public class Delete {
     static final GreenApi c = Native.load(LIBRARY, GreenApi.class,
         Map.of(Library.OPTION_STRING_ENCODING, "UTF-8"));
     static class GreenApiException extends RuntimeException {
-        final int status; // 10-29: nothing was deleted, 30-49: nobody knows
+        final int status; // 10-29: nothing was deleted, 30-49: it may have been deleted
         GreenApiException(int status, String message) { super(message); this.status = status; }
     }
     static String check(int status, Result result) {
@@ -35,13 +35,13 @@ public class Delete {
         return message;
     }
 
-    /** One call: returns what happened, or throws when the instance is not gone for certain. */
+    /** Deletes one instance. Returns the message, or throws unless it is certainly gone. */
     static String delete(Pointer client, long id) {
         Result result = new Result();
         return check(c.greenapi_client_delete_instance(client, id, result), result);
     }
 
-    /** Many: a future for each id, completed by one thread that waits for them all. */
+    /** Deletes many instances. Returns a future for each id; one thread completes all of them. */
     static List<CompletableFuture<String>> deleteAll(Pointer client, Pointer queue, long[] ids) {
         List<CompletableFuture<String>> futures = new ArrayList<>();
         for (long id : ids) {
@@ -62,7 +62,7 @@ public class Delete {
     public static void main(String[] arguments) throws InterruptedException {
         PointerByReference client = new PointerByReference(), queue = new PointerByReference();
         String url = System.getenv("GREENAPI_URL"), token = System.getenv("GREENAPI_TOKEN");
-        Result problem = new Result(); // client and queue live as long as the program
+        Result problem = new Result(); // client and queue are used until the program ends
         check(c.greenapi_client_new(url, token, null, client, problem), problem);
         check(c.greenapi_queue_new(queue), null);
         long[] ids = Arrays.stream(arguments).mapToLong(Long::parseLong).toArray();

@@ -34,7 +34,7 @@ for (const prototype of [
 class GreenApiError extends Error {
   constructor({ id, status, code, message = c.status_message(status) }) {
     super(message);
-    Object.assign(this, { id, status, code, effect: c.status_effect(status) }); // 2: nobody knows
+    Object.assign(this, { id, status, code, effect: c.status_effect(status) }); // 2: unknown
   }
 }
 function check(status, result = { status }) {
@@ -47,7 +47,7 @@ async function deleteInstance(client, id) {
   return result;
 }
 
-// Many: one thread of koffi's pool waits for all of them.
+// Deletes many instances; one thread of koffi's pool waits for all of them.
 async function* deleteInstances(client, ids, signal) {
   const out = [null], buffer = Buffer.alloc(64 * koffi.sizeof(Result));
   check(c.queue_new(out));

@@ -19,7 +19,7 @@ $c = FFI::cdef('
     const char *greenapi_status_message(int32_t);
     int greenapi_status_effect(int32_t);', getenv('GREENAPI_LIBRARY') ?: 'libgreenapi.so.0');
 
-/** Its code is the greenapi_status: 10-29 nothing was deleted, 30-49 nobody knows. */
+/** The code is a greenapi_status: 10-29 nothing was deleted, 30-49 it may have been deleted. */
 class GreenApiException extends RuntimeException {}
 
 function check(FFI $c, int $status, ?FFI\CData $result = null): void
@@ -43,11 +43,11 @@ function delete_instances(FFI $c, FFI\CData $client, FFI\CData $queue, array $id
     foreach ($ids as $id) {
         check($c, $c->greenapi_queue_submit($queue, $client, $id, 1));
     }
-    $stream = fopen('php://fd/' . $c->greenapi_queue_fd($queue), 'r'); // never read, only watched
+    $stream = fopen('php://fd/' . $c->greenapi_queue_fd($queue), 'r'); // only watched, never read
     $results = $c->new('greenapi_result[64]');
     for ($left = count($ids); $left > 0; $left -= $taken) {
         [$read, $write, $except] = [[$stream], null, null];
-        @stream_select($read, $write, $except, null); // a signal ends it early, with a warning
+        @stream_select($read, $write, $except, null); // a signal ends this early, with a warning
         $taken = $c->greenapi_queue_take($queue, FFI::addr($results[0]), 64, 0);
         for ($i = 0; $i < $taken; $i++) {
             yield $results[$i];

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the library as a user would, builds programs against what was installed in every way
-# that is documented, and runs them against the stand-in.
+# Installs the library as a user would, builds programs against the installed files in every
+# documented way, and runs the programs against the stand-in.
 #
 #   GREENAPI_STANDIN=…/greenapi-standin tests/packaging/run.sh
 #
@@ -11,7 +11,7 @@
 set -euo pipefail
 export LC_ALL=C
 
-# With the number of the ABI: to change it is to say that every program has to be built anew.
+# Contains the version of the ABI. Changing it means that every program has to be rebuilt.
 soname=libgreenapi.so.0
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -26,12 +26,12 @@ fail() {
 }
 
 equal() { # what, expected, got
-    [ "$2" = "$3" ] || fail "$1 is \"$3\", and should be \"$2\""
+    [ "$2" = "$3" ] || fail "$1 is \"$3\" instead of \"$2\""
 }
 
-# --- what is needed ---------------------------------------------------------------------------
+# --- requirements -----------------------------------------------------------------------------
 
-[ "$(uname -s)" = Linux ] || fail "this test knows the names and tools of Linux only"
+[ "$(uname -s)" = Linux ] || fail "this test supports only the file names and tools of Linux"
 missing=()
 need() {
     command -v "$1" >/dev/null || missing+=("$1 (Debian: apt install $2)")
@@ -65,7 +65,7 @@ read -r endpoints <&3 || fail "the stand-in did not start"
 endpoint() {
     sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" <<<"$endpoints"
 }
-# By https, so that all of the library is in use.
+# Over HTTPS, so that the programs use all parts of the library.
 GREENAPI_URL=$(endpoint https)
 GREENAPI_TOKEN=$(endpoint token)
 GREENAPI_CA_FILE=$(endpoint ca_file)
@@ -75,7 +75,7 @@ unset HTTPS_PROXY https_proxy ALL_PROXY all_proxy
 # --- steps --------------------------------------------------------------------------------------
 
 version=$(sed -n '/^\[package\]/,/^\[dep/s/^version *= *"\(.*\)"/\1/p' "$root/Cargo.toml")
-# A child make would take the variables of an outer one from these.
+# These would pass the variables of an outer make to this script's makes.
 unset MAKEFLAGS MAKEOVERRIDES PREFIX LIBDIR INCLUDEDIR DESTDIR
 run_make() {
     make --silent -C "$root" ${LIBRARY_DIR:+LIBRARY_DIR="$LIBRARY_DIR"} "$@" >"$work/make.log"
@@ -86,17 +86,17 @@ named() { # SONAME or NEEDED, a library or program
     readelf -d "$2" | sed -n "s/.*($1).*\[\(libgreenapi.*\)\]/\1/p"
 }
 
-# Runs a program that deletes an instance, and looks at what it was linked to.
-try() { # how it was made, shared or static, the program
+# Runs a program that deletes an instance, and checks which library it is linked to.
+try() { # how it was built, shared or static, the program
     local printed needed
-    # A child that waits for its parent's thread would wait for ever.
+    # The limit is for a child that waits for ever, for a thread that only its parent has.
     printed=$(timeout 60 "$3" "$next_id") || fail "$1: the program failed (status $?)"
     next_id=$((next_id + 1))
-    equal "$1: what it printed" "header $version library $version" "$printed"
+    equal "$1: the output" "header $version library $version" "$printed"
     needed=$(named NEEDED "$3")
     case $2 in
-    shared) equal "$1: the library that it needs" "$soname" "$needed" ;;
-    static) equal "$1: the shared library that it needs" "" "$needed" ;;
+    shared) equal "$1: the needed library" "$soname" "$needed" ;;
+    static) equal "$1: the needed shared library" "" "$needed" ;;
     esac
     echo "ok: $1"
 }
@@ -115,8 +115,8 @@ check_files() { # libdir, includedir
     equal "the SONAME" "$soname" "$(named SONAME "$libdir/libgreenapi.so")"
 
     declared=$(grep -o 'greenapi_[a-z_]*(' "$2/greenapi.h" | tr -d '(' | sort -u)
-    equal "what the shared library exports" "$declared" "$(exported -D "$libdir/libgreenapi.so")"
-    equal "what the static library exports" "$declared" "$(exported -g "$libdir/libgreenapi.a")"
+    equal "the shared library's exports" "$declared" "$(exported -D "$libdir/libgreenapi.so")"
+    equal "the static library's exports" "$declared" "$(exported -g "$libdir/libgreenapi.a")"
 
     for package in greenapi greenapi-static; do
         equal "the version of $package.pc" "$version" "$(pkg-config --modversion "$package")"
@@ -124,14 +124,14 @@ check_files() { # libdir, includedir
     echo "ok: names, links, SONAME, exports, versions"
 }
 
-build() { # language, program, what pkg-config is asked for
+build() { # language, program, arguments of pkg-config
     local compiler source warnings=(-Wall -Wextra -Werror)
     case $1 in
     c) compiler=("$cc" -std=gnu99) source=$here/c/delete.c ;;
     cpp) compiler=("$cxx" -std=c++17) source=$here/cpp/delete.cpp ;;
     esac
     if [ "$3" = --static ]; then
-        # glibc's linker warns that looking names up wants its shared libraries at run time.
+        # With glibc the linker warns that looking up host names needs shared libraries at run time.
         compiler+=(-static) warnings=(-w)
     fi
     # shellcheck disable=SC2046 # pkg-config's words are meant to be split
@@ -139,7 +139,7 @@ build() { # language, program, what pkg-config is asked for
         2>"$work/error" || fail "${compiler[*]}: $(cat "$work/error")"
 }
 
-build_all_ways() { # name of the layout, libdir, includedir, what tells CMake where
+build_all_ways() { # name of the layout, libdir, includedir, CMake's option for the location
     local libdir=$2 bin=$work/bin
     export PKG_CONFIG_PATH=$libdir/pkgconfig
     rm -rf "$bin" "$work/build"
@@ -177,7 +177,7 @@ run_make install PREFIX="$work/plain"
 build_all_ways "a prefix" "$work/plain/lib" "$work/plain/include" "-DCMAKE_PREFIX_PATH=$work/plain"
 
 if run_make install LIBRARY_DIR="$work/nothing" PREFIX="$work/none" 2>"$work/error"; then
-    fail "make install found a library where there is none"
+    fail "make install succeeded without a library"
 fi
 grep -q "There is no $work/nothing/libgreenapi.so" "$work/error" ||
     fail "make install without a library says: $(cat "$work/error")"
@@ -194,7 +194,7 @@ fi
 grep -q "version: $version" "$work/error" || fail "CMake, asked for version 99: $(cat "$work/error")"
 echo "ok: no library, and a library that is too old"
 
-# As a part of another project's build.
+# FetchContent and add_subdirectory: the library as part of another project's build.
 fetched="include(FetchContent)
 FetchContent_Declare(greenapi URL \"$root\" SOURCE_DIR \"$root\" DOWNLOAD_COMMAND \"\")
 FetchContent_MakeAvailable(greenapi)"
@@ -220,13 +220,13 @@ for way in fetched:c added:cpp; do
     try "${way%:*} by CMake, $language, static" static "$project/build/delete_static"
 done
 
-# What Rust needs of the system, but for what C compilers add by themselves.
+# The system libraries that Rust needs, except those that C compilers add themselves.
 needed=$("$rustc" -O --crate-type staticlib --print native-static-libs "$here/other.rs" \
     -o "$work/libother.a" 2>&1 | sed -n 's/^note: native-static-libs: //p')
 sorted() {
     tr ' ' '\n' | grep -v -x -e '' -e -lgreenapi -e -lgcc_s -e -lc | sort -u
 }
-equal "what the static library needs" "$(sorted <<<"$needed")" \
+equal "the list of the static library's needs" "$(sorted <<<"$needed")" \
     "$(pkg-config --static --libs-only-l greenapi | sorted)"
 
 # Two static libraries in Rust, in either order.
@@ -242,23 +242,23 @@ echo "ok: beside another static library in Rust"
 # Installing over an older copy, then uninstalling.
 run_make install PREFIX="$work/plain"
 run_make uninstall PREFIX="$work/plain"
-equal "what uninstalling left" "" "$(find "$work/plain" ! -type d)"
+equal "the list of files left by uninstalling" "" "$(find "$work/plain" ! -type d)"
 [ ! -e "$work/plain/lib/cmake/greenapi" ] || fail "uninstalling left the directory lib/cmake/greenapi"
 echo "ok: uninstall"
 
 run_make install STATIC_ONLY=1 PREFIX="$work/static-only"
-equal "what is installed with STATIC_ONLY" "libgreenapi.a" \
+equal "the library installed by STATIC_ONLY" "libgreenapi.a" \
     "$(cd "$work/static-only/lib" && echo libgreenapi*)"
 PKG_CONFIG_PATH=$work/static-only/lib/pkgconfig build c "$work/c_only" greenapi-static
 try "STATIC_ONLY" static "$work/c_only"
 
-# Staged for a package, with a library directory as Debian has it, and moved elsewhere.
+# Staged for a package, with a library directory like Debian's, and then moved.
 run_make install DESTDIR="$work/stage" PREFIX=/usr LIBDIR=/usr/lib/some-linux-gnu
 mkdir "$work/moved"
 mv "$work/stage/usr" "$work/moved/here"
-equal "what stands outside the prefix" "" "$(find "$work/stage" ! -type d)"
+equal "the list of files outside the prefix" "" "$(find "$work/stage" ! -type d)"
 libdir=$work/moved/here/lib/some-linux-gnu
 if grep -r -e "$work/stage" -e /usr "$libdir/pkgconfig" "$libdir/cmake"; then
-    fail "an installed file names where it was installed"
+    fail "an installed file contains the path of its installation"
 fi
 build_all_ways "staged and moved" "$libdir" "$work/moved/here/include" "-Dgreenapi_DIR=$libdir/cmake/greenapi"

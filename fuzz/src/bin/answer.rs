@@ -1,4 +1,4 @@
-//! The judge of answers, and what is made of its words: any bytes, any status.
+//! Fuzzes the judge of answers with any bytes and any status, and checks its verdict.
 #![no_main]
 
 #[path = "../../../src/answer.rs"]
@@ -27,8 +27,8 @@ fuzz_target!(|input: (u16, bool, &[u8], &str)| {
     let verdict = answer::judge(http_status, body);
     if verdict.status == status::Status::Ok {
         assert!((200..300).contains(&http_status) && readable);
-        let text = std::str::from_utf8(bytes).expect("a deletion is said in UTF-8");
-        let value: serde_json::Value = serde_json::from_str(text).expect("and in JSON");
+        let text = std::str::from_utf8(bytes).expect("an answer that confirms a deletion is UTF-8");
+        let value: serde_json::Value = serde_json::from_str(text).expect("and JSON");
         assert_eq!(value["deleteInstanceAccount"], true);
         assert!(value.get("code").is_none_or(|code| code == 200));
     }

@@ -1,4 +1,4 @@
-//! What reads the list of instances and the answers of their methods: any bytes, in any pieces.
+//! Fuzzes the parsers of the list and of the instance methods with any bytes in any pieces.
 #![no_main]
 
 #[path = "../../../src/instances.rs"]
@@ -10,7 +10,7 @@ mod session;
 #[path = "../../../src/status.rs"]
 mod status;
 
-/// As much of the library's own modules as these need.
+/// The parts of other modules of the library that these modules need.
 mod options {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Session {
@@ -43,7 +43,7 @@ fuzz_target!(|input: (u8, u16, &[u8])| {
             .then_some(items)
             .ok_or(instances::NotAList)
     };
-    // However the bytes are cut, the list is the same, and it is one only where it is JSON.
+    // The list must not depend on how the bytes are cut, and only JSON may be accepted as a list.
     let whole = read(bytes.len().max(1));
     assert_eq!(whole, read(usize::from(piece).max(1)));
     if whole.is_ok() {

@@ -1,9 +1,9 @@
 /*
- * Deletes an instance with the installed library, once in this process and once more in a child
- * made by fork: there it has to be gone. Prints the versions of header and library.
+ * Deletes an instance with the installed library, and again in a forked child, where the instance
+ * must be gone. Prints the versions of the header and the library.
  *
- * The child is here because what a fork needs is set up before main, from a section that linkers
- * may drop from a static library without a word.
+ * The child checks that fork works: the library prepares for it before main, by a section that a
+ * linker may silently drop from a static library.
  */
 #include <greenapi.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Says what happened if it was not what was wanted. */
+/* Prints the status if it is not the wanted one. */
 static int delete_instance(int64_t id, greenapi_status wanted)
 {
     greenapi_options options;

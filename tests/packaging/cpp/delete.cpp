@@ -8,7 +8,7 @@
 #include <iostream>
 #include <string>
 
-// Says what happened if it was not what was wanted.
+// Prints the status if it is not the wanted one.
 static int delete_instance(std::int64_t id, greenapi::status wanted)
 {
     try {
