@@ -1,12 +1,12 @@
 /*
- * The loopback server of the speed sections: as little work per request as a server can do, so
- * that the figures are the clients'. It answers every complete request over HTTP/1.1 keep-alive
- * with the API's "deleted". For truth, TLS and HTTP/2 there is the stand-in in tests/standin.
+ * The loopback server of the sections about speed. It does as little work per request as possible,
+ * so that the figures show the cost of the clients. It answers every complete request over HTTP/1.1
+ * keep-alive with the API's "deleted". The other sections use the stand-in in tests/standin.
  *
  *   server [--hold N]
  *
- * Prints its port and serves until its standard input ends. With --hold it answers nothing until
- * N requests are waiting; then it answers those, and the next N again.
+ * Prints its port and serves until its standard input is closed. With --hold it waits until N
+ * requests are complete before it answers them, and again for the next N.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,11 +39,11 @@ enum {
 
 struct connection {
     int fd;
-    char *partial; /* the beginning of a request whose end has not come, or NULL */
+    char *partial; /* the beginning of an incomplete request, or NULL */
     size_t partial_length;
     struct connection *next_held;
     unsigned held; /* requests that wait for their answer */
-    bool gone;     /* closed by its client while it is in the list of held ones */
+    bool gone;     /* the client closed the connection while it was in the list of held ones */
 };
 
 static int epoll_fd;
@@ -62,7 +62,7 @@ static void die(const char *format, ...)
     exit(1);
 }
 
-/* The length of the complete request at the start of `bytes`, or 0 while it is not all there. */
+/* The length of the request at the start of `bytes`, or 0 while the request is incomplete. */
 static size_t request_length(const char *bytes, size_t length)
 {
     const char *end = memmem(bytes, length, "\r\n\r\n", 4);
@@ -118,7 +118,7 @@ static void release(void)
         if (connection->gone)
             free(connection);
         else if (!answer(connection, count))
-            /* Not closed here: an event of it may be waiting in the batch under way. */
+            /* Not closed here, because the current batch of events may contain this connection. */
             shutdown(connection->fd, SHUT_RDWR);
     }
     held = 0;

@@ -1,12 +1,12 @@
 /*
- * The process that benches/soak watches: for so many seconds it calls at full speed in every way,
- * the small fast server over plain HTTP and at the same time the stand-in over TLS with faults by
- * chance, and once per second it reads in /proc what it costs. After a warm-up its memory,
- * descriptors and threads must stay where they are.
+ * The program that benches/soak runs. For the given time it makes calls of every kind at full
+ * speed, to the small fast server over plain HTTP and at the same time to the stand-in over TLS
+ * with random faults. Once per second it reads its memory, descriptors and threads in /proc; after
+ * a warm-up these must not grow.
  *
  *   soak SECONDS FAST_URL
  *
- * The rest comes from the environment, as for the programs of tests/guest.
+ * The environment is that of the programs of tests/guest.
  */
 #include "../tests/guest/guest.h"
 
@@ -18,7 +18,7 @@ enum {
     SHORT_LIVED = 4,
     KINDS = 5,
     TARGETS = 2,
-    /* Threads and connections that happened not to meet in the warm-up may meet later. */
+    /* A few more threads or connections than in the warm-up may exist at the same time later. */
     SLACK = 8,
     GROWTH_PERCENT = 5,
     GROWTH_KIB = 1024,
@@ -38,7 +38,7 @@ struct worker {
     pthread_t thread;
     atomic_ulong calls;
     unsigned seed;
-    /* What a worker keeps from round to round; NULL where each round makes its own. */
+    /* What a worker uses in all rounds; NULL if each round makes its own. */
     greenapi_client *client;
     greenapi_queue *queue;
 };
@@ -51,7 +51,7 @@ struct sample {
 
 static atomic_bool stop;
 
-/* ---- what may come back ---- */
+/* ---- the allowed statuses ---- */
 
 static bool deleted(greenapi_status status)
 {
@@ -59,8 +59,8 @@ static bool deleted(greenapi_status status)
            status == GREENAPI_STATUS_CANCELLED_IN_FLIGHT;
 }
 
-/* The instance is unknown to the stand-in, so that it can be asked for without an end. Which fault
- * a call meets is chance, and after a fault that may have hidden a deletion 404 means "gone". */
+/* The stand-in has no such instance, so it can be deleted any number of times. Faults are random,
+ * and after a fault that may have hidden a deletion "not found" becomes GONE. */
 static bool not_found_or_faulty(greenapi_status status)
 {
     switch (status) {
@@ -84,7 +84,7 @@ static void count(struct worker *worker, greenapi_status status, const char *mes
     atomic_fetch_add_explicit(&worker->calls, 1, memory_order_relaxed);
 }
 
-/* ---- the ways of calling ---- */
+/* ---- the kinds of calls ---- */
 
 static void call_once(struct worker *worker)
 {
@@ -125,7 +125,7 @@ static void submit(const struct worker *worker, greenapi_queue *queue, greenapi_
     }
 }
 
-/* Takes so many results or more; how many are under way still. */
+/* Takes at least `wanted` results. Returns how many deletions are still under way. */
 static size_t take(struct worker *worker, greenapi_queue *queue, size_t under_way, size_t wanted)
 {
     size_t got = 0;
@@ -150,12 +150,12 @@ static void queue_with_cancel(struct worker *worker)
     take(worker, worker->queue, under_way, under_way);
 }
 
-/* By turns everything is taken, and the queue is freed with the rest under way. */
+/* In every second round all results are taken; in the others the queue is freed before. */
 static void made_and_freed(struct worker *worker)
 {
     greenapi_options options = worker->target->options;
     char user_agent[32];
-    /* Nothing may be remembered of a client that is gone, so that each differs. */
+    /* Each client has other options, to find data that the library keeps about freed clients. */
     snprintf(user_agent, sizeof user_agent, "soak/%d", rand_r(&worker->seed));
     options.user_agent = user_agent;
     greenapi_client *client = guest_client_of(worker->target->url, &options);
@@ -207,7 +207,7 @@ static void finish(struct worker *worker)
     printf("%10lu  %s, %s\n", atomic_load(&worker->calls), worker->target->name, worker->kind);
 }
 
-/* ---- what it costs ---- */
+/* ---- memory, descriptors and threads ---- */
 
 static struct sample sample(struct worker *workers)
 {
@@ -296,7 +296,7 @@ int main(int argc, char **argv)
                 SECONDS_AT_LEAST);
         return GUEST_MISUSED;
     }
-    /* What was seen until a failure is worth as much as the failure. */
+    /* Line buffering, so that the samples before a failure are shown. */
     setvbuf(stdout, NULL, _IOLBF, 0);
     guest_begin((unsigned)seconds + TIME_TO_END);
     guest_tell("POST", "/reset", "");
@@ -315,7 +315,7 @@ int main(int argc, char **argv)
     static struct worker workers[TARGETS * KINDS];
     struct sample *samples = calloc(seconds, sizeof *samples);
     guest_check(samples != NULL, "out of memory");
-    /* Memory that is touched for the first time when a sample is stored would count as growth. */
+    /* Touch the memory of the samples now, so that storing samples does not count as growth. */
     memset(samples, 0xff, seconds * sizeof *samples);
     for (size_t i = 0; i < TARGETS * KINDS; i++)
         start(&workers[i], &targets[i / KINDS], i % KINDS);

@@ -1,4 +1,4 @@
-"""Builds everything that is measured, into target/ and benches/out/."""
+"""Builds the library, the servers and the measured programs into target/ and benches/out/."""
 
 import os
 import re
@@ -15,13 +15,13 @@ C = BENCHES / "contenders" / "c"
 GO = BENCHES / "contenders" / "go"
 PYTHON = BENCHES / "contenders" / "python"
 
-# Of the first Go that has range over functions, which the Go binding's interface needs.
+# The first version of Go with range over functions, which the Go module's interface needs.
 GO_VERSION = (1, 23)
 
 
 @dataclass
 class Tools:
-    """Where the built parts are."""
+    """The paths of everything that was built."""
 
     library: Path
     standin: Path
@@ -31,26 +31,26 @@ class Tools:
     go: Path
 
     def c_program(self, name):
-        """The command of a C contender."""
+        """The command of a measured C program."""
         return [str(self.c / name)]
 
     def go_program(self, name):
-        """The command of a Go contender."""
+        """The command of a measured Go program."""
         return [str(self.go / name)]
 
     def python_program(self, name):
-        """The command of a Python contender."""
+        """The command of a measured Python program."""
         return [str(self.python), str(PYTHON / f"{name}.py")]
 
 
 def build():
-    """Builds what is missing or out of date."""
+    """Builds everything that is missing or out of date."""
     _require_packages()
     OUT.mkdir(exist_ok=True)
     library = _rust("GREENAPI_LIBRARY", ["--lib"], "libgreenapi.so")
     standin = _rust("GREENAPI_STANDIN", ["-p", "greenapi-standin"], "greenapi-standin")
-    # Programs look for the library by its SONAME; a copy, so that a build meanwhile cannot
-    # change what is measured.
+    # The dynamic loader looks for the library by its SONAME. A copy is used, so that a build
+    # meanwhile cannot change the measured library.
     linked = OUT / "lib"
     shutil.rmtree(linked, ignore_errors=True)
     linked.mkdir()
@@ -98,12 +98,12 @@ def _require_packages():
 
 
 def _rust(variable, arguments, artefact):
-    """A part of the Rust workspace, unless the environment names a built one."""
+    """Builds a part of the Rust workspace, unless the environment names a built one."""
     given = os.environ.get(variable)
     if given:
         path = Path(given).resolve()
         if not path.is_file():
-            sys.exit(f"benches/run: {variable} names {given}, which is no file")
+            sys.exit(f"benches/run: {variable} names {given}, which is not a file")
         return path
     command = ["cargo", "build", "--release", *arguments]
     _run(command, cwd=ROOT)
@@ -133,7 +133,7 @@ def _c_programs(tools, linked):
 
 
 def journal_shim(tools):
-    """What counts the syncs of a journal, as the tests use it."""
+    """The library of the tests that counts the syncs of a journal."""
     shim = tools.c / "journal-shim.so"
     source = ROOT / "tests" / "journal" / "shim.c"
     flags = ["-std=gnu11", "-O2", "-shared", "-fPIC", "-pthread"]
@@ -153,8 +153,8 @@ def _go_programs(tools, linked):
     environment = {
         **os.environ,
         "PKG_CONFIG_PATH": str(OUT),
-        # Not in the .pc file: Go's build cache knows these flags but not what pkg-config says,
-        # so that a program could come out linked to another build of the library.
+        # These flags are not in the .pc file, because Go's build cache depends on these variables
+        # but not on pkg-config's output: a cached program could be linked to another build.
         "CGO_CFLAGS": f"-O2 -I{ROOT / 'include'}",
         "CGO_LDFLAGS": f"-L{linked} -Wl,-rpath,{linked}",
         "GOWORK": "off",
@@ -181,7 +181,7 @@ def _venv():
 
 def _run(command, **options):
     print("+", " ".join(map(str, command)), file=sys.stderr, flush=True)
-    # What is printed belongs to the results.
+    # Only results go to the standard output.
     finished = subprocess.run(command, stdout=sys.stderr, **options)
     if finished.returncode != 0:
         sys.exit(f"benches/run: this failed: {' '.join(map(str, command))}")

@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-# Mid-tones on nothing: both a white and a near-black page leave them readable.
+# Medium colours on a transparent background are readable on white and on dark pages.
 TEXT = "#7d8590"
 OURS = "#2da44e"
 OTHERS = "#8c959f"
@@ -21,7 +21,7 @@ COLUMNS = 2
 
 
 def draw(data, path):
-    """Draws every panel as bars, the best at the top."""
+    """Draws every panel as a bar chart, with the best value at the top."""
     panels = data["panels"]
     rows = -(-len(panels) // COLUMNS)
     plt.rcParams.update(
@@ -32,7 +32,7 @@ def draw(data, path):
             "axes.labelcolor": TEXT,
             "xtick.color": TEXT,
             "ytick.color": TEXT,
-            # The same figures give the same file.
+            # With a fixed salt the same figures give the same file.
             "svg.hashsalt": "greenapi",
         }
     )

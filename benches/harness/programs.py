@@ -1,4 +1,4 @@
-"""Starts what is measured and what it is measured against."""
+"""Starts the measured programs and the servers."""
 
 import contextlib
 import json
@@ -12,22 +12,22 @@ import urllib.request
 
 import build
 
-# Long enough for the slowest contender on a slow machine, short enough for a hang to be noticed.
+# Long enough for the slowest program on a slow machine, short enough to notice a hang.
 TIMEOUT = 600
 
 TOKEN = "gac.0123456789abcdef0123456789abcdef0123456789abcdef01"
 
 
-# Where servers and contenders run, as `taskset` takes it: set by `pinned`.
+# The cores of the servers and the measured programs, in the syntax of `taskset`; set by `pinned`.
 _SERVER_CORES = _CLIENT_CORES = None
 
 
 @contextlib.contextmanager
 def pinned(server, client):
-    """Runs what is started inside on these cores, as numbers like "0" or "0,1".
+    """Runs the programs that are started inside on these cores, such as "0" or "0,1".
 
-    Left to itself the scheduler puts client and server on one core in one run and on two in the
-    next, and a figure says more about that than about the library.
+    Otherwise the scheduler puts client and server on one core in one run and on two in the next,
+    which affects the figures more than the library does.
     """
     global _SERVER_CORES, _CLIENT_CORES
     before = _SERVER_CORES, _CLIENT_CORES
@@ -43,14 +43,14 @@ def _on(cores, command):
 
 
 class Failed(Exception):
-    """A program that is measured did not do what it should."""
+    """A measured program failed or gave a wrong result."""
 
 
 def environment(tools, ca_file=None):
-    """The environment of the contenders: nothing of the user's proxies or certificates.
+    """The environment of the measured programs, without the user's proxies and certificates.
 
-    ``ca_file`` becomes what everybody trusts, by the variables that they look at; libcurl and
-    greenapi look at none and are told by their contenders.
+    Each library reads the variable that it knows and trusts ``ca_file``. libcurl and greenapi's
+    clients read none; their programs pass the file as an option.
     """
     unwanted = {"proxy", "cert", "bundle"}
     variables = {
@@ -60,7 +60,7 @@ def environment(tools, ca_file=None):
     }
     variables["GREENAPI_LIBRARY"] = str(tools.library)
     variables["PYTHONPATH"] = str(build.ROOT / "bindings" / "python" / "src")
-    # Without compiled modules every start would compile them; the source tree stays clean.
+    # Compiled modules are cached, so that not every start compiles them, outside the source tree.
     variables["PYTHONPYCACHEPREFIX"] = str(build.OUT / "pycache")
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     if ca_file is not None:
@@ -69,7 +69,7 @@ def environment(tools, ca_file=None):
 
 
 def run(tools, command, *arguments, ca_file=None, check=True):
-    """Runs a contender and returns what it printed."""
+    """Runs a measured program and returns its output."""
     command = [*command, *map(str, arguments)]
     try:
         finished = subprocess.run(
@@ -81,7 +81,7 @@ def run(tools, command, *arguments, ca_file=None, check=True):
             text=True,
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"{' '.join(command)}: no end after {TIMEOUT} s") from None
+        raise Failed(f"{' '.join(command)}: still running after {TIMEOUT} s") from None
     if finished.returncode != 0:
         raise Failed(f"{' '.join(command)}: {finished.stderr.strip() or finished.returncode}")
     if check and finished.stderr:
@@ -90,7 +90,7 @@ def run(tools, command, *arguments, ca_file=None, check=True):
 
 
 def figures(tools, command, *arguments, ca_file=None):
-    """Runs a contender that prints figures; every one of its calls must have worked."""
+    """Runs a program that prints figures. Every one of its calls must succeed."""
     result = json.loads(run(tools, command, *arguments, ca_file=ca_file))
     if result["failed"]:
         raise Failed(f"{' '.join(command)}: {result['failed']} of {result['calls']} calls failed")
@@ -98,9 +98,9 @@ def figures(tools, command, *arguments, ca_file=None):
 
 
 def interleave(rounds, contenders):
-    """Runs each contender once per round, A B C A B C, so that a busy minute hits all alike.
+    """Runs each contender once per round, A B C A B C, so that a busy minute affects all alike.
 
-    ``contenders`` maps a name to a function that returns figures; returns a `Series` of each.
+    ``contenders`` maps a name to a function that returns figures. Returns a `Series` for each.
     """
     series = {name: [] for name in contenders}
     for number in range(1, rounds + 1):
@@ -111,21 +111,21 @@ def interleave(rounds, contenders):
 
 
 class Series:
-    """What one contender did, round by round."""
+    """The figures of one contender in all rounds."""
 
     def __init__(self, rounds):
         self.rounds = rounds
 
     def median(self, metric):
-        """The median of the rounds. A metric is the name of a figure, or a function of them."""
+        """The median of the rounds. A metric is a figure's name or a function of the figures."""
         return statistics.median(self.values(metric))
 
     def values(self, metric):
-        """One value a round."""
+        """The value of each round."""
         return [metric(r) if callable(metric) else r[metric] for r in self.rounds]
 
     def ratio(self, other, metric):
-        """How many times as much as ``other``: the median of the ratios within each round."""
+        """The ratio to ``other``: the median of the ratios within each round."""
         pairs = zip(self.values(metric), other.values(metric), strict=True)
         return statistics.median(mine / theirs for mine, theirs in pairs)
 
@@ -141,7 +141,7 @@ def cpu_us(result):
 
 
 def peak_mib(result):
-    """The most memory that the process had, in MiB."""
+    """The peak memory of the process in MiB."""
     return result["peak_rss_kib"] / 1024
 
 
@@ -162,7 +162,7 @@ def standin(tools):
 
 @contextlib.contextmanager
 def _service(command):
-    # It ends with its input, so none is left behind when this is killed.
+    # The server ends when its input is closed, so none is left behind when this program is killed.
     with subprocess.Popen(
         _on(_SERVER_CORES, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -176,7 +176,7 @@ def _service(command):
 
 
 class Standin:
-    """A running stand-in: where it is, and its control interface."""
+    """A running stand-in: its addresses, and its control interface."""
 
     def __init__(self, endpoints):
         self.http = endpoints["http"]
@@ -187,7 +187,7 @@ class Standin:
         self._control = endpoints["control"]
 
     def control(self, method, path, body=None):
-        """Sends something to the control interface and returns its answer."""
+        """Sends a request to the control interface and returns the answer."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._control + path, data, method=method)
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -198,7 +198,7 @@ class Standin:
             raise Failed(f"stand-in: {method} {path}: {error.read().decode()}") from None
 
     def reset(self, first=1, count=0, fault=None, times=None):
-        """Begins anew: only these logged-out instances, and a fault for deletions."""
+        """Resets the stand-in to these logged-out instances and a fault for deletions."""
         self.control("POST", "/reset")
         self.control("DELETE", "/instances")
         if count:
@@ -209,19 +209,19 @@ class Standin:
             self.control("POST", "/faults", [rule])
 
     def relay(self, url, delay_ms):
-        """The URL of a relay that delays each way to ``url``."""
+        """The URL of a relay to ``url`` that delays both directions."""
         port = url.rsplit(":", 1)[1]
         body = {"target": f"127.0.0.1:{port}", "delay_ms": delay_ms}
         address = self.control("POST", "/relay", body)["address"]
         return f"https://localhost:{address.rsplit(':', 1)[1]}"
 
     def deleted(self):
-        """The ids that really were deleted."""
+        """The ids of the instances that were really deleted."""
         return {row["id"] for row in self.control("GET", "/ledger")}
 
 
 def wrk(url, seconds, connections):
-    """wrk's figures: what a program that does nothing else can do. It has no count to stop at."""
+    """The figures of wrk, which only sends requests. It runs for a time, not a number of calls."""
     script = build.OUT / "post.lua"
     script.write_text(
         'wrk.method = "POST"\n'

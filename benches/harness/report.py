@@ -1,4 +1,4 @@
-"""What a run writes: results.md and results.svg."""
+"""Writes results.md and results.svg."""
 
 import datetime
 import json
@@ -13,13 +13,13 @@ from pathlib import Path
 import build
 from section import Section, table
 
-# Before the build, which is a load of its own.
+# Measured before the build, which adds load.
 LOAD_BEFORE = os.getloadavg()[0]
 BUSY = os.cpu_count() / 4 < LOAD_BEFORE
 
 
 class Results:
-    """The sections measured so far, in ``order``. One run may renew only some of them."""
+    """The results of all sections, in ``order``. A run may replace only some of them."""
 
     def __init__(self, quick, order):
         self._order = order
@@ -36,7 +36,7 @@ class Results:
             }
 
     def store(self, name, section):
-        """Keeps a section, in place of an older one of that name."""
+        """Stores a section, and replaces an older one of that name."""
         now = datetime.datetime.now(datetime.UTC)
         busy = ": the machine was busy with other things" if BUSY else ""
         section.measured = f"{now:%Y-%m-%d %H:%M} UTC, load before the run {LOAD_BEFORE:.1f}{busy}"
@@ -45,13 +45,13 @@ class Results:
         self._raw.write_text(json.dumps(raw, indent=1))
 
     def write(self, tools):
-        """Writes the page and the chart of all sections there are."""
+        """Writes the page and the chart with all stored sections."""
         ordered = [self._sections[name] for name in self._order if name in self._sections]
         warning = "**Small sizes (`--quick`): not for quoting.**\n\n" if self._quick else ""
         chart = {}
         for section in ordered:
             chart.update(section.chart)
-        # Some sections alone have nothing to draw.
+        # Some sections have nothing to draw.
         image = f"![The results as a chart]({self._svg.name})\n\n" if chart else ""
         page = (
             "# Results\n\n"
@@ -76,10 +76,10 @@ class Results:
 
 
 def machine(tools):
-    """A table of the machine and the versions."""
+    """A table of the machine and the programs' versions."""
 
     def output(*command):
-        # wrk tells its version and ends with 1.
+        # wrk prints its version and exits with 1.
         return subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ).stdout

@@ -1,4 +1,4 @@
-"""One section of the results, and how its figures are written in Markdown."""
+"""A section of the results, and the formatting of its figures in Markdown."""
 
 from dataclasses import dataclass, field
 
@@ -9,13 +9,13 @@ class Section:
 
     title: str
     text: str
-    # What the chart shows of it: {panel: {contender: value}}.
+    # The section's part of the chart: {panel: {contender: value}}.
     chart: dict = field(default_factory=dict)
     measured: str = ""
 
     @property
     def markdown(self):
-        """The whole section."""
+        """The section in Markdown."""
         when = f"\n_{self.measured}_\n" if self.measured else ""
         return f"## {self.title}\n{when}\n{self.text}\n"
 
@@ -27,12 +27,12 @@ def table(header, rows):
 
 
 def aim(what, measured, met):
-    """A line that holds a figure against its aim."""
+    """A line that compares a figure with its aim."""
     return f"- {what}: {measured} — **{'met' if met else 'missed'}**"
 
 
 def number(value):
-    """Three significant digits, or all of a whole number's."""
+    """Formats a number with three significant digits, large ones without decimals."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,8 +1,8 @@
 /*
  * greenapi from C: warm, warm-one-call (greenapi_delete_instance), bulk (the queue), bulk-array
- * (greenapi_client_delete_instances), truth, truth-one-call. As in greenapi.h: a client with
- * default options, shared by all threads (only max_in_flight follows CONCURRENCY); the status is
- * the whole answer. BENCH_JOURNAL names a journal; "open" only opens it.
+ * (greenapi_client_delete_instances), truth, truth-one-call. As greenapi.h shows it: all threads
+ * share a client with default options (only max_in_flight is CONCURRENCY), and the status alone
+ * gives the result. BENCH_JOURNAL names a journal; "open" only opens the journal.
  */
 #include "measure.h"
 
@@ -56,7 +56,7 @@ static bool call_once(void *own, int64_t id)
     return greenapi_delete_instance(plan->url, plan->token, id, NULL) == GREENAPI_STATUS_OK;
 }
 
-/* Everything is submitted; the client keeps max_in_flight of it under way. */
+/* Submits all deletions at once; the client keeps max_in_flight of them in flight. */
 static void bulk_queue(const struct plan *plan)
 {
     greenapi_queue *queue;

@@ -1,8 +1,8 @@
 /*
  * libcurl: warm (an easy handle per thread, kept alive), bulk (the multi interface), truth.
- * As https://curl.se/libcurl/c/http-post.html and multi-app.html show it: a transfer that ended
- * with CURLE_OK has worked, and curl_easy_strerror names what went wrong; with
- * CURLOPT_FAILONERROR, which is its way to have an HTTP status of 400 or more reported.
+ * As https://curl.se/libcurl/c/http-post.html and multi-app.html show it: a transfer succeeded if
+ * it ended with CURLE_OK, and otherwise curl_easy_strerror describes the error. CURLOPT_FAILONERROR
+ * makes libcurl report an HTTP status of 400 or more as an error.
  */
 #include "measure.h"
 
@@ -27,7 +27,7 @@ static size_t receive(char *bytes, size_t one, size_t count, void *argument)
 {
     struct transfer *transfer = argument;
     if (transfer->answer_length + count >= sizeof transfer->answer)
-        return 0; /* which makes the transfer fail */
+        return 0; /* makes the transfer fail */
     memcpy(transfer->answer + transfer->answer_length, bytes, count);
     transfer->answer_length += count;
     transfer->answer[transfer->answer_length] = '\0';

@@ -1,11 +1,11 @@
 /*
- * What the C contenders share: their arguments, clocks, and how results are printed.
+ * Shared by the measured C programs: arguments, clocks, and the output of results.
  *
  *   PROGRAM WAY URL TOKEN FIRST_ID CALLS CONCURRENCY
  *
  * Deletes CALLS instances from FIRST_ID on, CONCURRENCY at a time. The way "truth" prints a line
- * for each instance; every other prints one line of JSON about the time, processor and memory
- * that the calls took.
+ * for each instance; every other way prints one line of JSON with the time, CPU time and memory of
+ * the calls.
  */
 #ifndef MEASURE_H
 #define MEASURE_H
@@ -50,7 +50,7 @@ static inline double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Seconds, and those of processor time that the whole process has used. */
+/* The time, and the CPU time of the whole process, in seconds. */
 static inline struct sample sample(void)
 {
     struct rusage usage;
@@ -60,8 +60,8 @@ static inline struct sample sample(void)
                                (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6};
 }
 
-/* A number of /proc/self/status, such as "VmHWM" in KiB. ru_maxrss will not do: it begins with
- * the peak of the process that started this one. */
+/* A number in /proc/self/status, such as "VmHWM" in KiB. ru_maxrss is not suitable, because it
+ * includes the peak of the process that started this one. */
 static inline long status_of_self(const char *name)
 {
     FILE *file = fopen("/proc/self/status", "r");
@@ -85,8 +85,8 @@ static inline void print_figures(size_t calls, size_t failed, struct sample befo
            status_of_self("VmHWM"));
 }
 
-/* One line of the way "truth": what the program was told, what it would know if it looked for
- * the API's flag in the body by itself, and the reason in words. */
+/* Prints one line of the way "truth": the library's report, the report of a program that reads the
+ * API's flag in the body itself, and the reason. */
 static inline void print_word(int64_t id, const char *word, const char *word_by_body,
                               const char *reason)
 {
@@ -96,7 +96,7 @@ static inline void print_word(int64_t id, const char *word, const char *word_by_
     putchar('\n');
 }
 
-/* One call of a thread; `own` is what open_thread gave it. */
+/* Makes one call; `own` is the value that open_thread returned for the thread. */
 typedef bool (*call_fn)(void *own, int64_t id);
 
 struct warm {
@@ -142,8 +142,8 @@ static inline int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The way "warm": every thread opens what it needs and makes one call that does not count; then
- * all of them call at once. */
+/* The way "warm": every thread prepares and makes one call that is not measured; then all threads
+ * call at once. */
 static inline void measure_warm(struct plan plan, void *(*open_thread)(const struct plan *),
                                 void (*close_thread)(void *), call_fn call)
 {

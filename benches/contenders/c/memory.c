@@ -1,5 +1,5 @@
 /*
- * The memory of a process that has much under way through one queue and one client.
+ * Measures the memory of a process with many submissions in one queue of one client.
  *
  *   memory in-flight URL TOKEN FIRST_ID COUNT   COUNT requests at once, to a server that answers
  *                                               when it holds all of them
@@ -73,7 +73,8 @@ int main(int argc, char **argv)
               "greenapi_queue_submit");
 
     if (queued) {
-        /* One that is refused at once: its result comes when the library has seen the others. */
+        /* This connection is refused at once, so its result shows that the library has processed
+         * the submissions before it. */
         greenapi_client *refused = new_client("http://127.0.0.1:1", argv[3], 1, 0);
         check(greenapi_queue_submit(queue, refused, first_id, count), "greenapi_queue_submit");
         if (greenapi_queue_take(queue, results, 1, -1) != 1 || results[0].tag != count) {

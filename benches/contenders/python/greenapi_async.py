@@ -1,6 +1,6 @@
 """greenapi's AsyncClient: warm, bulk (tasks that await single calls), bulk-iterator.
 
-As its documentation shows: an async context manager, awaited from as many tasks as are wanted.
+As its documentation shows: an async context manager, used by any number of tasks.
 """
 
 import asyncio

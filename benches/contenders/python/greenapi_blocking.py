@@ -1,7 +1,7 @@
 """greenapi's Client: warm, bulk (the iterator), truth.
 
-As its documentation shows: a context manager; a call returns when the instance is gone and
-raises otherwise, and ``delete_instances`` yields results.
+As its documentation shows: a context manager; a call returns if the instance is gone and raises
+an error otherwise; ``delete_instances`` yields results.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""What the Python contenders share: their arguments, clocks, and how results are printed.
+"""Shared by the measured Python programs: arguments, clocks, and the output of results.
 
-Arguments and output are those of the C contenders; see measure.h there.
+Arguments and output are those of the C programs; see ../c/measure.h.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Plan(NamedTuple):
-    """What the command line asks for."""
+    """The parsed command line."""
 
     way: str
     url: str
@@ -36,7 +36,7 @@ def arguments():
 
 
 def no_such_way(plan):
-    """Ends the program."""
+    """Ends the program because of an unknown way."""
     sys.exit(f"no way {plan.way!r} in this program")
 
 
@@ -76,9 +76,9 @@ class Figures:
 
 
 def warm(plan, call):
-    """Makes one call that does not count and then all of them, one after the other.
+    """Makes one call that is not measured, and then all calls one after the other.
 
-    ``call`` returns whether it was told of a success.
+    ``call`` returns whether the library reported success.
     """
     call(plan.first_id)
     with Figures(plan) as figures:
@@ -103,19 +103,19 @@ async def warm_async(plan, call):
 def print_word(id_instance, word, word_by_body, reason=""):
     """Prints one line of the way "truth".
 
-    What the program was told, what it would know if it looked for the API's flag in the body by
-    itself, and the reason in words.
+    The line has the library's report, the report of a program that reads the API's flag in the
+    body itself, and the reason.
     """
     print(id_instance, word, word_by_body, " ".join(str(reason).split()), sep="\t")
 
 
 def word_by_flag(body):
-    """What a program knows that reads the API's own answer: the decoded JSON."""
+    """The report of a program that reads the API's flag in the decoded JSON."""
     deleted = isinstance(body, dict) and body.get("deleteInstanceAccount") is True
     return "deleted" if deleted else "failed"
 
 
 def _peak_kib():
-    # ru_maxrss will not do: it begins with the peak of the process that started this one.
+    # ru_maxrss is not suitable: it includes the peak of the process that started this one.
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))

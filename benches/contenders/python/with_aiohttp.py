@@ -1,7 +1,7 @@
 """aiohttp: warm, bulk (tasks), truth.
 
 As https://docs.aiohttp.org/en/stable/client_quickstart.html shows it: one ClientSession for the
-program; ``raise_for_status`` tells what went wrong.
+program; ``raise_for_status`` reports errors.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """httpx: warm, truth.
 
 As https://www.python-httpx.org/quickstart/ shows it: a Client keeps connections;
-``raise_for_status`` tells what went wrong.
+``raise_for_status`` reports errors.
 """
 
 import httpx

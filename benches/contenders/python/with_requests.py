@@ -1,7 +1,7 @@
 """requests: warm, bulk (threads), truth.
 
 As https://requests.readthedocs.io/en/latest/user/quickstart/ and …/advanced/ show it: a Session
-keeps connections, here one per thread; ``raise_for_status`` tells what went wrong.
+keeps connections, here one per thread; ``raise_for_status`` reports errors.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """GREEN-API's own SDK, whatsapp-api-client-python: warm, truth.
 
-As its README shows it: a GreenApiPartner; a response whose code is 200 has worked and has data,
-any other has an error. (Its session asks for a new connection for every call.)
+As its README shows it: a GreenApiPartner; a response with the code 200 has data, any other has an
+error. (Its session opens a new connection for every call.)
 """
 
 import logging
@@ -12,8 +12,8 @@ import measure
 
 plan = measure.arguments()
 client = GreenApiPartner(plan.token, host=plan.url)
-# It logs every failure, to standard error and with the secret URL in it; truth looks at the
-# response, which says the same.
+# The SDK logs every failure to standard error, with the secret URL. "truth" reads the response,
+# which contains the same reason.
 logging.getLogger("whatsapp-api-client-python").setLevel(logging.CRITICAL + 1)
 
 

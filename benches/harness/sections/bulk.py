@@ -38,7 +38,7 @@ def measure(tools, quick):
                 ),
                 "libcurl multi": contender(tools.c_program("libcurl")),
                 "Go net/http, 64 goroutines": contender(tools.go_program("nethttp")),
-                # Fewer, because they are slow; rates and costs are per deletion anyway.
+                # Fewer calls, because these are slow; the figures are per deletion.
                 "aiohttp, 64 tasks": contender(tools.python_program("with_aiohttp"), calls=20_000),
                 "requests, 64 threads": contender(
                     tools.python_program("with_requests"), calls=4_000

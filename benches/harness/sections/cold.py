@@ -7,7 +7,7 @@ import programs
 from programs import TOKEN
 from section import Section, number, table
 
-# What urllib3 and http.client trust by themselves; each contender reads all of it at its start.
+# The bundle that urllib3 and http.client trust by default; every program reads it when it starts.
 SYSTEM_CAS = Path("/etc/ssl/certs/ca-certificates.crt")
 
 MODULES = {
@@ -51,7 +51,7 @@ def measure(tools, quick):
             contenders[f"import {name}"] = start(modules)
             contenders[name] = first_deletion(name)
         for contender in contenders.values():
-            # Compiled modules and a warm file cache are what a second start finds.
+            # A first run compiles the modules and fills the file cache.
             contender()
         series = programs.interleave(rounds, contenders)
 
@@ -67,10 +67,9 @@ def measure(tools, quick):
     ]
     count = system.count("BEGIN CERTIFICATE") + 1
     text = (
-        "From the start of a Python process to its end, with one deletion over TLS, everything at "
-        f"its default, with {count} trusted certificates in a file. Import: the import alone. The "
-        f"interpreter by itself takes {number(bare * 1000)} ms, which only the second column has "
-        "in it.\n\n"
-        + table(["", "import ms", "start to deletion ms", "above the interpreter ms"], rows)
+        "From the start of a Python process to its end, with one deletion over TLS, default "
+        f"options and {count} trusted certificates in a file. Import: the import alone. The "
+        f"interpreter alone takes {number(bare * 1000)} ms, which only the second column includes."
+        "\n\n" + table(["", "import ms", "start to deletion ms", "above the interpreter ms"], rows)
     )
     return Section("Cold start in Python", text)

@@ -1,4 +1,4 @@
-"""Far away: deletions over TLS with latency put in by a relay."""
+"""Deletions over TLS with the latency of a distant server, which a relay adds."""
 
 import socket
 import ssl
@@ -9,13 +9,13 @@ import programs
 from programs import TOKEN
 from section import Section, aim, table
 
-# There and back. The connection to the relay itself is loopback's, so of the handshakes only
-# TLS's round trip (1.3) is that long.
+# In both directions together. Connecting to the relay is not delayed, so only the TLS 1.3
+# handshake's round trip takes this long.
 ROUND_TRIP_MS = 50
 
 BARE_EXCHANGES = 20
 
-# (deletions, in flight): how many times the ideal it may take.
+# (deletions, in flight): the allowed multiple of the ideal time.
 LIMITS = {(1000, 50): 1.1, (20, 1): 1.05}
 
 
@@ -86,7 +86,7 @@ def measure(tools, quick):
 
 
 def _bare(url, ca_file):
-    """What the way itself takes: a handshake and exchanges on one plain TLS connection."""
+    """The time of a handshake and of exchanges on one TLS socket, without an HTTP library."""
     host, port = url.removeprefix("https://").split(":")
     context = ssl.create_default_context(cafile=ca_file)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a journal costs, and how fast one of a million deletions is opened."""
+"""The cost of a journal, and the time to open a journal of a million deletions."""
 
 import contextlib
 import os
@@ -60,7 +60,7 @@ def measure(tools, quick):
     ]
     text = (
         f"{count:,} deletions from C through a queue, {rounds} interleaved rounds, medians; the "
-        "syncs are counted in a run of their own.\n\n"
+        "syncs are counted in a separate run.\n\n"
         + table(
             ["", "deletions/s", "CPU µs/deletion", "peak RSS MiB", "deletions per sync"],
             rows,
@@ -75,7 +75,7 @@ def measure(tools, quick):
 
 @contextlib.contextmanager
 def _variables(folder, **variables):
-    """With a new journal in this folder, and these variables."""
+    """The environment for a new journal in this folder, with these variables."""
     if folder is not None:
         path = folder / "journal"
         path.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def _syncs(tools, contender, in_flight, folder):
 
 
 def _open(tools, folder, quick):
-    """Seconds and bytes for each instance: the least of three, as the disk's cache is warm."""
+    """Seconds to open, and bytes per instance: the minimum of three runs with a warm disk cache."""
     url = "https://api.green-api.com"
     path = folder / "million"
     count = MILLION // (20 if quick else 1)

@@ -1,4 +1,4 @@
-"""Warm calls from C, one at a time and from 64 threads, beside libcurl's easy interface."""
+"""Warm calls from C with 1 and 64 threads, compared with libcurl's easy interface."""
 
 import functools
 
@@ -13,7 +13,7 @@ CONTENDERS = (
 )
 
 
-# (Where the server runs, where the client, how that is called.)
+# (Core of the server, core of the client, description.)
 CORES = (("0", "0", "server and client on one core"), ("0", "1", "a core each"))
 
 

@@ -1,4 +1,4 @@
-"""What ten thousand requests under way, and a million that wait, take."""
+"""The memory of ten thousand requests in flight, and of a million waiting submissions."""
 
 import concurrent.futures
 
@@ -6,7 +6,7 @@ import programs
 from programs import TOKEN, peak_mib
 from section import Section, aim, table
 
-# Of the 20,000 descriptors that a process may commonly have, 10,000 connections leave room.
+# Common limits on descriptors (20,000) allow 10,000 connections.
 IN_FLIGHT = 10_000
 QUEUED = 1_000_000
 
@@ -76,7 +76,7 @@ def measure(tools, quick):
 def _http2(tools, program, count):
     with programs.standin(tools) as standin, concurrent.futures.ThreadPoolExecutor() as pool:
         standin.reset(1, count, fault={"hold": True})
-        # Else most would wait in the client for a stream, and only a part be in flight.
+        # Otherwise most requests would wait in the client for a stream instead of being in flight.
         standin.control("POST", "/settings", {"max_concurrent_streams": count})
         run = pool.submit(
             programs.figures,
@@ -92,7 +92,7 @@ def _http2(tools, program, count):
         try:
             standin.control("GET", f"/wait?held={count}&timeout_ms=120000")
         finally:
-            # Without it the program would wait for its own timeout before it can say why.
+            # Without the release the program would report its failure only after its timeout.
             standin.control("POST", "/release")
         result = run.result()
         stats = standin.control("GET", "/stats")

@@ -1,4 +1,4 @@
-"""Ours beside what else people use: start, calls, memory, size."""
+"""Cold start, calls, memory and size, compared with the libraries that people use instead."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import programs
 from programs import TOKEN, cpu_us, peak_mib
 from section import Section, number, table
 
-# Every system has them.
+# Libraries that every system has.
 BASE_PACKAGES = re.compile(
     r"/(libc|libm|libdl|libpthread|librt|libresolv|libgcc_s|ld-linux[^/]*)\.so"
 )
@@ -19,7 +19,7 @@ SDK = "whatsapp-api-client-python"
 
 
 def contenders(tools):
-    """All of them, by name."""
+    """The commands of all compared libraries, by name."""
     return {
         "greenapi, C": tools.c_program("greenapi"),
         "greenapi, Go": tools.go_program("greenapi"),
@@ -99,7 +99,7 @@ def _cold_start(tools, everybody, rounds):
             return run
 
         for command in everybody.values():
-            # Compiled modules and a warm file cache are what a second start finds.
+            # A first run compiles the modules and fills the file cache.
             contender(command)()
         return programs.interleave(
             rounds, {name: contender(command) for name, command in everybody.items()}
@@ -107,7 +107,7 @@ def _cold_start(tools, everybody, rounds):
 
 
 def _sizes(tools):
-    """MiB on disk."""
+    """The size of each library on disk in MiB."""
     library = tools.library.stat().st_size
     module = build.ROOT / "bindings" / "python" / "src" / "greenapi"
     sources = sum(path.stat().st_size for path in module.rglob("*.py"))
@@ -124,14 +124,14 @@ def _sizes(tools):
 
 
 def _shared_objects(program):
-    """Everything that the loader loads for a program, but for the C library."""
+    """The size of all shared libraries of a program, except the C library."""
     output = subprocess.run(["ldd", program], check=True, stdout=subprocess.PIPE, text=True).stdout
     paths = re.findall(r"=> (/\S+)", output)
     return sum(Path(path).stat().st_size for path in paths if not BASE_PACKAGES.search(path))
 
 
 def _distributions(tools, *names):
-    """The bytes of Python packages with all that they require, as they are installed."""
+    """The size of installed Python packages with their dependencies in bytes."""
     program = """
 import json, sys
 from importlib.metadata import PackageNotFoundError, distribution

@@ -1,4 +1,4 @@
-"""Whose word about a deletion is true: each failure, beside what really happened."""
+"""Which library reports each failure correctly, compared with what really happened."""
 
 import sys
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ WRONG_HOST_PAGE = "<html><body><h1>Welcome to nginx!</h1></body></html>"
 
 @dataclass
 class Case:
-    """One failure, and whether the deletion is carried out all the same."""
+    """One failure, and whether the stand-in carries the deletion out in spite of it."""
 
     name: str
     fault: dict = field(default_factory=dict)
-    # How many requests the fault meets; None for all.
+    # How many requests the fault affects; None for all.
     times: int | None = None
     exists: bool = True
     token: str = TOKEN
@@ -97,11 +97,11 @@ def measure(tools, quick):
     lines = [header, ["---"] * len(header), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     text = (
-        "One deletion against the stand-in with that fault, each contender used as its "
-        "documentation shows, and its word held against the stand-in's ledger. ✓: what it says "
-        "is what happened. “unknown” is only ever said by greenapi, and means that calling again "
-        "is safe, and its result shows which. ✗: it says “deleted” and nothing was, or it reports "
-        "a failure and the instance is gone.\n\n"
+        "Each library makes one deletion, as its documentation shows, against the stand-in with "
+        "this fault; its report is compared with the stand-in's ledger. ✓: the report is true. "
+        "Only greenapi reports “unknown”: calling again is safe and shows the outcome. "
+        "✗: the library reports “deleted” although nothing was deleted, or a failure although the "
+        "instance is gone.\n\n"
         f"{table}\n\n{met}\n\n"
         "¹ right in a program that does not trust the status and looks for "
         '`"deleteInstanceAccount": true` in the body by itself.'
@@ -114,7 +114,7 @@ def measure(tools, quick):
 
 
 def _words(tools, standin, command, way, count, url=None, token=TOKEN):
-    """What a contender says: {id: (word, word by the body, reason)}."""
+    """The reports of a contender: {id: (report, report by the body, reason)}."""
     output = programs.run(
         tools,
         command,
@@ -124,7 +124,7 @@ def _words(tools, standin, command, way, count, url=None, token=TOKEN):
         ID,
         count,
         1,
-        # What is written there is about the failures that are meant.
+        # The errors that the program prints are about the faults under test.
         check=False,
     )
     words = {}
@@ -132,7 +132,7 @@ def _words(tools, standin, command, way, count, url=None, token=TOKEN):
         id_instance, word, by_body, reason = line.split("\t")
         words[int(id_instance)] = (word, by_body, reason)
     if len(words) != count:
-        raise programs.Failed(f"{command[-1]}: {len(words)} words about {count} deletions")
+        raise programs.Failed(f"{command[-1]}: {len(words)} reports about {count} deletions")
     return words
 
 
@@ -158,5 +158,5 @@ def _stale(tools, standin, command, way, calls):
 def _leak(tools, standin, command, way):
     word, _, reason = _words(tools, standin, command, way, 1, url=standin.refused)[ID]
     if word != "failed":
-        raise programs.Failed(f"{command[-1]}: nobody was there, and it says {word}")
+        raise programs.Failed(f"{command[-1]}: it reports {word}, but nothing listens there")
     return "✗ printed" if TOKEN in reason else "✓"

@@ -1,6 +1,6 @@
 // greenapi from Go: warm, bulk (a goroutine per call), bulk-iterator (DeleteInstances), truth.
-// As its documentation shows: one client for the program; the error is nil when the instance is
-// gone, and its effect says whether that is certain.
+// As the documentation shows: one client for the program; the error is nil if the instance is gone,
+// and otherwise its effect says whether the instance may have been deleted.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Package measure is what the Go contenders share: their arguments, clocks, and how results are
-// printed. Arguments and output are those of the C contenders; see measure.h there.
+// Package measure is shared by the measured Go programs: arguments, clocks, and the output of
+// results. Arguments and output are those of the C programs; see ../c/measure.h.
 package measure
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Plan is what the command line asks for.
+// Plan is the parsed command line.
 type Plan struct {
 	Way, URL, Token    string
 	FirstID            int64
@@ -74,13 +74,13 @@ func printFigures(calls int, failed int64, before, after sample, median time.Dur
 	}))
 }
 
-// Word is one line of the way "truth": what the program was told, what it would know if it looked
-// for the API's flag in the body by itself, and the reason in words.
+// Word prints one line of the way "truth": the library's report, the report of a program that reads
+// the API's flag in the body itself, and the reason.
 func Word(id int64, word, wordByBody, reason string) {
 	fmt.Printf("%d\t%s\t%s\t%s\n", id, word, wordByBody, strings.NewReplacer("\t", " ", "\n", " ").Replace(reason))
 }
 
-// Bulk deletes everything with as many goroutines as are to be in flight.
+// Bulk deletes all instances with Concurrency goroutines.
 func (p Plan) Bulk(call func(id int64) bool) {
 	var next, failed atomic.Int64
 	var group sync.WaitGroup
@@ -104,14 +104,14 @@ func (p Plan) Bulk(call func(id int64) bool) {
 	printFigures(p.Calls, failed.Load(), before, now(), 0)
 }
 
-// Whole measures one call that deletes everything and returns how many failed.
+// Whole measures one call that deletes all instances and returns how many failed.
 func (p Plan) Whole(deleteAll func() int64) {
 	before := now()
 	failed := deleteAll()
 	printFigures(p.Calls, failed, before, now(), 0)
 }
 
-// Warm makes one call that does not count and then all of them, one after the other.
+// Warm makes one call that is not measured, and then all calls one after the other.
 func (p Plan) Warm(call func(id int64) bool) {
 	if p.Concurrency != 1 {
 		Fail(fmt.Errorf("the way warm is for one goroutine"))

@@ -1,6 +1,6 @@
 // Go's net/http: warm, bulk (goroutines), truth. As its documentation shows: one Client for the
-// program, with room for its kept connections; err says that there was no answer, StatusCode what
-// the answer was, and a body is read to its end and closed so that the connection is kept.
+// program, with enough idle connections; err reports that there was no answer, StatusCode gives the
+// answer, and each body is read to its end and closed so that the connection is reused.
 package main
 
 import (
