@@ -1,14 +1,13 @@
-//! Where results wait for their taker: each accepted submission leaves exactly one.
+//! Holds results until they are taken; each accepted submission produces exactly one.
 //!
-//! One lock guards a map of what is open (submitted and without a result) and a list of what is
-//! ready. A submission is open until somebody takes it out of the map, and whoever takes it out
-//! puts its one result into the list: the engine when the call ends, or `cancel`. The loser of the
-//! race finds the entry gone and returns.
+//! One lock guards a map of the open submissions (those without a result) and a list of the results
+//! that are ready. A submission is open until it is removed from the map, by the engine when the
+//! call ends or by `cancel`; whichever removes it puts its one result into the list. The loser of
+//! the race finds the entry gone and returns.
 //!
-//! The notifier is readable exactly while the list is not empty: it is set and cleared under that
-//! same lock, at the two moments when the list stops and starts being empty. A taker that waits
-//! is woken at every change that could end its wait. The tests below try
-//! every order in which threads can meet here.
+//! The notifier is readable exactly while the list is not empty: it is set and cleared under the
+//! same lock, when the list stops and starts being empty. A waiting taker is woken by every change
+//! that could end its wait. With loom, the tests below run every interleaving of the threads.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::VecDeque;
@@ -22,10 +21,10 @@ use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 /// The tag that the caller chose, then a number that makes it unique.
 pub type Key = (u64, u64);
 
-/// Submissions that are cancelled before others get the lock.
+/// The number of submissions that are cancelled at a time before other threads get the lock.
 const CANCEL_STEP: usize = 512;
 
-/// Results stand in pieces of this size, so that a million of them needs no single large
+/// Results are stored in pieces of this many, so that a million results need no single large
 /// allocation, for which there may be no memory.
 const PIECE: usize = 4096;
 
@@ -33,11 +32,11 @@ const PIECE: usize = 4096;
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled {
     pub all: usize,
-    /// Those among them that still waited to be started.
+    /// How many of these had not been started yet.
     pub waiting: usize,
 }
 
-/// A result, with what the caller needs to know whose it is.
+/// A result, with the tag and the id by which the caller recognises it.
 #[derive(Debug)]
 pub struct Record {
     pub tag: u64,
@@ -45,7 +44,7 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
-/// What becomes readable while results wait.
+/// A notifier that is readable while results wait.
 pub trait Signal {
     fn set(&self);
     fn clear(&self);
@@ -60,19 +59,19 @@ impl Signal for crate::process::Notifier {
     }
 }
 
-/// A call that has been started, as far as others need to reach it.
+/// A call that has been started, as [`Completions::cancel`] needs it.
 pub trait Running {
-    /// Stops it. Whether its request may have been sent, and how many were; nothing if it has
-    /// ended by itself and its outcome is on the way.
+    /// Stops the call. Returns whether a request is in doubt, and the number of requests that may
+    /// have been sent; `None` if the call has ended and its outcome is about to arrive.
     fn stop(&self) -> Option<(bool, u32)>;
 
-    /// Whether it may have logged the instance out, which every result has to say.
+    /// Whether the call may have logged the instance out, which its message must say.
     fn may_have_logged_out(&self) -> bool {
         false
     }
 }
 
-/// The place where the results of one queue, or of one blocking call, come together.
+/// The open submissions and the results of one queue or one bulk call.
 pub struct Completions<R, S> {
     state: Mutex<State<R, S>>,
     changed: Condvar,
@@ -82,14 +81,14 @@ struct State<R, S> {
     open: BTreeMap<Key, Open<R>>,
     ready: Ready,
     submitted: u64,
-    /// How many takers wait to be woken.
+    /// The number of takers that wait.
     waiting: usize,
     notifier: Option<S>,
-    /// Whether somebody watches the notifier.
+    /// Whether the notifier is in use; setting and clearing it costs a system call.
     watched: bool,
 }
 
-/// Results in the order in which they came.
+/// Results, in the order in which they arrived.
 #[derive(Default)]
 struct Ready {
     pieces: VecDeque<VecDeque<Record>>,
@@ -113,7 +112,7 @@ impl Ready {
         }
     }
 
-    /// The first ones, up to `limit` and as many as there is memory for.
+    /// Removes and returns the first results: up to `limit`, or fewer if memory is short.
     fn take(&mut self, limit: usize) -> Vec<Record> {
         let mut count = limit.min(self.len);
         let mut taken = Vec::new();
@@ -126,7 +125,7 @@ impl Ready {
             };
             let part = piece.len().min(count - taken.len());
             taken.extend(piece.drain(..part));
-            // The last piece keeps its room: as a rule, it is filled again at once.
+            // The last piece keeps its memory, because it is usually filled again at once.
             if piece.is_empty() {
                 if self.pieces.len() == 1 {
                     break;
@@ -145,7 +144,7 @@ struct Open<R> {
 }
 
 impl<R: Running, S: Signal> Completions<R, S> {
-    /// Without a notifier for blocking calls, which wait by [`Completions::take`] alone.
+    /// `notifier`: `None` for bulk calls, which wait only in [`Completions::take`].
     pub fn new(notifier: Option<S>) -> Self {
         Self {
             state: Mutex::new(State {
@@ -160,7 +159,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
         }
     }
 
-    /// A submission is accepted: from here on it has a result to come.
+    /// Accepts a submission, which from here on will get a result.
     pub fn open(&self, tag: u64, id: i64) -> Key {
         let mut state = self.lock();
         let key = (tag, state.submitted);
@@ -169,7 +168,8 @@ impl<R: Running, S: Signal> Completions<R, S> {
         key
     }
 
-    /// The call of `key` is being started: its id, or nothing if it was cancelled meanwhile.
+    /// Marks the call of `key` as started and returns its id, or `None` if the call was cancelled
+    /// meanwhile.
     pub fn start(&self, key: Key, running: &Arc<R>) -> Option<i64> {
         let mut state = self.lock();
         let open = state.open.get_mut(&key)?;
@@ -177,7 +177,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
         Some(open.id)
     }
 
-    /// From now on the notifier tells whether results wait.
+    /// Makes the notifier show, from now on, whether results wait.
     pub fn watch(&self) {
         let mut state = self.lock();
         if !state.watched {
@@ -188,12 +188,12 @@ impl<R: Running, S: Signal> Completions<R, S> {
         }
     }
 
-    /// The call of `key` has ended. Nothing happens if it had a result already.
+    /// Adds the result of the call of `key`, unless the call has one already.
     pub fn finish(&self, key: Key, outcome: Outcome) {
         self.finish_all([(key, outcome)]);
     }
 
-    /// The same for many, at the price of one.
+    /// Adds many results with only one locking and one wake-up.
     pub fn finish_all(&self, ended: impl IntoIterator<Item = (Key, Outcome)>) {
         let mut state = self.lock();
         let before = state.ready.len();
@@ -220,7 +220,8 @@ impl<R: Running, S: Signal> Completions<R, S> {
         self.cancel_range((0, 0), (u64::MAX, u64::MAX))
     }
 
-    /// In steps, between which others get the lock: there may be a million of them.
+    /// Cancels in steps, between which other threads get the lock, because there may be a million
+    /// submissions.
     fn cancel_range(&self, mut first: Key, last: Key) -> Cancelled {
         let mut cancelled = Cancelled::default();
         loop {
@@ -265,8 +266,8 @@ impl<R: Running, S: Signal> Completions<R, S> {
         }
     }
 
-    /// Takes up to `limit` results, waiting until there is one, nothing is under way, or `until`
-    /// has passed (`None`: for ever).
+    /// Takes up to `limit` results. Waits until there is one, nothing is under way, or `until` has
+    /// passed (`None`: without a time limit).
     pub fn take(&self, limit: usize, until: Option<Instant>) -> Vec<Record> {
         let mut state = self.lock();
         while state.ready.is_empty() && !state.open.is_empty() && limit > 0 {
@@ -288,16 +289,16 @@ impl<R: Running, S: Signal> Completions<R, S> {
         if !taken.is_empty() && state.ready.is_empty() {
             state.clear();
             if state.open.is_empty() && state.waiting > 0 {
-                // Others that wait would wait for ever.
+                // Nothing is under way any more, so the other takers would wait for ever.
                 self.changed.notify_all();
             }
         }
         taken
     }
 
-    /// The end of it all: stops what is open and forgets every result; how many submissions still
-    /// waited to be started. The notifier is gone when this returns, even while stopped calls still
-    /// hold references to this.
+    /// Stops all open submissions, drops all results and closes the notifier, even if stopped calls
+    /// still hold references to this value. Returns the number of submissions that had not been
+    /// started.
     pub fn close(&self) -> usize {
         let mut state = self.lock();
         let mut waiting = 0;
@@ -316,7 +317,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
         waiting
     }
 
-    /// Tells those who wait that there are more results than `before`.
+    /// Notifies waiting takers if there are more results than `before`.
     fn announce(&self, state: MutexGuard<'_, State<R, S>>, before: usize) {
         if state.ready.len() == before {
             return;
@@ -325,9 +326,9 @@ impl<R: Running, S: Signal> Completions<R, S> {
             state.set();
         }
         let (waiting, results) = (state.waiting, state.ready.len() - before);
-        // A woken thread should not find the lock taken.
+        // Unlock first, so that a woken thread need not wait for the lock.
         drop(state);
-        // One thread for each result: the others would find nothing and wait again.
+        // Wake one thread for each result; others would find nothing and wait again.
         if results >= waiting && waiting > 1 {
             self.changed.notify_all();
         } else {
@@ -368,7 +369,7 @@ impl<R, S: Signal> State<R, S> {
 mod tests {
     use super::*;
 
-    /// A notifier that says when it is set twice or cleared twice.
+    /// A notifier that panics when it is set twice or cleared twice.
     #[derive(Clone, Default)]
     struct Checked(std::sync::Arc<std::sync::atomic::AtomicBool>);
 
@@ -417,7 +418,7 @@ mod tests {
         Outcome::plain(Status::Ok)
     }
 
-    /// In a model, or once where there is no loom.
+    /// Runs `body` in every interleaving with loom, or once without loom.
     fn model(body: impl Fn() + Sync + Send + 'static) {
         #[cfg(feature = "loom")]
         loom::model(body);
@@ -458,7 +459,7 @@ mod tests {
         });
     }
 
-    /// Two takers and one result: one gets it, and the other does not wait for ever.
+    /// Two takers and one result: one taker gets the result, and the other does not wait for ever.
     #[test]
     fn loom_a_taker_that_comes_away_empty_is_told() {
         model(|| {
@@ -479,8 +480,8 @@ mod tests {
         });
     }
 
-    /// Two takers of one result each wait, and two results come one by one: each result wakes a
-    /// taker, and none waits for ever.
+    /// Two takers each wait for one result, and two results arrive one after the other: each result
+    /// wakes a taker, and no taker waits for ever.
     #[test]
     fn loom_each_result_wakes_a_taker() {
         model(|| {
@@ -512,7 +513,8 @@ mod tests {
         let keys: Vec<Key> = (0..count)
             .map(|id| completions.open(id as u64 % 2, id as i64))
             .collect();
-        // One has started and can be stopped, one has ended and its outcome is on the way.
+        // One call has started and can be stopped; one has ended, and its outcome is about to
+        // arrive.
         let started = Arc::new(Stoppable::default());
         completions.start(keys[0], &started);
         let ended = Arc::new(Stoppable::default());
@@ -527,7 +529,8 @@ mod tests {
         assert_eq!(completions.take(usize::MAX, None).len(), count);
     }
 
-    /// A call ends while it is cancelled and while its result is awaited: one result, whichever.
+    /// A call ends while it is being cancelled and a taker waits: there is exactly one result, of
+    /// either kind.
     #[test]
     fn loom_ending_and_cancelling_give_one_result() {
         model(|| {
@@ -538,7 +541,7 @@ mod tests {
             let ender = {
                 let (completions, call) = (completions.clone(), call.clone());
                 thread::spawn(move || {
-                    // What the engine does: an outcome counts if the call was not stopped before.
+                    // Like the engine: an outcome counts only if the call was not stopped before.
                     if call.stop().is_some() {
                         completions.finish(key, done());
                     }

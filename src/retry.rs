@@ -1,8 +1,9 @@
-//! Whether to try again, and what the attempts of one call amount to: pure, without a clock.
+//! Decides whether a call tries again, and derives the outcome of a call from all its attempts.
+//! Pure: no I/O and no clock.
 //!
-//! Deleting by id may be repeated safely, so a failure that can pass is retried. What must never
-//! happen is that a retry hides what came before it: once an attempt may have been carried out,
-//! no later failure can make the whole call "nothing was deleted".
+//! Deleting by id may be repeated safely, so temporary failures are retried. But once one attempt
+//! may have been carried out, no later failure may turn the outcome of the call into "nothing was
+//! deleted".
 
 use std::time::{Duration, SystemTime};
 
@@ -12,22 +13,22 @@ use crate::outcome::{sanitize, Outcome};
 use crate::secret::Secret;
 use crate::status::{Effect, Status};
 
-/// The first pause is a random one up to this, each next one up to twice as much.
+/// The upper limit of the first pause; it doubles with each pause. The pauses are random.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How one attempt ended.
 #[derive(Debug)]
 pub enum Attempt {
-    /// An answer came.
+    /// The server responded.
     Answered {
         http_status: u16,
         verdict: Verdict,
         retry_after: Option<Duration>,
-        /// Over a connection that had served a request before.
+        /// Whether the connection had served a request before.
         kept: bool,
     },
-    /// No answer came.
+    /// There was no response.
     Failed(Failure),
 }
 
@@ -40,7 +41,7 @@ impl Attempt {
         }
     }
 
-    /// Whether the connection is at fault, and another should be made for the next attempt.
+    /// Whether the next attempt should use a new connection, because this one failed.
     pub fn blames_the_connection(&self) -> bool {
         match self {
             Self::Answered { .. } => self.was_too_late(),
@@ -48,7 +49,7 @@ impl Attempt {
         }
     }
 
-    /// Whether the server gave up a kept connection (408) at the moment when the request left.
+    /// Whether the server closed a kept connection (408) just when the request was sent.
     fn was_too_late(&self) -> bool {
         matches!(
             self,
@@ -61,7 +62,7 @@ impl Attempt {
         )
     }
 
-    /// Whether nobody knows if it was carried out.
+    /// Whether it is unknown if the attempt was carried out.
     pub fn is_in_doubt(&self) -> bool {
         match self {
             Self::Answered { verdict, .. } => verdict.status.effect() == Effect::Unknown,
@@ -79,33 +80,33 @@ pub enum Step {
     Retry(Duration),
 }
 
-/// What one call has lived through.
+/// The attempts of one call so far.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Attempts made.
+    /// The number of attempts.
     tries: u32,
-    /// Pauses taken, for the backoff; a dead kept connection is retried without one.
+    /// The number of pauses, for the backoff; there is none after a dead kept connection.
     pauses: u32,
-    /// The latest report of an attempt that may have been carried out.
+    /// The outcome of the latest attempt that may have been carried out.
     uncertain: Option<Outcome>,
-    /// The latest report of all.
+    /// The outcome of the latest attempt.
     latest: Option<Outcome>,
 }
 
-/// What bounds the retries of a call.
+/// The limits for the retries of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub max_retries: u32,
     /// Time left until the call's deadline.
     pub left: Duration,
-    /// How long new requests of this client have to wait anyway (another call was told 429).
+    /// How long every request of this client has to wait (because another call got a 429).
     pub held_back: Duration,
-    /// In 0.0 … 1.0: where in the range of the next pause it falls.
+    /// A random number in 0.0 … 1.0, by which the next pause's upper limit is multiplied.
     pub jitter: f64,
 }
 
 impl History {
-    /// Judges an attempt in the light of those before it. `attempts` is how many requests may
+    /// Adds an attempt and decides what to do next. `attempts` is the number of requests that may
     /// have been sent so far.
     pub fn next(
         &mut self,
@@ -150,7 +151,8 @@ impl History {
         Step::Retry(pause)
     }
 
-    /// The strongest thing known, when nothing more will be tried.
+    /// The outcome of the call when nothing more will be tried: the latest one, unless that says
+    /// "not deleted" and an earlier attempt is in doubt.
     pub fn conclude(&mut self, attempts: u32) -> Outcome {
         let latest = self.latest.take();
         let outcome = match (latest, self.uncertain.take()) {
@@ -173,14 +175,14 @@ enum Retry {
 
 fn retry_kind(attempt: &Attempt) -> Retry {
     match attempt {
-        // Once only, as the next connection is a new one.
+        // This happens at most once in a row, because the next attempt uses a new connection.
         Attempt::Answered { .. } if attempt.was_too_late() => Retry::AtOnce,
         Attempt::Answered {
             http_status,
             verdict,
             ..
         } => {
-            // The API's own failure inside HTTP 200 counts like the same number outside it.
+            // A failure code of the API inside HTTP 200 counts like the same HTTP status.
             let number = match http_status {
                 200..=299 => verdict.code,
                 _ => i32::from(*http_status),
@@ -208,7 +210,7 @@ fn retry_kind(attempt: &Attempt) -> Retry {
     }
 }
 
-/// The report of one attempt by itself.
+/// The outcome of one attempt, without regard to the others.
 fn report(attempt: &Attempt, secrets: &[&Secret]) -> Outcome {
     match attempt {
         Attempt::Answered {
@@ -236,7 +238,7 @@ fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
     };
     let mut text = match (verdict.status, verdict.reason) {
         (Status::BadResponse, reason) => {
-            let reason = reason.unwrap_or("its answer says nothing");
+            let reason = reason.unwrap_or("its answer cannot be interpreted");
             format!("Check the URL and call again with the same id: {said}, but {reason}, {DOUBT}.")
         }
         (Status::Rejected, Some(reason)) => {
@@ -272,8 +274,8 @@ fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
     text
 }
 
-/// The pause after `earlier` others: a random one out of a range that doubles, or what the server
-/// asked for, if that is longer.
+/// The pause after `earlier` other pauses: random, with an upper limit that doubles each time; or
+/// the pause that the server asked for, if that is longer.
 pub fn pause(earlier: u32, jitter: f64, retry_after: Option<Duration>) -> Duration {
     FIRST_PAUSE
         .saturating_mul(1 << earlier.min(16))
@@ -282,11 +284,11 @@ pub fn pause(earlier: u32, jitter: f64, retry_after: Option<Duration>) -> Durati
         .max(retry_after.unwrap_or_default())
 }
 
-/// Reads a `Retry-After` header in either of its forms: seconds, or an HTTP date.
+/// Parses a `Retry-After` header, which is a number of seconds or an HTTP date.
 pub fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are simply a very long time.
+        // A number too large for u64 means a very long time.
         return Some(Duration::from_secs(header.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(header).ok()?;
@@ -336,7 +338,7 @@ mod tests {
         again_at_once: true,
     };
 
-    /// Each row is the life of one call, and what it must report.
+    /// Each row has the attempts of one call and the outcome that the call must have.
     #[test]
     fn lives() {
         use Status::*;
@@ -348,7 +350,7 @@ mod tests {
             (vec![failed(DEAD), answered(200, MISSING)], Gone, 404),
             (vec![answered(502, ""), answered(200, MISSING)], Gone, 404),
             (vec![answered(499, ""), answered(200, MISSING)], Gone, 404),
-            // 429, a failed connection and a refused stream leave no doubt behind.
+            // After 429, a failed connection or a refused stream nothing is in doubt.
             (
                 vec![failed(Stage::Unprocessed), answered(200, MISSING)],
                 NotFound,
@@ -364,7 +366,7 @@ mod tests {
                 NotFound,
                 404,
             ),
-            // Once in doubt, no refusal takes the doubt away.
+            // After an attempt in doubt, a refusal does not settle the doubt.
             (
                 vec![failed(LOST), failed(Stage::Certificate)],
                 ConnectionLost,
@@ -444,7 +446,7 @@ mod tests {
                 ConnectionLost,
                 0,
             ),
-            // A kept connection that the server gave up just then.
+            // The server closed a kept connection just when the request was sent.
             (vec![too_late(true), answered(200, MISSING)], NotFound, 404),
             (vec![too_late(false)], Rejected, 408),
             // Not retried.
@@ -462,20 +464,24 @@ mod tests {
             ),
         ];
         for (life, status, code) in lives {
-            let shown = format!("{life:?}");
+            let described = format!("{life:?}");
             let (mut history, mut steps) = (History::default(), 0);
             let total = life.len();
             for attempt in life {
                 steps += 1;
                 match history.next(attempt, steps, LIMITS, &[]) {
                     Step::Finish(outcome) => {
-                        assert_eq!((outcome.status, outcome.code), (status, code), "{shown}");
+                        assert_eq!(
+                            (outcome.status, outcome.code),
+                            (status, code),
+                            "{described}"
+                        );
                         break;
                     }
-                    Step::Retry(_) => assert!((steps as usize) < total, "no end: {shown}"),
+                    Step::Retry(_) => assert!((steps as usize) < total, "no end: {described}"),
                 }
             }
-            assert_eq!(steps as usize, total, "stopped early: {shown}");
+            assert_eq!(steps as usize, total, "stopped early: {described}");
         }
     }
 

@@ -1,7 +1,8 @@
-//! The session policy: whether an instance may be deleted while a device may be logged in.
+//! The session policy: decides whether an instance may be deleted although a device may be logged
+//! in.
 //!
-//! Deleting an instance does not end the session on the linked device: it stays in the phone's
-//! app (GREEN-API's issue 615). What is learned of an instance, and what each policy makes of it:
+//! Deleting an instance does not end the session on the linked device: the session stays in the
+//! phone's app (GREEN-API's issue 615). What each policy does, depending on the instance:
 //!
 //! | the instance | `REQUIRE_LOGGED_OUT` | `LOG_OUT` | `TRY_LOG_OUT` |
 //! |---|---|---|---|
@@ -12,13 +13,12 @@
 //! | cannot be asked: it starts | ask again, then refuse | ask again, then refuse | delete |
 //! | cannot be asked for another reason | refuse | refuse | delete |
 //!
-//! Every state but `notAuthorized` counts as a session: a device that sleeps or was limited is
-//! logged in, a banned account's session may come back with it, and a state that this version
-//! does not know may be anything.
+//! Every state but `notAuthorized` counts as a session: a device that is switched off or limited is
+//! logged in, a session may return when a ban is lifted, and an unknown state may mean a session.
 //!
 //! A deleted instance may answer as if it were `starting` (GREEN-API's issue 637), or refuse its
-//! token (1002). So whatever speaks against a deletion counts only once the list, read no earlier
-//! than the call began, still shows the instance.
+//! token (issue 1002). So an answer that forbids the deletion counts only if the account's list,
+//! read after the call began, still shows the instance.
 
 use serde::Deserialize;
 
@@ -28,18 +28,18 @@ use crate::outcome::sanitize;
 use crate::secret::Secret;
 use crate::status::Status;
 
-/// What an instance answered to a question about itself.
+/// The answer of one of an instance's own methods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Its state, and the API's word for it, safe to print.
+    /// The state, and the API's name for it, safe to print.
     State(State, String),
-    /// Whether it takes the logout.
+    /// Whether the instance accepted the logout.
     LogOut(bool),
-    /// It cannot be asked; by which answer.
+    /// The instance cannot be asked; with the codes of the answer that said so.
     CannotBeAsked(Obstacle, Answer),
 }
 
-/// The numbers of an answer.
+/// The codes of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// The API's own `code`, else the HTTP status.
@@ -48,7 +48,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// One without an error.
+    /// The codes of an answer without an error.
     const OK: Self = Self {
         code: 200,
         http_status: 200,
@@ -62,11 +62,11 @@ pub enum Obstacle {
     Expired,
     Creating,
     Starting,
-    /// An HTTP 404 page: there is no such instance or no such method where it was asked.
+    /// An HTTP 404 page: the server does not know the instance or the method.
     NotFound,
-    /// Its token is refused, with 401 or 403.
+    /// The instance's token is refused, with 401 or 403.
     Denied(u16),
-    /// Something else, in the API's words, safe to print.
+    /// Another reason, in the API's words, safe to print.
     Other(String),
 }
 
@@ -83,16 +83,16 @@ impl Reply {
     }
 }
 
-/// What has come of a logout so far.
+/// How far a logout has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logout {
-    /// None was asked for.
+    /// No logout was requested.
     Not,
-    /// The API has taken it: the state will follow.
+    /// The API accepted the logout: the state will change.
     Accepted,
-    /// The API has refused it.
+    /// The API refused the logout.
     Refused,
-    /// It was asked for, and no answer came that says more.
+    /// The logout was requested, but no clear answer came.
     Unclear,
 }
 
@@ -103,13 +103,13 @@ pub enum Next {
     LogOut,
     /// Ask for the state again.
     Ask,
-    /// Read the list anew, which is older than the call, and judge again.
+    /// Read the list anew, because it is older than the call, and decide again.
     Refresh,
     /// Delete nothing, and say why.
     Refuse(Status, String),
 }
 
-/// What the result of a deletion has to say of the session.
+/// What the message of a call has to say about the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// Nobody was logged in.
@@ -117,12 +117,12 @@ pub enum Note {
     LoggedOut,
     /// A logout was accepted, or may have been.
     MaybeLoggedOut,
-    /// It could not be logged out, for this reason.
+    /// The instance could not be logged out, for this reason.
     NotLoggedOut(String),
 }
 
 impl Note {
-    /// What is to be said when the call ends without a deletion.
+    /// The note for a call that ends without a deletion.
     pub fn of(logout: Logout) -> Self {
         match logout {
             Logout::Not | Logout::Refused => Self::Nothing,
@@ -132,7 +132,7 @@ impl Note {
     }
 }
 
-/// What is known when the next step is chosen.
+/// The facts on which the next step depends, besides the answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
     pub logout: Logout,
@@ -142,7 +142,7 @@ pub struct Known {
     pub fresh: bool,
 }
 
-/// Decides by what the instance answered last.
+/// Decides the next step from the instance's last answer.
 pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
     let deleted = Next::Delete(match known.logout {
         Logout::Accepted => Note::LoggedOut,
@@ -152,12 +152,12 @@ pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
     match reply {
         _ if policy == Session::Ignore => deleted,
         Reply::State(State::NotAuthorized, _) => deleted,
-        Reply::State(state, shown) => next_by_state(policy, *state, shown, known),
+        Reply::State(state, name) => next_by_state(policy, *state, name, known),
         Reply::CannotBeAsked(obstacle, _) => match obstacle {
             _ if !known.fresh => Next::Refresh,
-            // The list shows it all the same; the deletion itself will say.
+            // The list still shows the instance; the deletion itself will settle the contradiction.
             Obstacle::Deleted => deleted,
-            // An instance that was logged out starts anew.
+            // After a logout an instance restarts, so it is asked again.
             _ if known.logout == Logout::Accepted && known.time => Next::Ask,
             Obstacle::Starting if policy != Session::TryLogOut && known.time => Next::Ask,
             _ if policy == Session::TryLogOut => Next::Delete(match known.logout {
@@ -177,7 +177,7 @@ pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
     }
 }
 
-fn next_by_state(policy: Session, state: State, shown: &str, known: Known) -> Next {
+fn next_by_state(policy: Session, state: State, name: &str, known: Known) -> Next {
     let refuse = |why: String| match known.fresh {
         true => Next::Refuse(Status::SessionActive, why),
         false => Next::Refresh,
@@ -187,42 +187,42 @@ fn next_by_state(policy: Session, state: State, shown: &str, known: Known) -> Ne
         _ if state == State::Starting && !known.fresh => Next::Refresh,
         (Session::RequireLoggedOut, _) if state == State::Starting && known.time => Next::Ask,
         (Session::RequireLoggedOut, _) => refuse(format!(
-            "Log it out first, or use the session policy LOG_OUT: the instance is not logged out (its state is {shown}), so it was not deleted."
+            "Log it out first, or use the session policy LOG_OUT: the instance is not logged out (its state is {name}), so it was not deleted."
         )),
         (_, Logout::Not) => Next::LogOut,
         (_, Logout::Accepted) if known.time => Next::Ask,
         (Session::TryLogOut, Logout::Accepted) => Next::Delete(Note::MaybeLoggedOut),
         (Session::TryLogOut, Logout::Refused) => Next::Delete(Note::NotLoggedOut(format!(
-            "it refuses (its state is {shown})"
+            "it refuses (its state is {name})"
         ))),
         (_, Logout::Accepted) => refuse(format!(
-            "Call again: the logout was accepted but is not confirmed in time (the state is {shown}), so the instance was not deleted."
+            "Call again: the logout was accepted but is not confirmed in time (the state is {name}), so the instance was not deleted."
         )),
         (_, Logout::Refused) => refuse(format!(
-            "Log it out on the device, or use the session policy TRY_LOG_OUT: the instance refuses to log out (its state is {shown}), so it was not deleted."
+            "Log it out on the device, or use the session policy TRY_LOG_OUT: the instance refuses to log out (its state is {name}), so it was not deleted."
         )),
         (_, Logout::Unclear) => refuse(format!(
-            "Call again: the logout could not be confirmed (the state is {shown}), so the instance was not deleted."
+            "Call again: the logout could not be confirmed (the state is {name}), so the instance was not deleted."
         )),
     }
 }
 
 impl Obstacle {
-    /// A clause.
+    /// The reason as a clause for a message.
     fn describe(&self) -> String {
         match self {
             Self::Deleted => "it says that it is deleted".into(),
             Self::Expired => "it has expired".into(),
             Self::Creating => "it is being created".into(),
             Self::Starting => "it is starting".into(),
-            Self::NotFound => "its own methods are not found (404)".into(),
-            Self::Denied(code) => format!("its own methods refuse its token ({code})"),
-            Self::Other(said) if said.is_empty() => "its own methods refuse to answer".into(),
-            Self::Other(said) => format!("its own methods say \"{said}\""),
+            Self::NotFound => "the server does not know it (404)".into(),
+            Self::Denied(code) => format!("its token is refused ({code})"),
+            Self::Other(said) if said.is_empty() => "it refuses to answer".into(),
+            Self::Other(said) => format!("it answered \"{said}\""),
         }
     }
 
-    /// No policy but the one that only tries can go on from here.
+    /// The refusal under a policy that needs the answer; only `TRY_LOG_OUT` deletes without it.
     fn refuse(&self) -> Next {
         let (status, advice) = match self {
             Self::Expired => (Status::SessionUnknown, "Renew it"),
@@ -248,15 +248,15 @@ impl Obstacle {
     }
 }
 
-/// What an error of an instance's own method says of the instance; nothing where it is only about
-/// the request (too many, a failing server).
+/// The obstacle that an error of an instance's own method reports; `None` if the error is not about
+/// the instance (too many requests, a failing server).
 pub fn read_refusal(
     code: u16,
     http_status: u16,
     body: &[u8],
     secrets: &[&Secret],
 ) -> Option<Obstacle> {
-    // The texts stand alone or inside JSON, depending on the server.
+    // Depending on the server, the text is the whole body or part of JSON.
     let text = String::from_utf8_lossy(body).to_lowercase();
     match code {
         408 | 429 => None,
@@ -270,7 +270,8 @@ pub fn read_refusal(
     }
 }
 
-/// What an error says of itself: its JSON's `description`, `message` or `reason`, or a plain text.
+/// The explanation in an error's body: `description`, `message` or `reason` of its JSON, or plain
+/// text.
 pub fn read_description(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Said {
@@ -287,7 +288,7 @@ pub fn read_description(body: &[u8]) -> String {
     }
 }
 
-/// The answer of GetStateInstance.
+/// Parses the answer of GetStateInstance.
 pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     #[derive(Deserialize)]
     struct Body {
@@ -305,7 +306,7 @@ pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     }
 }
 
-/// The answer of Logout.
+/// Parses the answer of Logout.
 pub fn read_logout(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     #[derive(Deserialize)]
     struct Body {
@@ -318,7 +319,7 @@ pub fn read_logout(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     }
 }
 
-/// A refusal inside HTTP 200: `{"status": false, "reason": "…"}`.
+/// Parses a refusal inside HTTP 200: `{"status": false, "reason": "…"}`.
 fn read_false(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
     #[derive(Deserialize)]
     struct Body {
@@ -452,7 +453,7 @@ mod tests {
                         let reply = Reply::CannotBeAsked(obstacle, Answer::OK);
                         assert_eq!(next(policy, &reply, old), Next::Refresh);
                     }
-                    // What a deleted instance answers is told no logout.
+                    // A deleted instance may answer "starting", and must not be logged out.
                     assert_eq!(next(policy, &state("starting"), old), Next::Refresh);
                 }
             }
@@ -499,7 +500,7 @@ mod tests {
             }
             let tried = next(TryLogOut, &reply, known(Logout::Not, true, true));
             assert!(matches!(tried, Next::Delete(_)), "{obstacle:?}: {tried:?}");
-            // One that restarts after its logout is waited for.
+            // An instance that restarts after its logout is asked again.
             if obstacle != Obstacle::Deleted {
                 for policy in [LogOut, TryLogOut] {
                     let next = next(policy, &reply, known(Logout::Accepted, true, true));
@@ -588,7 +589,7 @@ mod tests {
         let token = Secret::new("0123456789abcdef");
         let body = br#"{"stateInstance":"/waInstance1/getStateInstance/0123456789abcdef"}"#;
         match read_state(body, &[&token]) {
-            Some(Reply::State(State::Other, shown)) => assert!(!shown.contains("cdef"), "{shown}"),
+            Some(Reply::State(State::Other, name)) => assert!(!name.contains("cdef"), "{name}"),
             other => panic!("{other:?}"),
         }
     }
