@@ -269,17 +269,16 @@ impl Claim {
             outcome.message =
                 "The instance is gone, most likely deleted by an earlier call: according to the journal a deletion had begun, and this call found no such instance.".into();
         } else if in_doubt && outcome.status.effect() == Effect::NotDeleted {
-            outcome.message = append(
-                outcome.message,
-                " But an earlier call in the journal may have deleted it: call again to find out.",
+            outcome.message = preface(
+                "Call again: an earlier call may have deleted it, says the journal; now",
+                &outcome.message,
             );
         }
         if self.past.logged_out {
-            outcome.message = fit(format!(
-                "An earlier call may have logged the instance out; now: {}",
-                outcome.message
-            )
-            .into());
+            outcome.message = preface(
+                "An earlier call may have logged the instance out; now",
+                &outcome.message,
+            );
         }
         outcome
     }
@@ -329,10 +328,8 @@ impl Drop for Claim {
     }
 }
 
-/// Appends `more` to the message if all of it fits.
-fn append(message: std::borrow::Cow<'static, str>, more: &str) -> std::borrow::Cow<'static, str> {
-    match message.len() + more.len() < crate::outcome::MESSAGE_SIZE {
-        true => (message.into_owned() + more).into(),
-        false => message,
-    }
+/// Puts what the journal knows before what this call learned: if both do not fit, it is the end of
+/// the latter that is cut.
+fn preface(known: &str, message: &str) -> std::borrow::Cow<'static, str> {
+    fit(format!("{known}: {message}").into())
 }
