@@ -1,4 +1,4 @@
-//! The list of instances by the C interface, against the stand-in.
+//! The list of instances through the C interface.
 
 mod support;
 
@@ -79,7 +79,7 @@ fn body(status: u16, body: &str) -> Fault {
     }
 }
 
-/// How a list ends for each answer, and how many instances came before.
+/// For each answer: how the list ends, and how many instances come before its end.
 #[test]
 fn how_a_list_ends() {
     let cut = |then| Fault {
@@ -181,7 +181,7 @@ fn a_list_cut_at_any_byte_is_never_whole() {
 }
 
 #[test]
-fn a_failure_that_passes_is_tried_again_before_anything_came() {
+fn a_temporary_failure_is_retried_until_the_first_instance_has_come() {
     let standin = standin();
     standin.fill(1, 3, None);
     for fault in [body(502, ""), body(429, ""), body(200, r#"{"code":500}"#)] {
@@ -196,7 +196,7 @@ fn a_failure_that_passes_is_tried_again_before_anything_came() {
 }
 
 #[test]
-fn arguments_that_cannot_be() {
+fn invalid_arguments_are_refused() {
     let standin = standin();
     let client = client(&standin, |_| {});
     for flags in [2, 3, u32::MAX] {
@@ -206,7 +206,8 @@ fn arguments_that_cannot_be() {
     }
 }
 
-/// The descriptor tells what waits: level-triggered, and readable for ever from the end on.
+/// The descriptor is readable while instances wait to be taken, and for ever after the end of the
+/// list.
 #[test]
 fn the_descriptor_and_the_end() {
     let standin = standin();
@@ -230,14 +231,15 @@ fn the_descriptor_and_the_end() {
     while taken < 3 {
         taken += list.take(1, 10_000).len();
     }
-    // The end may be a moment behind the last instance.
+    // The end may come a moment after the last instance.
     assert!(list.is_readable(10_000));
     assert!(list.take(1, -1).is_empty());
     assert_eq!(list.ended().expect("it ended").status, 0);
     assert!(list.is_readable(0) && list.is_readable(0));
 }
 
-/// With states: in the API's order, under `max_in_flight` and the pace, each instance once a second.
+/// With states the instances come in the API's order. The requests obey `max_in_flight` and the
+/// pace, and ask each instance at most once a second.
 #[test]
 fn states_keep_to_the_clients_limits() {
     let standin = standin();
@@ -274,7 +276,7 @@ fn states_keep_to_the_clients_limits() {
             assert_eq!(one.state, expected, "round {round}: {}", one.id);
         }
     }
-    // 66 requests at 100 a second.
+    // 66 requests at a pace of 100 a second.
     assert!(begun.elapsed() >= Duration::from_millis(600));
     let stats = standin.stats();
     assert_eq!(stats.rate_violations, 0);
@@ -286,7 +288,7 @@ fn states_keep_to_the_clients_limits() {
 }
 
 #[test]
-fn a_state_that_cannot_be_learned_ends_no_list() {
+fn a_state_that_cannot_be_learned_does_not_end_the_list() {
     let standin = standin();
     let one = |id| Instance::new(id, "authorized");
     standin.put_instances([
@@ -329,7 +331,7 @@ fn a_state_that_cannot_be_learned_ends_no_list() {
     assert_eq!(states, [9, 10, 5, 12, 11, 8, 12]);
 }
 
-/// Bytes of memory that this process holds.
+/// The resident memory of this process in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").expect("a Linux system");
     let pages: usize = status
@@ -346,7 +348,7 @@ fn resident() -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_hundred_thousand_instances_in_a_few_megabytes() {
-    // In a process of its own: the memory of the tests beside it would be counted too.
+    // Runs in its own process, whose memory does not include that of other tests.
     const ALONE: &str = "GREENAPI_TEST_LIST_ALONE";
     if std::env::var_os(ALONE).is_none() {
         support::run(
@@ -361,7 +363,7 @@ fn a_hundred_thousand_instances_in_a_few_megabytes() {
     options.timeout_ms = 120_000;
     let client =
         Client::new(server.get("http"), server.get("token"), Some(&options)).expect("a client");
-    // What every call needs is there before.
+    // A first call allocates what every call needs.
     assert_eq!(client.delete_instance(1).status, 10);
     let before = resident();
     let mut peak = before;
@@ -392,7 +394,7 @@ fn a_hundred_thousand_instances_in_a_few_megabytes() {
     assert!(grown < 8 << 10, "{grown} KiB");
 }
 
-/// Freed at any moment, with and without states, and by then nothing of it is left.
+/// A list may be freed at any moment, with and without states, and the client still lists then.
 #[test]
 fn a_list_may_be_freed_at_any_time() {
     let standin = standin();
@@ -413,16 +415,15 @@ fn a_list_may_be_freed_at_any_time() {
     assert_eq!(list.all().1.status, 0);
 }
 
-/// In a child of a fork the list is the parent's.
 #[test]
-fn a_child_of_a_fork_is_told_that_the_list_is_the_parents() {
+fn in_a_forked_child_the_parents_list_has_ended() {
     let standin = standin();
     standin.fill(1, 5_000, None);
     let client = client(&standin, |_| {});
     let list = List::of(&client, 0).expect("a list");
     let mut count = list.take(16, -1).len();
     list.fd();
-    // SAFETY: the child uses the library only, and leaves by _exit.
+    // SAFETY: the child calls only the library, and ends by _exit.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let readable = list.is_readable(0);

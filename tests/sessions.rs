@@ -1,5 +1,6 @@
-//! The session policy, from every language: each state times each policy, devices that do not log
-//! out, lists that cannot be had, and a bulk run with chaos against the ledger.
+//! The session policies in every language: every state with every policy, phones that do not log
+//! out, lists that cannot be read, and a bulk run with random faults that is compared with the
+//! ledger.
 
 mod support;
 
@@ -63,7 +64,7 @@ fn every_state_and_policy(drivers: &[Driver]) {
                 ("GREENAPI_URL", endpoints.http.clone()),
                 ("GREENAPI_TOKEN", endpoints.token.clone()),
                 ("GREENAPI_SESSION", policy.to_string()),
-                // An instance that is starting is asked again as long as there is time.
+                // A starting instance is asked again until the timeout.
                 ("GREENAPI_TIMEOUT_MS", "6000".to_owned()),
             ];
             let lines = driver.delete(&environment, &ids);
@@ -178,7 +179,7 @@ fn failing(method: Target, fault: Fault, status: i32) {
 }
 
 #[test]
-fn what_cannot_be_learned_deletes_nothing() {
+fn nothing_is_deleted_while_the_state_is_unknown() {
     let body = |status: u16, body: &str| Fault {
         status: Some(status),
         body: Some(body.into()),
@@ -208,9 +209,10 @@ fn what_cannot_be_learned_deletes_nothing() {
     }
 }
 
-/// What goes wrong on the way to the session's state is told as on the way to a deletion.
+/// A connection failure gets the same message whether it happens at the question about the state or
+/// at the deletion.
 #[test]
-fn one_explanation_for_both_ways() {
+fn a_connection_failure_has_the_same_message_before_and_in_a_deletion() {
     let standin = standin();
     for (trap, status) in [
         ("tls_expired", 22),
@@ -276,7 +278,7 @@ fn a_list_of_100_000_is_read_once_and_a_new_instance_is_found() {
     assert_eq!(lists(), 2);
 }
 
-/// 2,000 instances in mixed states, with chaos: none was deleted while it was logged in.
+/// 2,000 instances in mixed states, with random faults: none may be deleted while it is logged in.
 #[test]
 fn no_instance_in_the_ledger_was_deleted_while_authorized() {
     const COUNT: i64 = 2_000;
@@ -378,10 +380,10 @@ fn broken(then: Then) -> Rule {
     }
 }
 
-/// Each answer that is no state, under each policy that asks, against the ledger. The instance is
-/// there; its session is what nobody can learn.
+/// Every answer that is not a state, under every policy that asks. The instance exists, but its
+/// state cannot be learned.
 #[test]
-fn every_answer_that_is_no_state_times_every_policy() {
+fn every_answer_that_is_not_a_state_under_every_policy() {
     let living = || instance(1, "authorized");
     const DELETED: i32 = 0;
     const UNKNOWN: i32 = 16;
@@ -467,7 +469,7 @@ fn every_answer_that_is_no_state_times_every_policy() {
             )),
             [DELETED, DELETED, DELETED],
         ),
-        // No answer of the API about the session: nothing is deleted, whatever the policy.
+        // None of these is an answer about the session, so nothing is deleted under any policy.
         ("429", living(), Some(state_fault(429, "")), [13, 13, 13]),
         (
             "500",
@@ -551,9 +553,9 @@ fn every_answer_that_is_no_state_times_every_policy() {
     });
 }
 
-/// The next step that each message names, taken.
+/// Follows the advice of each message, and succeeds.
 #[test]
-fn the_next_step_can_succeed() {
+fn the_advice_of_each_message_works() {
     // Expired: "… or use the session policy TRY_LOG_OUT".
     let standin = standin();
     let expired = || Instance {
@@ -566,7 +568,7 @@ fn the_next_step_can_succeed() {
     assert!(told.message().contains("expired") && told.message().contains("TRY_LOG_OUT"));
     let trying = client(&standin, |options| options.session = 3);
     assert_eq!(trying.delete_instance(FIRST + 1).status, 0);
-    // Or renewed.
+    // Expired, the other advice: renew the instance.
     standin.put_instances([expired()]);
     assert_eq!(strict.delete_instance(FIRST + 1).status, 16);
     standin.put_instances([instance(1, "authorized")]);
@@ -581,7 +583,7 @@ fn the_next_step_can_succeed() {
     assert!(told.message().contains("Call again"), "{told:?}");
     std::thread::sleep(std::time::Duration::from_millis(1_600));
     assert_eq!(strict.delete_instance(FIRST + 2).status, 0);
-    // Starting is asked again while there is time.
+    // Starting: the instance is asked again until the timeout.
     for index in [3, 4] {
         standin.put_instances([Instance {
             starting: true,
@@ -593,9 +595,9 @@ fn the_next_step_can_succeed() {
     }
 }
 
-/// What was learned is forgotten once a deletion may have been sent.
+/// The client forgets what it learned of an instance once a deletion may have been sent.
 #[test]
-fn calling_again_tells() {
+fn calling_again_after_a_lost_deletion_reads_the_list_again() {
     for policy in [1, 2, 3] {
         let standin = standin();
         standin.put_instances([instance(1, "notAuthorized")]);
@@ -622,7 +624,7 @@ fn calling_again_tells() {
     }
 }
 
-/// Deleted by somebody else since the list was read: the state that it then shows is not believed.
+/// If somebody else deleted the instance after the list was read, its state is misleading.
 #[test]
 fn a_refusal_is_believed_only_from_a_list_no_older_than_the_call() {
     for policy in [1, 2, 3] {
@@ -635,7 +637,7 @@ fn a_refusal_is_believed_only_from_a_list_no_older_than_the_call() {
             time_deleted: time.map(str::to_owned),
             ..instance(index, "authorized")
         };
-        // It answers as if it were starting; the other refuses its token.
+        // The one deleted today answers as if it were starting, the other refuses its token.
         standin.put_instances([gone(2, None), gone(3, Some("2024-01-01T00:00:00"))]);
         for index in [2, 3] {
             let result = client.delete_instance(FIRST + index);
@@ -643,7 +645,7 @@ fn a_refusal_is_believed_only_from_a_list_no_older_than_the_call() {
         }
         assert_eq!(requests(&standin, "logout"), 0);
         assert_eq!(lists(&standin), 3);
-        // A new token under the same id is learned.
+        // The client learns the new token of an instance with the same id.
         standin.put_instances([Instance {
             api_token: Some("renewed".into()),
             ..instance(3, "notAuthorized")
@@ -652,7 +654,7 @@ fn a_refusal_is_believed_only_from_a_list_no_older_than_the_call() {
     }
 }
 
-/// Every result of a call that logged out, or may have, says so.
+/// Every result of a call that logged the phone out, or may have, mentions the logout.
 #[test]
 fn a_call_that_logged_out_says_so_whatever_comes_then() {
     let rule = |method, status| Rule {
@@ -668,7 +670,7 @@ fn a_call_that_logged_out_says_so_whatever_comes_then() {
         (vec![rule(Target::Delete, 401)], [11, 11]),
         (vec![rule(Target::Delete, 502)], [32, 32]),
         (vec![rule(Target::Logout, 500)], [15, 15]),
-        // The logout is accepted and never seen: who only tries deletes.
+        // The logout is accepted but never takes effect: only TRY_LOG_OUT deletes.
         (
             vec![Rule {
                 skip: 1,
@@ -692,7 +694,7 @@ fn a_call_that_logged_out_says_so_whatever_comes_then() {
             assert!(says, "{rules:?}: {result:?}");
         }
     }
-    // Cancelled while the logout is awaited.
+    // The call is cancelled while it waits for the logout.
     let standin = standin();
     standin.put_instances([Instance {
         logout_after_ms: 60_000,
@@ -756,7 +758,8 @@ fn an_instances_token_is_in_no_message() {
     }
 }
 
-/// The instance's token goes to its own host, the partner's to the other, and neither elsewhere.
+/// An instance's token is sent only to `instance_url`, and the partner token only to the partner
+/// API.
 #[test]
 fn an_instance_is_asked_at_its_own_host() {
     let (partner, pools) = (standin(), standin());
