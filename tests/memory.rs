@@ -1,7 +1,7 @@
-//! Memory that runs out: every allocation of a process refused in turn, alone and with all that
-//! follow, in every kind of call (`tests/memory/torture.c` under `tests/memory/shortage.c`).
+//! Out of memory: in every kind of call each allocation of the process fails in turn, alone or
+//! together with all later ones (`tests/memory/torture.c` under `tests/memory/shortage.c`).
 //!
-//! A run of all tests tries some points of each kind. All of them, for half an hour or so:
+//! `cargo test` tries a sample of the allocations of each kind. To try all, for about half an hour:
 //!
 //!     GREENAPI_TEST_MEMORY=all cargo test --test memory -- --nocapture
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -26,7 +26,7 @@ use support::{compile, is_left_out, root, run, scratch, tool};
 
 const FIRST: i64 = 5_000_000_000;
 
-/// Points of each kind of call and mode in a run of all tests.
+/// How many allocations of each kind of call and mode `cargo test` tries.
 const SAMPLE: usize = 3;
 
 const INTERNAL: i32 = 40;
@@ -35,7 +35,7 @@ const INTERNAL: i32 = 40;
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
-    /// Which of the program's ways to call.
+    /// The shape that torture.c runs.
     shape: &'static str,
     url: fn(&Endpoints) -> String,
     options: &'static [(&'static str, Value)],
@@ -47,7 +47,7 @@ struct Kind {
 enum Value {
     Is(&'static str),
     Of(fn(&Endpoints) -> String),
-    /// A file of the worker's own that does not exist yet.
+    /// The path of a new file in the worker's directory.
     NewFile(&'static str),
 }
 use Value::{Is, NewFile, Of};
@@ -76,7 +76,7 @@ fn proxy_https(endpoints: &Endpoints) -> String {
 fn proxy_socks5(endpoints: &Endpoints) -> String {
     endpoints.proxy_socks5.clone()
 }
-/// A name that the system's resolver has to look up; nobody listens there.
+/// A host name that the system's resolver has to look up and that does not exist.
 fn unknown_name(_: &Endpoints) -> String {
     "https://greenapi.invalid".into()
 }
@@ -97,8 +97,8 @@ fn lost() -> Fault {
 }
 
 impl Kind {
-    /// How many instances the account has: more than the program deletes, and no more than the
-    /// kind is about, because those that ask for the list have points in each line of it.
+    /// How many instances the account has: at least as many as the program deletes, but not many
+    /// more, because reading the list makes allocations for each instance.
     fn instances(&self) -> u32 {
         match self.shape {
             "bulk" | "list" => 50,
@@ -335,7 +335,7 @@ const KINDS: &[Kind] = &[
         name: "a name that is unknown",
         shape: "unknown",
         url: unknown_name,
-        // Where no nameserver answers, each look-up would take many seconds.
+        // Without these options a look-up takes many seconds if no name server answers.
         options: &[("RES_OPTIONS", Is("timeout:1 attempts:1"))],
         ..PLAIN
     },
@@ -355,7 +355,8 @@ fn programs() -> &'static Programs {
             .args([
                 "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",
             ])
-            // The compiler must not turn malloc and memset into calloc, which would call itself.
+            // Without this the compiler turns malloc and memset into calloc, which then calls
+            // itself.
             .args(["-fno-builtin", "-D_GNU_SOURCE", "-o"])
             .arg(&shortage)
             .arg(folder.join("shortage.c")));
@@ -366,16 +367,16 @@ fn programs() -> &'static Programs {
     })
 }
 
-/// Whether all points are to be tried.
+/// Whether all allocations are tried.
 fn is_whole() -> bool {
     env::var("GREENAPI_TEST_MEMORY").is_ok_and(|value| value == "all")
 }
 
-/// What the program said, and what was wrong with it.
+/// The results that the program printed, and what was wrong with them.
 #[derive(Default)]
 struct Said {
     seen: usize,
-    /// How often each status was said while memory was short.
+    /// How often each status was reported while memory was short.
     statuses: BTreeMap<i32, usize>,
     wrong: Option<(Wrong, String)>,
 }
@@ -385,7 +386,8 @@ enum Wrong {
     /// A signal ended the process.
     Aborted,
     Hung,
-    /// It printed, or said what the ledger contradicts, or did not work with memory back.
+    /// The library printed, reported a result that the ledger contradicts, or did not work once
+    /// there was memory again.
     Lied,
 }
 
@@ -395,9 +397,9 @@ struct Worker {
 }
 
 impl Worker {
-    /// Runs the program once. `number`: which allocation is refused; 0 = none.
+    /// Runs the program once. `number`: the allocation that fails; 0 = none.
     fn run(&self, kind: Kind, warm: bool, number: usize, all: bool) -> Said {
-        // Ids of its own: what an earlier program left under way may arrive yet.
+        // Each run has its own ids, because requests of an earlier run may still arrive.
         static FIRST_ID: AtomicI64 = AtomicI64::new(FIRST);
         let first = FIRST_ID.fetch_add(100, Ordering::Relaxed);
         self.standin.reset();
@@ -496,13 +498,13 @@ impl Worker {
     }
 }
 
-/// Which points are tried of so many.
+/// Which of `count` allocations are tried.
 fn points(count: usize) -> impl Iterator<Item = usize> {
     let step = match is_whole() {
         true => 1,
         false => count.div_ceil(SAMPLE).max(1),
     };
-    // Counted from the end: what comes last is the newest code of a call's way.
+    // Counted from the end, because the last allocations of a call are made by the code under test.
     (1..=count).rev().step_by(step)
 }
 
@@ -510,17 +512,17 @@ fn points(count: usize) -> impl Iterator<Item = usize> {
 struct Row {
     kind: Kind,
     warm: bool,
-    /// How many allocations it makes undisturbed, and how long it takes.
+    /// How many allocations the call makes when none fails, and how long it then takes.
     seen: usize,
     length: Duration,
     found: Mutex<Found>,
 }
 
-/// What the runs of a row said.
+/// The results of all runs of a row.
 #[derive(Default)]
 struct Found {
     runs_left: usize,
-    /// Alone, and with all that follow.
+    /// One allocation fails alone; it fails with all later ones.
     modes: [Mode; 2],
 }
 
@@ -578,9 +580,10 @@ impl Found {
     }
 }
 
-/// Does `job` for each of `jobs`.
+/// Runs `job` for each of `jobs`, each thread with its own stand-in.
 fn in_parallel<T: Sync>(jobs: &[T], job: impl Fn(&T, &Worker) + Sync) {
-    // They wait more than they work, a session policy for a second between two questions.
+    // More threads than cores, because the programs mostly wait: a session policy waits a second
+    // between two requests.
     const WORKERS: usize = 24;
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -624,7 +627,7 @@ fn no_allocation_that_fails_ends_the_host() {
         rows.lock().unwrap().push(row);
     });
 
-    // The longest first, so that all workers end together.
+    // The longest rows first, so that all threads end at about the same time.
     let mut rows = rows.into_inner().unwrap();
     rows.sort_by_key(|row| Reverse(row.length));
     let mut jobs = Vec::new();
@@ -653,7 +656,7 @@ fn no_allocation_that_fails_ends_the_host() {
     );
 }
 
-/// Only what the library asks for is refused: Python has its own way of running out.
+/// Only the library's allocations fail: Python itself ends when its own do.
 const IN_PYTHON: &str = "
 import ctypes, os, greenapi
 shortage = ctypes.CDLL(None)
@@ -678,7 +681,7 @@ for number in range(1, 11):
 assert refused > 0
 ";
 
-/// What the program says it deleted is what the ledger has.
+/// The ids that the program reports as deleted must be those in the ledger.
 fn agrees_with_the_ledger(command: &mut Command) {
     let standin = Standin::start(Config::default()).expect("the stand-in starts");
     standin.fill(FIRST, 50, None);

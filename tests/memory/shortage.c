@@ -1,7 +1,7 @@
 /*
- * An allocator that refuses, to be preloaded (LD_PRELOAD): everything that a process asks of malloc
- * and its like goes through here, whoever asks. Nothing is refused until one of the functions
- * below says what; they are found by dlsym().
+ * A preloaded library (LD_PRELOAD) that replaces malloc and its relatives for the whole process and
+ * makes chosen allocations fail. By default none fails; a test finds the functions below by dlsym()
+ * and chooses.
  */
 #include <errno.h>
 #include <link.h>
@@ -26,8 +26,8 @@ static atomic_long refused;
 static atomic_long live; /* bytes */
 static atomic_long limit;
 
-/* Refuses the allocation of that number from now on, beginning with 1; with `all`, also all that
- * follow. */
+/* Makes the allocation with this number fail, counted from now on and from 1; with `all`, also all
+ * later ones. */
 void shortage_begin(long number, bool all)
 {
     seen = 0;
@@ -37,8 +37,7 @@ void shortage_begin(long number, bool all)
     armed = true;
 }
 
-/* Where the machine code of the shared object is whose allocations are meant; all of it: whoever
- * asks. */
+/* The machine code whose allocations are counted and fail; by default all code. */
 static atomic_uintptr_t code_begins;
 static atomic_uintptr_t code_ends = UINTPTR_MAX;
 
@@ -58,28 +57,29 @@ static int find_code(struct dl_phdr_info *object, size_t size, void *inside)
     return 0;
 }
 
-/* From now on only what is asked for by the code of one shared object is counted and refused:
- * the one that has this function. The rest of the process goes on undisturbed. */
+/* From now on counts and refuses only the allocations of one shared object, the one that contains
+ * this function. */
 void shortage_only_in(void *function)
 {
     dl_iterate_phdr(find_code, function);
 }
 
-/* Refuses nothing any more. Returns how many allocations there were. */
+/* Ends the shortage. Returns how many allocations there were. */
 long shortage_end(void)
 {
     armed = false;
     return seen;
 }
 
-/* Refuses what would make more than so many bytes live; 0 = no limit. Returns how many are. */
+/* Refuses allocations that would exceed this number of live bytes; 0 = no limit. Returns the number
+ * of live bytes. */
 long shortage_limit(long bytes)
 {
     limit = bytes;
     return live;
 }
 
-/* How many allocations were refused since shortage_begin or the first limit. */
+/* How many allocations have failed since shortage_begin or the first limit. */
 long shortage_refused(void)
 {
     return refused;

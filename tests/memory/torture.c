@@ -1,10 +1,10 @@
 /*
- * One way of calling the library while one allocation of the process is refused:
+ * Makes one kind of call while one allocation of the process fails:
  *
  *   LD_PRELOAD=…/shortage.so torture SHAPE cold|warm N alone|all FIRST_ID
  *
- * Prints how many allocations there were, what was said of each id, and what the calls said that
- * came after, with memory back:
+ * Prints how many allocations there were, the result of each id, and the results of calls that were
+ * made afterwards, with memory available again:
  *
  *   seen COUNT
  *   during ID STATUS ATTEMPTS
@@ -28,7 +28,7 @@ static long number;
 static bool all;
 static int64_t next_id;
 
-/* What was said, kept until memory is back: to print takes some. */
+/* The results, which are printed only once there is memory again, because printing needs memory. */
 static greenapi_result said[COUNT];
 static size_t said_count;
 
@@ -85,7 +85,7 @@ static greenapi_options read_options(void)
     return options;
 }
 
-/* Whether a result is one: a message that ends, and a status that has a name. */
+/* Checks that a result has a terminated message and a known status. */
 static void look_at(const greenapi_result *result)
 {
     guest_check(memchr(result->message, '\0', sizeof result->message) != NULL &&
@@ -151,7 +151,7 @@ static void client_calls(greenapi_client *client)
     memory_is_back();
     if (client == NULL)
         client = make_client(&error);
-    guest_check(client != NULL, "no client with memory back: %s", error.message);
+    guest_check(client != NULL, "no client once there is memory again: %s", error.message);
     client_call(client, "after");
     greenapi_client_free(client);
 }
@@ -189,7 +189,7 @@ static void bulk(void)
         greenapi_client_delete_instances(client, ids, COUNT, results, on_progress, &done);
         for (size_t i = 0; i < COUNT; i++) {
             look_at(&results[i]);
-            guest_check(results[i].id == ids[i], "a result of another id");
+            guest_check(results[i].id == ids[i], "a result has another id");
             keep(ids[i], results[i].status, results[i].attempts);
         }
     }
@@ -199,13 +199,14 @@ static void bulk(void)
     for (size_t i = 0; i < COUNT; i++)
         ids[i] = next_id++;
     greenapi_client_delete_instances(client, ids, COUNT, results, on_progress, &done);
-    guest_check(done == COUNT, "told of %zu results, not of %d", done, COUNT);
+    guest_check(done == COUNT, "progress reported %zu results instead of %d", done, COUNT);
     for (size_t i = 0; i < COUNT; i++)
         print("after", ids[i], results[i].status, results[i].attempts);
     greenapi_client_free(client);
 }
 
-/* Everything that a queue can do: submits, cancels one tag, waits by its descriptor, takes. */
+/* Uses everything that a queue offers: submits, cancels one tag, waits with the descriptor, takes.
+ */
 static void queue_calls(greenapi_client *client, greenapi_queue *queue, bool during)
 {
     greenapi_result results[COUNT / 2];
@@ -253,7 +254,8 @@ static void queue(void)
         client = make_client(&error);
     if (queue == NULL) {
         greenapi_status status = greenapi_queue_new(&queue);
-        guest_check((status == GREENAPI_STATUS_OK) == (queue != NULL), "half a queue");
+        guest_check((status == GREENAPI_STATUS_OK) == (queue != NULL),
+                    "the status and the queue disagree");
         if (queue == NULL)
             keep(next_id++, status, 0);
     }
@@ -264,13 +266,13 @@ static void queue(void)
         client = make_client(&error);
     if (queue == NULL)
         greenapi_queue_new(&queue);
-    guest_check(client != NULL && queue != NULL, "no client or queue with memory back");
+    guest_check(client != NULL && queue != NULL, "no client or queue once there is memory again");
     queue_calls(client, queue, false);
     greenapi_queue_free(queue);
     greenapi_client_free(client);
 }
 
-/* A queue and a client that are freed while their work is under way and memory is short. */
+/* Frees a queue and a client while their deletions are under way and memory is short. */
 static void freed(void)
 {
     greenapi_result error, results[4];
@@ -291,7 +293,7 @@ static void freed(void)
     greenapi_client_free(client);
 }
 
-/* In a child of a fork, whose parent was in the middle of everything. */
+/* Calls in a forked child whose parent had calls under way. */
 static void child(void)
 {
     greenapi_result error;
@@ -311,7 +313,7 @@ static void child(void)
     client_calls(before ? client : NULL);
 }
 
-/* On a thread that has never been in the library, and that ends while memory is short. */
+/* Calls on a thread that has not called the library before and that ends while memory is short. */
 static void *call_on_thread(void *client)
 {
     client_call(client, NULL);
@@ -335,7 +337,7 @@ static void thread(void)
     greenapi_client_free(client);
 }
 
-/* What is refused before anything is sent has to be said then too. */
+/* Invalid arguments must be refused with the right status while memory is short. */
 static void refused(void)
 {
     greenapi_result result;
@@ -358,14 +360,15 @@ static void refused(void)
     print("after", id, greenapi_delete_instance(guest_url(), guest_token(), id, NULL), 0);
 }
 
-/* The account's list: whole, or cut short and saying so. */
+/* Reads the account's list, which must be complete or end with an error. */
 static int read_list(greenapi_client *client, uint32_t flags, size_t *count)
 {
     static greenapi_instance instances[COUNT];
     greenapi_result result = {0};
     greenapi_list *list = NULL;
     greenapi_status status = greenapi_client_list_instances(client, flags, &list, &result);
-    guest_check((status == GREENAPI_STATUS_OK) == (list != NULL), "half a list");
+    guest_check((status == GREENAPI_STATUS_OK) == (list != NULL),
+                "the status and the list disagree");
     *count = 0;
     if (list == NULL)
         return status;
@@ -390,7 +393,7 @@ static void list_of(uint32_t flags)
     guest_check(status == GREENAPI_STATUS_OUT_OF_RESOURCES || count == whole,
                 "status %d with %zu of %zu instances", status, count, whole);
     guest_check(read_list(client, flags, &count) == GREENAPI_STATUS_OK && count == whole,
-                "no list with memory back");
+                "no list once there is memory again");
     client_call(client, "after");
     greenapi_client_free(client);
 }
@@ -405,9 +408,8 @@ static void states(void)
     list_of(GREENAPI_LIST_STATES);
 }
 
-/* A name that nobody has: the system's resolver has work to do, and says no. It has been used
- * before, because glibc 2.36 crashes by itself where it finds no memory while it reads
- * nsswitch.conf for the first time. */
+/* Looks up a host name that does not exist. The resolver was used before, because glibc 2.36
+ * crashes if it finds no memory while it reads nsswitch.conf for the first time. */
 static void unknown(void)
 {
     struct addrinfo *found = NULL;
@@ -451,5 +453,5 @@ int main(int argc, char **argv)
             SHAPES[i].run();
             return 0;
         }
-    guest_check(false, "no shape is called %s", argv[1]);
+    guest_check(false, "unknown shape %s", argv[1]);
 }

@@ -1,6 +1,6 @@
-// Memory that runs out in the library gives an error as any other. Prints the ids that were said
-// to be deleted. Only the library's own allocations are refused: cgo's C.CString and threads of
-// Go's runtime end the process when theirs are.
+// When the library runs out of memory the Go package returns an ordinary error. Prints the ids that
+// were reported as deleted. Only the library's own allocations fail: failing allocations of cgo's
+// C.CString and of the threads of Go's runtime end the process.
 package main
 
 /*
