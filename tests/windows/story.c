@@ -1,9 +1,9 @@
 /*
- * What Windows has of its own: the queue's socket under WSAPoll and select, the journal's lock
- * between processes, a library that stays loaded.
+ * Tests what differs on Windows: the queue's socket under WSAPoll and select, the journal's lock
+ * between processes, and that the library stays loaded.
  *
- *   story.exe           all of it; GREENAPI_URL and GREENAPI_TOKEN as for the driver
- *   story.exe journal   the other process: tries to open the journal, and prints what it is told
+ *   story.exe           runs all tests; GREENAPI_URL and GREENAPI_TOKEN as for the driver
+ *   story.exe journal   the other process: tries to open the journal and prints the result
  */
 #include <winsock2.h>
 
@@ -101,7 +101,7 @@ static void journal(char *program)
     CHECK(result.status == GREENAPI_STATUS_OK || result.status == GREENAPI_STATUS_NOT_FOUND);
 
     other_process(program, "another process holds");
-    /* While it is held, it can be read by anybody and removed by nobody. */
+    /* While the journal is held, others can read but not remove the file. */
     FILE *reader = fopen(JOURNAL, "r");
     CHECK(reader != NULL);
     char line[300];
@@ -112,10 +112,10 @@ static void journal(char *program)
     fclose(reader);
     CHECK(remove(JOURNAL) != 0);
     greenapi_client_free(client);
-    /* The lock ends a moment after the client. */
+    /* The lock is released a moment after the client is freed. */
     other_process(program, "opened");
 
-    /* A torn line is cut off. */
+    /* An incomplete last line is cut off. */
     FILE *writer = fopen(JOURNAL, "ab");
     CHECK(writer != NULL && fputs("2026-11-25T02:3", writer) >= 0 && fclose(writer) == 0);
     other_process(program, "opened");
@@ -131,7 +131,7 @@ static void refused(void)
 {
     greenapi_client *client;
     greenapi_result result;
-    /* Nobody listens at port 1. */
+    /* No program listens on port 1. */
     CHECK(greenapi_client_new("http://127.0.0.1:1", "gac.none", NULL, &client, &result) ==
           GREENAPI_STATUS_OK);
     greenapi_client_delete_instance(client, 1101000001, &result);
@@ -168,6 +168,6 @@ int main(int argc, char **argv)
     refused();
     journal(argv[0]);
     stays_loaded();
-    puts("as it should be");
+    puts("everything passed");
     return 0;
 }
