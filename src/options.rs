@@ -69,7 +69,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Takes what is not set from the environment. Must run on the caller's thread: on another
+    /// Fills unset options from the environment. Must run on the caller's thread: on another
     /// thread, reading could race with the caller changing the environment.
     pub fn settle(&mut self) {
         self.shares_connections = self.ca.is_none()
