@@ -1,17 +1,18 @@
-//! Memory that runs out must not end the host.
+//! The library's allocator: when memory runs out, the host must not end.
 //!
-//! Where an allocation fails, Rust ends the process, and there is no way to be told before. So the
-//! library asks the system first, and when the system refuses, takes the block from a
-//! [`reserve`] of its own and notes that memory is short. Nothing above sees a failure; what the
-//! note is good for is to stop: the C edge refuses new work, the engine ends what it has not sent,
-//! and what was sent is finished with the reserve. [`is_short`] asks the system again, so the note
-//! lasts no longer than the shortage.
+//! When an allocation fails, Rust ends the process, and code cannot prevent that. So this allocator
+//! takes a block from the library's own [`reserve`] when the system has none, and sets a flag that
+//! memory is short. The other modules see no failed allocation, but check the flag: new calls are
+//! refused, calls that have not been sent are ended, and calls that have been sent are finished
+//! with the reserve. [`is_short`] asks the system again, so the flag is cleared as soon as the
+//! shortage is over.
 //!
-//! Some of Rust's standard library goes past the allocator that a program sets, to malloc, and to
-//! glibc's list of thread-local destructors, which ends the process by itself. In the shared
-//! library [`linked`] has those too; in the static one they are the program's, and stay as they are.
+//! Some code of Rust's standard library does not use the allocator that a program sets: it calls
+//! malloc, and registers thread-local destructors with glibc, which ends the process when it has no
+//! memory. In the shared library [`linked`] replaces these functions too; in the static library
+//! they belong to the program and are left alone.
 //!
-//! Beside [`crate::ffi`] and [`crate::process`] the only place with `unsafe`.
+//! Only this module, [`crate::ffi`] and [`crate::process`] contain `unsafe`.
 
 #[cfg(all(
     target_os = "linux",
@@ -26,16 +27,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::outcome::Outcome;
 use crate::status::Status;
 
-/// What a call takes at most while it connects: with less than this, the system has none to give.
+/// The most memory that a call needs while it connects; if the system cannot give this much, memory
+/// is short.
 const ENOUGH: Layout = match Layout::from_size_align(64 * 1024, 16) {
     Ok(layout) => layout,
     Err(_) => unreachable!(),
 };
 
-/// That the system refused a block, and has not been found to have any since.
+/// Set when the system refuses a block, cleared when the system is found to have memory again.
 static SHORT: AtomicBool = AtomicBool::new(false);
 
-/// For what has not been sent: nothing is begun while memory is short.
+/// Fails while memory is short; checked before new work begins.
 pub fn check() -> Result<(), Outcome> {
     match is_short() {
         true => Err(shortage()),
@@ -51,7 +53,7 @@ pub fn shortage() -> Outcome {
     )
 }
 
-/// Whether the system has no memory to give, or the reserve is half spent.
+/// Whether the system has no memory, or half of the reserve is in use.
 pub fn is_short() -> bool {
     SHORT.load(Ordering::Relaxed) && !has_ended()
 }
@@ -65,7 +67,7 @@ fn has_ended() -> bool {
     ended
 }
 
-/// Asks the system, and takes nothing.
+/// Whether the system has memory; allocates a block and frees it at once.
 pub fn has_some() -> bool {
     let block = unsafe { System.alloc(ENOUGH) };
     let refused = block.is_null() || reserve::holds(block);
@@ -73,7 +75,7 @@ pub fn has_some() -> bool {
     !refused
 }
 
-/// A block that the system has refused; NULL if the reserve has none either.
+/// Allocates from the reserve a block that the system has refused; NULL if the reserve is full.
 #[cold]
 fn refused(layout: Layout) -> *mut u8 {
     SHORT.store(true, Ordering::Relaxed);
@@ -90,9 +92,9 @@ unsafe fn release(block: *mut u8, layout: Layout) {
     }
 }
 
-/// Blocks up to this size are overwritten when they are given back, so that no token is left in
-/// memory that is free: copies of it pass through many libraries, which do not wipe them. Larger
-/// blocks hold none, and to overwrite them would touch memory that was never used.
+/// Blocks up to this size are overwritten when they are freed, so that no token stays in free
+/// memory: libraries copy tokens and do not overwrite the copies. Larger blocks contain no token,
+/// and overwriting them would touch memory that was never used.
 const WIPED: usize = 128 * 1024;
 
 /// # Safety
@@ -101,19 +103,19 @@ const WIPED: usize = 128 * 1024;
 unsafe fn wipe(block: *mut u8, size: usize) {
     if size <= WIPED {
         unsafe { block.write_bytes(0, size) };
-        // The compiler must not find that nobody reads them.
+        // Without this, the compiler may remove the writing because nobody reads the bytes.
         std::hint::black_box(block);
     }
 }
 
-/// The system's allocator, with the reserve behind it. Only for this library: the program that it
-/// is linked into keeps its own.
+/// The system's allocator, backed by the reserve. Only this library uses it; the host program keeps
+/// its own allocator.
 struct Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-// SAFETY: each block comes from the system or from the reserve, whose addresses tell which.
+// SAFETY: each block comes from the system or from the reserve, and its address shows from which.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let block = unsafe { System.alloc(layout) };
@@ -148,7 +150,7 @@ unsafe impl GlobalAlloc for Allocator {
         if shrinks {
             unsafe { wipe(block.add(new_size), layout.size() - new_size) };
         }
-        // A block that the system moves leaves what it held behind.
+        // A block that the system moves leaves its old contents in free memory.
         let may_move_unwiped = shrinks || layout.size() > WIPED;
         if may_move_unwiped && !reserve::holds(block) {
             let moved = unsafe { System.realloc(block, layout, new_size) };
@@ -157,11 +159,11 @@ unsafe impl GlobalAlloc for Allocator {
             }
             if shrinks {
                 SHORT.store(true, Ordering::Relaxed);
-                // The system does not need to be told a block's size when it gets it back.
+                // The larger block can be kept, because the system frees it without its size.
                 return block;
             }
         }
-        // SAFETY: the alignment was valid, and the caller vouches for the size.
+        // SAFETY: the alignment was valid, and the caller guarantees the size.
         let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         let moved = unsafe { self.alloc(new) };
         if !moved.is_null() {
@@ -179,14 +181,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_note_lasts_no_longer_than_the_shortage() {
+    fn the_flag_lasts_no_longer_than_the_shortage() {
         let layout = Layout::from_size_align(100, 8).unwrap();
         let block = refused(layout);
         assert!(reserve::holds(block));
         assert!(!is_short());
         assert!(!SHORT.load(Ordering::Relaxed));
         unsafe { block.write_bytes(7, 100) };
-        // It moves back to the system when it grows.
+        // A block of the reserve moves to the system when it grows.
         let grown = unsafe { ALLOCATOR.realloc(block, layout, 5000) };
         assert!(!reserve::holds(grown));
         assert_eq!(unsafe { std::slice::from_raw_parts(grown, 100) }, [7; 100]);

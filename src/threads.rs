@@ -1,9 +1,10 @@
-//! How the library's threads begin: only where there is memory for it.
+//! Starts the library's threads, but only if there is memory for a thread's first steps.
 //!
-//! A thread's first steps take some past the library's allocator (Rust's handle of the thread,
-//! glibc's list of destructors of thread-locals), and where there is none the process ends. The
-//! shared library has those too ([`crate::memory`]); in the static one they are the program's, so
-//! the system is asked first, and those steps are taken at once.
+//! In its first steps a thread allocates memory without the library's allocator (Rust's handle of
+//! the thread, glibc's list of thread-local destructors), and the process ends if there is none.
+//! The shared library replaces these allocations ([`crate::memory`]). In the static library they
+//! belong to the program, so this module first checks that the system has memory, and then takes
+//! those steps immediately.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -22,9 +23,9 @@ thread_local! {
     static SETTLED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Prepares a caller's thread, once, for waking the engine. The first access to tokio's thread-local
-/// may end the process where there is no memory, so it happens here, where the call can still be
-/// refused.
+/// Prepares a caller's thread, once, for waking the engine: makes the first access to tokio's
+/// thread-local here, after a check of the memory, because without memory that access ends the
+/// process.
 pub fn settle() -> Result<(), Outcome> {
     if !SETTLED.get() {
         if !memory::has_some() {
@@ -44,7 +45,7 @@ fn no_memory<T>() -> io::Result<T> {
     Err(io::ErrorKind::OutOfMemory.into())
 }
 
-/// Starts a thread of the library's own. `name`: at most 15 bytes.
+/// Starts a thread of the library. `name`: at most 15 bytes.
 pub fn start(name: &'static CStr, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     if !memory::has_some() {
         return no_memory();
@@ -56,8 +57,8 @@ pub fn start(name: &'static CStr, body: impl FnOnce() + Send + 'static) -> io::R
     })
 }
 
-/// Starts a thread and waits until `body` has reported, by its [`Tell`], how it began. The new
-/// thread itself checks that there is memory, immediately before its first steps.
+/// Starts a thread and waits until `body` has reported, with its [`Tell`], whether it could begin.
+/// The new thread itself checks that there is memory, immediately before its first steps.
 pub fn start_and_wait<T: Send + 'static>(
     name: &'static CStr,
     body: impl FnOnce(Tell<io::Result<T>>) + Send + 'static,
@@ -85,10 +86,11 @@ pub fn start_and_wait<T: Send + 'static>(
     }
 }
 
-/// With this a thread reports to its starter how it began, once.
+/// With this a thread reports once to its starter whether it could begin.
 pub struct Tell<T>(Arc<Beginning<T>>);
 
-/// Not a channel of the standard library: waiting at one takes memory past the allocator too.
+/// Used instead of a channel of the standard library, because waiting on one allocates memory
+/// without the library's allocator too.
 struct Beginning<T> {
     state: Mutex<State<T>>,
     changed: Condvar,

@@ -1,11 +1,10 @@
-//! What the shared library calls by these names, its own copy of Rust's standard library included,
-//! is bound to the functions here by `build.rs`: `malloc`, `free` and `__cxa_thread_atexit_impl`.
-//! Nothing of it is exported. The static library is linked without: there the names are the
-//! program's.
+//! Replacements of `malloc`, `free` and `__cxa_thread_atexit_impl` for the shared library and the
+//! copy of Rust's standard library in it; `build.rs` makes the linker use them. They are not
+//! exported. The static library does not use them, because there these names belong to the program.
 //!
-//! Rust's standard library takes the handle of a thread from malloc directly and ends the process
-//! when there is none. And glibc, when it has no memory to note that a thread-local has a
-//! destructor, ends the process too.
+//! Rust's standard library allocates a thread's handle with malloc and ends the process if that
+//! fails. glibc also ends the process if it has no memory to register the destructor of a
+//! thread-local.
 
 use std::alloc::Layout;
 use std::arch::global_asm;
@@ -14,7 +13,7 @@ use std::ffi::{c_int, c_void};
 use super::{refused, reserve};
 use crate::process::run_at_thread_exit;
 
-/// What malloc promises.
+/// The alignment that malloc guarantees.
 const ALIGN: usize = 16;
 
 unsafe extern "C" fn malloc(
@@ -44,9 +43,9 @@ unsafe extern "C" fn thread_atexit(
     0
 }
 
-/// In assembly, because Rust exports every function that has a name for the linker. Each begins
-/// by giving the system's function, which only the linker of the shared library knows, as one more
-/// argument. The names are those that `--wrap` looks for.
+/// Defines a function with the name that the linker option `--wrap` looks for. In assembly, because
+/// Rust would export every function with an unmangled name. The function passes the system's
+/// function, which only the linker of the shared library knows, as an additional argument.
 macro_rules! bind {
     ($name:literal, $($line:literal,)* to $function:ident) => {
         global_asm!(

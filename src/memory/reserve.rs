@@ -1,11 +1,12 @@
-//! Blocks for when the system has none: a static region that costs address space, and no memory
-//! until it is used.
+//! The memory reserve, for when the system has no memory: a static region that takes only address
+//! space until it is used.
 //!
-//! Three pools, from small blocks to large ones. In each, one bit a granule says whether it is
-//! taken and another whether a block ends there, so that a block is given back by its address
-//! alone. A block lies within one word of bits and is taken by one compare-and-swap: no lock that
-//! a fork could copy while it is held. What a child finds half done is a block of a thread that it
-//! does not have, which is lost to it and harms nothing.
+//! There are three pools, for small, middle and large blocks, each divided into granules. For each
+//! granule, one bit says whether it is taken and another whether a block ends there, so that
+//! freeing a block needs only its address. The bits of a block lie within one word, and a
+//! compare-and-swap takes the block, so there is no lock that a fork could copy while it is held.
+//! If a fork interrupts a thread while it allocates or frees, that one block stays taken in the
+//! child, which does no harm.
 
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
@@ -17,30 +18,30 @@ const BITS: usize = usize::BITS as usize;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Granule and size of each pool. A pool serves blocks of up to one word of granules: 2 KiB,
-/// 64 KiB and 1 MiB where a word has 64 bits.
+/// Granule and size of each pool. The largest block of a pool has as many granules as a word has
+/// bits: 2 KiB, 64 KiB and 1 MiB with 64 bits.
 const SMALL: (usize, usize) = (32, 4 * MIB);
 const MIDDLE: (usize, usize) = (KIB, 8 * MIB);
 const LARGE: (usize, usize) = (16 * KIB, 8 * MIB);
 
-/// 64 calls that are making TLS connections, each its own, took at most 260 KiB to their end when
-/// every allocation failed from one moment on, and 1000 took 3 MiB (x86-64, moments at random).
+/// The size of the reserve. Measured need, when from some random moment on every allocation failed:
+/// at most 260 KiB for 64 calls that each made a TLS connection, and 3 MiB for 1000 calls (x86-64).
 const SIZE: usize = SMALL.1 + MIDDLE.1 + LARGE.1;
 
-// No more than Windows' linker can align.
+// A larger alignment is more than Windows' linker supports.
 #[repr(C, align(4096))]
 struct Region(UnsafeCell<[u8; SIZE]>);
 
-// SAFETY: nothing is read or written here; the pools give each byte to one owner at a time.
+// SAFETY: this type does not access the bytes; the pools give each byte to one owner at a time.
 unsafe impl Sync for Region {}
 
 static REGION: Region = Region(UnsafeCell::new([0; SIZE]));
 
-/// Bytes that are taken.
+/// The number of bytes that are taken.
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 struct Pool<const WORDS: usize> {
-    /// Where it begins in the region.
+    /// The pool's offset in the region.
     offset: usize,
     granule: usize,
     taken: [AtomicUsize; WORDS],
@@ -62,25 +63,25 @@ fn start() -> usize {
     ptr::addr_of!(REGION) as usize
 }
 
-/// Whether a block is one of the reserve's.
+/// Whether a block belongs to the reserve.
 #[inline]
 pub fn holds(block: *mut u8) -> bool {
     (block as usize).wrapping_sub(start()) < SIZE
 }
 
-/// Whether so much is taken that only what is under way should get more.
+/// Whether so much is taken that only calls under way should get more.
 pub fn is_low() -> bool {
     IN_USE.load(Ordering::Relaxed) > SIZE / 2
 }
 
-/// A block; NULL if there is none.
+/// Takes a block; NULL if no pool has one.
 pub fn take(layout: Layout) -> *mut u8 {
     let place = SMALL_POOL
         .take(layout)
         .or_else(|| MIDDLE_POOL.take(layout))
         .or_else(|| LARGE_POOL.take(layout));
     match place {
-        // SAFETY: within the region.
+        // SAFETY: the offset is within the region.
         Some(offset) => unsafe { REGION.0.get().cast::<u8>().add(offset) },
         None => ptr::null_mut(),
     }
@@ -110,7 +111,7 @@ impl<const WORDS: usize> Pool<WORDS> {
         }
     }
 
-    /// The offset of a block in the region.
+    /// Takes a block and returns its offset in the region.
     fn take(&self, layout: Layout) -> Option<usize> {
         let count = layout.size().div_ceil(self.granule).max(1);
         if count > BITS || layout.align() > self.granule.min(align_of::<Region>()) {
@@ -132,7 +133,7 @@ impl<const WORDS: usize> Pool<WORDS> {
     fn give_back(&self, offset: usize) {
         let place = (offset - self.offset) / self.granule;
         let (index, bit) = (place / BITS, place % BITS);
-        // No other block lies between this one's beginning and its end.
+        // The first end after the block's start is its own, because blocks do not overlap.
         let ends = self.ends[index].load(Ordering::Relaxed) >> bit;
         let count = ends.trailing_zeros() as usize + 1;
         self.ends[index].fetch_and(!(1 << (bit + count - 1)), Ordering::Relaxed);
@@ -146,11 +147,12 @@ fn ones(count: usize) -> usize {
     usize::MAX >> (BITS - count)
 }
 
-/// Takes `count` bits in a row that are free, and says where they begin.
+/// Takes `count` consecutive free bits and returns the position of the first.
 fn claim(word: &AtomicUsize, count: usize) -> Option<usize> {
     let mut before = word.load(Ordering::Relaxed);
     loop {
-        // The bits from which on so many are free: doubled until there are enough.
+        // `free` marks the bits at which `known` consecutive free bits begin; `known` doubles until
+        // it reaches `count`.
         let mut free = !before;
         let mut known = 1;
         while known < count {
@@ -176,8 +178,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Blocks of every size, in any order of taking and giving back: none overlaps another,
-        /// each is aligned, and in the end everything is free again.
+        /// Blocks of all sizes are taken and given back in any order: they never overlap, each is
+        /// aligned, and in the end everything is free again.
         #[test]
         fn blocks_never_overlap_and_all_go_back(
             steps in proptest::collection::vec((0..200usize, 1..70_000usize, 0..8u32), 1..300),
