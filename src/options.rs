@@ -125,7 +125,7 @@ pub fn session(number: u32) -> Result<Session, Outcome> {
         2 => Ok(Session::LogOut),
         3 => Ok(Session::TryLogOut),
         other => Err(Outcome::invalid(format!(
-            "session is {other}: give one of GREENAPI_SESSION_…, because this version knows no other policy."
+            "session is {other}: give one of the session policies of this version."
         ))),
     }
 }
