@@ -1,5 +1,5 @@
-/* The library that Rust's random numbers need on Windows, for Wine before version 9, which lacks it.
- * Only for tests: Windows has its own. */
+/* The library that Rust's random numbers need on Windows, for Wine before version 9, which lacks
+ * it. Only for tests: Windows has its own. */
 #include <windows.h>
 
 BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
