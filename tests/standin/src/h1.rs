@@ -11,7 +11,7 @@ use crate::api::{reason_phrase, Answer};
 use crate::exchange::{delay, Choice, Exchange, Verdict};
 use crate::fault::{Fault, Stage, Then};
 use crate::wire::{hang_up, Fate};
-use crate::world::Shared;
+use crate::world::{InFlight, Shared};
 
 /// The largest head and the largest body that a request may have.
 const MAX_HEAD: usize = 64 * 1024;
@@ -229,10 +229,13 @@ where
     let mut server = Server {
         incoming: Incoming::new(stream),
         exchange,
+        in_flight: None,
         answers: 0,
     };
     let then = loop {
-        match server.next().await {
+        let next = server.next().await;
+        server.in_flight = None;
+        match next {
             Ok(None) => {}
             Ok(Some(then)) => break then,
             Err(ReadError::Gone) => return,
@@ -252,6 +255,9 @@ where
 struct Server<S> {
     incoming: Incoming<S>,
     exchange: Exchange,
+    /// The request under way. The count ends before the last bytes of the answer leave: a client that
+    /// has these bytes may send its next request before this thread runs again.
+    in_flight: Option<InFlight>,
     /// How many answers were sent on this connection.
     answers: u64,
 }
@@ -269,7 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         } else {
             "HTTP/1.1"
         };
-        let _in_flight = shared.request_begun(call.operation(), version, prefix, &head.raw);
+        let begun = shared.request_begun(call.operation(), version, prefix, &head.raw);
+        self.in_flight = Some(begun);
 
         let choice = self.exchange.choose_early(&call);
         if let Choice::Made(fault) = &choice {
@@ -337,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         if let Some(raw) = fault.raw_bytes() {
             let mut out = Out::new(&mut self.incoming.stream, form.trickle);
             out.put(&raw).await?;
+            self.in_flight = None;
             out.flush().await?;
             form.ends = head.wants_close();
         } else {
@@ -409,6 +417,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         if form.framing != Framing::Plain && answer.has_body() {
             out.put(b"0\r\n\r\n").await?;
         }
+        self.in_flight = None;
         out.flush().await
     }
 

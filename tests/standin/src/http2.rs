@@ -133,7 +133,9 @@ struct Begun {
     incoming: RecvStream,
     call: Call,
     choice: Choice,
-    _in_flight: InFlight,
+    /// The count ends before the last frame of the answer is queued: a client that has this frame
+    /// may send its next request before this task runs again.
+    in_flight: Option<InFlight>,
 }
 
 impl Begun {
@@ -154,7 +156,7 @@ impl Begun {
             incoming,
             call,
             choice,
-            _in_flight: in_flight,
+            in_flight: Some(in_flight),
         }
     }
 
@@ -184,6 +186,7 @@ async fn stream_task(
         .await
         .unwrap_or(End::Stream { answered: false });
     let only_the_stream = matches!(end, End::Stream { .. });
+    begun.in_flight = None;
     // This task ends with its connection, so the receiver still exists.
     let _ = ends.send(end);
     if !only_the_stream {
@@ -206,7 +209,7 @@ async fn handle(
         }
         if fault.early {
             let answer = exchange.answer_early(&begun.call, &fault).await;
-            let end = send(exchange, respond, answer, &fault).await?;
+            let end = send(exchange, respond, answer, &fault, &mut begun.in_flight).await?;
             if matches!(end, End::Stream { .. }) {
                 begun.read_body().await?;
                 exchange.act_late(&begun.call, &fault);
@@ -231,7 +234,9 @@ async fn handle(
         exchange.carry_out(&begun.call, &fault, gone).await
     };
     match verdict {
-        Verdict::Answer(answer) => send(exchange, respond, answer, &fault).await,
+        Verdict::Answer(answer) => {
+            send(exchange, respond, answer, &fault, &mut begun.in_flight).await
+        }
         Verdict::HangUp => hang_up(respond, &fault).await,
         Verdict::Abandoned => {
             respond.send_reset(Reason::CANCEL);
@@ -288,6 +293,7 @@ async fn send(
     respond: &mut SendResponse<Bytes>,
     mut answer: Answer,
     fault: &Fault,
+    in_flight: &mut Option<InFlight>,
 ) -> Result<End, h2::Error> {
     for _ in 0..fault.informational {
         // HTTP/2 clients expect 100 only after `Expect: 100-continue`, so all are 103.
@@ -315,6 +321,9 @@ async fn send(
         .map_or(u64::MAX, |length| if half { length / 2 } else { length });
     let response = response(&answer, fault);
     let bare = !answer.has_body() || answer.body.len() == Some(0);
+    if bare {
+        *in_flight = None;
+    }
     let mut stream = respond.send_response(response, bare)?;
     let mut next = answer.body.next(&exchange.shared).filter(|_| !bare);
     while let Some(mut piece) = next {
@@ -324,6 +333,9 @@ async fn send(
         // The last piece ends the stream, as with common servers. An additional empty frame could
         // count as an attack for a client.
         let last = next.is_none() && !half;
+        if last {
+            *in_flight = None;
+        }
         put(&mut stream, piece, last, fault.trickle_ms).await?;
     }
     match fault.then {
