@@ -2,6 +2,11 @@
 //! instances, an instance's state, and its logout. The decisions are in [`crate::session`].
 //!
 //! Nothing here deletes anything, so whatever goes wrong here leaves "nothing was deleted".
+//!
+//! Calls share one list. A reason against a deletion counts only by a list that was requested after
+//! the call's submission was accepted. What such a list shows was true at a moment between the call
+//! and its result, and no result can promise more. So one list serves a bulk of any size, however
+//! late each deletion starts.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout_at};
 
-use crate::ask::{Asker, Turns, Unanswered, ASK_INTERVAL};
+use crate::ask::{Asker, Unanswered, ASK_INTERVAL};
 use crate::instances::ListReader;
 use crate::options::Session;
 use crate::outcome::{fit, Outcome, PERHAPS_LOGGED_OUT};
@@ -37,9 +42,9 @@ pub trait BeforeLogout: Send {
 #[derive(Default)]
 pub struct Account {
     list: Mutex<List>,
-    /// Held while the list is read, so that calls that need it at once share it.
-    reading: tokio::sync::Mutex<()>,
-    turns: Turns,
+    /// Locked while the list is read, so that calls that need the list at the same time share the
+    /// list, or the failure to read it.
+    reading: tokio::sync::Mutex<Option<Failed>>,
 }
 
 #[derive(Default)]
@@ -47,6 +52,55 @@ struct List {
     /// When the list was asked for that these are from.
     asked_at: Option<Instant>,
     instances: HashMap<i64, Listed>,
+    /// Instances that may be gone since the given moment: an older list says nothing about them.
+    forgotten: HashMap<i64, Instant>,
+}
+
+impl List {
+    /// What the list says about an instance; `None` if the call needs a newer list.
+    fn find(&self, id: i64, need: Need) -> Option<Option<&Listed>> {
+        if self.forgotten.contains_key(&id) {
+            return None;
+        }
+        let listed = self.instances.get(&id);
+        let is_fresh = self.asked_at >= Some(need.not_before);
+        let will_do = match listed {
+            Some(Listed::Living(token)) => !need.refresh && !token.expose().is_empty(),
+            Some(Listed::Deleted) | None => false,
+        };
+        (is_fresh || will_do).then_some(listed)
+    }
+
+    /// Replaces the list by one that was requested at `asked_at`.
+    fn renew(&mut self, asked_at: Instant, mut instances: HashMap<i64, Listed>) {
+        self.forgotten.retain(|_, since| *since >= asked_at);
+        for id in self.forgotten.keys() {
+            instances.remove(id);
+        }
+        self.instances = instances;
+        self.asked_at = Some(asked_at);
+    }
+
+    fn forget(&mut self, id: i64, now: Instant) {
+        self.instances.remove(&id);
+        self.forgotten.insert(id, now);
+    }
+}
+
+/// What a call needs of the list.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    /// A reason against the deletion counts only by a list that was requested after this moment.
+    not_before: Instant,
+    /// Whether only such a list will do.
+    refresh: bool,
+}
+
+/// A list that could not be read.
+struct Failed {
+    began: Instant,
+    ended: Instant,
+    outcome: Outcome,
 }
 
 #[derive(Clone)]
@@ -57,22 +111,20 @@ enum Listed {
 }
 
 impl Account {
-    pub fn turns(&self) -> &Turns {
-        &self.turns
-    }
-
     /// Forgets what was learned of an instance that may be gone by now.
     pub fn forget(&self, id: i64) {
-        lock(&self.list).instances.remove(&id);
+        lock(&self.list).forget(id, Instant::now());
     }
 
     /// Sees to it that the session policy allows the deletion of `id`: what its result has to say
-    /// of the session, or the outcome of the call if the instance is not to be deleted.
-    /// `before_logout` is done before a logout may be sent, and may forbid it.
+    /// of the session, or the outcome of the call if the instance is not to be deleted. `accepted`:
+    /// when the submission was accepted. `before_logout` runs before a logout may be sent, and may
+    /// forbid the logout.
     pub async fn check_session(
         &self,
         asker: Asker<'_>,
         id: i64,
+        accepted: Instant,
         deadline: Instant,
         mut before_logout: impl BeforeLogout,
     ) -> Result<Note, Outcome> {
@@ -82,7 +134,7 @@ impl Account {
             account: self,
             asker,
             id,
-            called: Instant::now(),
+            accepted,
             until: deadline.checked_sub(reserve).unwrap_or(deadline),
             logout: Logout::Not,
             asked: false,
@@ -95,38 +147,36 @@ impl Account {
         checked.map_err(|outcome| Note::of(check.logout).applied_to(outcome))
     }
 
-    /// The instance's own token, by a list that shows it or is no older than `not_before`.
+    /// The instance's own token, by a list that shows it or is no older than `need` says.
     async fn token(
         &self,
         asker: Asker<'_>,
         id: i64,
-        not_before: Instant,
+        need: Need,
         until: Instant,
-        refresh: bool,
     ) -> Result<Secret, Outcome> {
-        let found = || {
+        let find = || {
             let list = lock(&self.list);
-            let fresh = list.asked_at >= Some(not_before);
-            match list.instances.get(&id) {
-                Some(Listed::Living(token)) if fresh || !(refresh || token.expose().is_empty()) => {
-                    Some(Some(Listed::Living(token.clone())))
-                }
-                listed if fresh => Some(listed.cloned()),
-                _ => None,
-            }
+            list.find(id, need).map(Option::<&Listed>::cloned)
         };
-        let listed = match found() {
-            Some(listed) => listed,
-            None => {
-                let _reading = self.reading.lock().await;
-                match found() {
-                    Some(listed) => listed,
-                    None => {
-                        self.read_list(asker, until).await?;
-                        lock(&self.list).instances.get(&id).cloned()
-                    }
-                }
+        let listed = loop {
+            if let Some(listed) = find() {
+                break listed;
             }
+            let waits_since = Instant::now();
+            let mut failed = self.reading.lock().await;
+            if find().is_some() {
+                continue;
+            }
+            // Calls that waited for a list also share the failure to read it.
+            let shared = failed
+                .as_ref()
+                .filter(|failed| failed.ended >= waits_since && failed.began >= need.not_before);
+            if let Some(failed) = shared {
+                return Err(failed.outcome.clone());
+            }
+            *failed = None;
+            self.read_list(asker, until, &mut failed).await?;
         };
         match listed {
             Some(Listed::Living(token)) if token.expose().is_empty() => Err(Outcome::new(
@@ -147,35 +197,52 @@ impl Account {
         }
     }
 
-    async fn read_list(&self, asker: Asker<'_>, until: Instant) -> Result<(), Outcome> {
+    /// Reads the list anew. Writes a failure that every call would have met to `failed`.
+    async fn read_list(
+        &self,
+        asker: Asker<'_>,
+        until: Instant,
+        failed: &mut Option<Failed>,
+    ) -> Result<(), Outcome> {
+        let began = Instant::now();
         let mut tries = 0;
         loop {
-            let asked_at = Instant::now();
             let why = match read(asker, until).await {
-                Ok(instances) => {
-                    *lock(&self.list) = List {
-                        asked_at: Some(asked_at),
-                        instances,
-                    };
+                Ok((asked_at, instances)) => {
+                    lock(&self.list).renew(asked_at, instances);
                     return Ok(());
                 }
                 Err(why) => why,
             };
-            match asker.pause(tries, &why, until) {
-                Some(pause) => sleep(pause).await,
-                None => {
-                    let secrets = [asker.token];
-                    return Err(unknown("the list of instances", &why, &secrets));
-                }
+            let now = Instant::now();
+            let pause = asker.retry(tries, &why);
+            if let Some(pause) = pause.filter(|pause| *pause < until.saturating_duration_since(now))
+            {
+                sleep(pause).await;
+                tries += 1;
+                continue;
             }
-            tries += 1;
+            let outcome = unknown("the list of instances", &why, &[asker.token]);
+            // A call with more time may still read the list.
+            if pause.is_none() && !why.is_for_want_of_time() {
+                *failed = Some(Failed {
+                    began,
+                    ended: now,
+                    outcome: outcome.clone(),
+                });
+            }
+            return Err(outcome);
         }
     }
 }
 
-/// The list, as much of it as is needed here.
-async fn read(asker: Asker<'_>, until: Instant) -> Result<HashMap<i64, Listed>, Unanswered> {
+/// The list, as much of it as is needed here, and when it was asked for.
+async fn read(
+    asker: Asker<'_>,
+    until: Instant,
+) -> Result<(Instant, HashMap<i64, Listed>), Unanswered> {
     asker.start(Some(until)).await?;
+    let asked_at = Instant::now();
     let mut response = asker.list(until).await?;
     let http_status = response.http_status;
     let mut reader = ListReader::default();
@@ -196,7 +263,7 @@ async fn read(asker: Asker<'_>, until: Instant) -> Result<HashMap<i64, Listed>, 
         }
     }
     match reader.is_whole() {
-        true => Ok(instances),
+        true => Ok((asked_at, instances)),
         false => Err(Unanswered::no_list(http_status, &start)),
     }
 }
@@ -224,8 +291,8 @@ struct Check<'a> {
     account: &'a Account,
     asker: Asker<'a>,
     id: i64,
-    /// When the call began.
-    called: Instant,
+    /// When the submission was accepted, perhaps long before the call was started.
+    accepted: Instant,
     until: Instant,
     logout: Logout,
     /// Whether the instance has said anything yet.
@@ -282,9 +349,12 @@ impl Check<'_> {
     }
 
     async fn token(&self, refresh: bool) -> Result<Secret, Outcome> {
-        self.account
-            .token(self.asker, self.id, self.called, self.until, refresh)
-            .await
+        let need = Need {
+            not_before: self.accepted,
+            refresh,
+        };
+        let token = self.account.token(self.asker, self.id, need, self.until);
+        token.await
     }
 
     async fn ask(&mut self, token: &Secret) -> Result<Reply, Outcome> {

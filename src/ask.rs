@@ -1,11 +1,12 @@
 //! Questions to the API: GETs that delete nothing, sent until they have an answer, under the
-//! client's pace, and to one instance at most once a second.
+//! client's pace, and to one instance at most once a second, whichever client asks.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::answer::BODY_LIMIT;
@@ -14,6 +15,7 @@ use crate::failure::{Failure, Purpose, Stage};
 use crate::options::Options;
 use crate::outcome::{sanitize, Outcome};
 use crate::pace::Pace;
+use crate::process::PerProcess;
 use crate::retry::{self, retry_after};
 use crate::secret::Secret;
 use crate::session::{
@@ -50,46 +52,59 @@ pub struct Refusal {
     pub body: Vec<u8>,
 }
 
-/// When each instance may be asked next.
+/// When each instance may be asked next. All clients of this process share the table, because the API
+/// limits the requests for an instance, whoever sends them.
+static TURNS: PerProcess<Mutex<Turns>> = PerProcess::new();
+
 #[derive(Default)]
-pub struct Turns(Mutex<HashMap<i64, Instant>>);
+struct Turns {
+    known: HashMap<Asked, Arc<NextTurn>>,
+    /// The table forgets instances without a coming turn when it reaches this length.
+    prune_at: usize,
+}
+
+/// An instance, at the address where it is asked.
+type Asked = (String, i64);
+
+/// When an instance may be asked next; locked while it is asked.
+type NextTurn = tokio::sync::Mutex<Instant>;
 
 /// The right to ask an instance something. The pause to the next one counts from its end: what
 /// the API counts is when requests arrive, and this one has arrived by then.
-pub struct Turn<'a> {
-    turns: &'a Turns,
-    id: i64,
+struct Turn(OwnedMutexGuard<Instant>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0 = Instant::now() + ASK_INTERVAL;
+    }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut turns = lock(&self.turns.0);
-        let next = Instant::now() + ASK_INTERVAL;
-        let turn = turns.entry(self.id).or_insert(next);
-        *turn = (*turn).max(next);
+impl Turn {
+    /// Waits until the instance may be asked; nothing if that is not before `until`.
+    async fn wait(instance: Asked, until: Instant) -> Option<Self> {
+        let next = lock(TURNS.get()).of(instance);
+        let next = timeout_at(until.into(), next.lock_owned()).await.ok()?;
+        if *next >= until {
+            return None;
+        }
+        sleep_until((*next).into()).await;
+        Some(Self(next))
     }
 }
 
 impl Turns {
-    /// Waits until `id` may be asked; nothing if that is not before `until`.
-    pub async fn wait(&self, id: i64, until: Instant) -> Option<Turn<'_>> {
-        let turn = {
-            let mut turns = lock(&self.0);
-            let now = Instant::now();
-            let turn = turns.get(&id).map_or(now, |turn| (*turn).max(now));
-            if turn >= until {
-                return None;
-            }
+    fn of(&mut self, instance: Asked) -> Arc<NextTurn> {
+        let now = Instant::now();
+        if self.known.len() >= self.prune_at {
             // Past turns say nothing any more.
-            if turns.len() > 1024 {
-                turns.retain(|_, turn| *turn > now);
-            }
-            turns.insert(id, turn + ASK_INTERVAL);
-            turn
-        };
-        let mine = Turn { turns: self, id };
-        sleep_until(turn.into()).await;
-        Some(mine)
+            let says_something = |next: &Arc<NextTurn>| {
+                Arc::strong_count(next) > 1 || next.try_lock().is_ok_and(|next| *next > now)
+            };
+            self.known.retain(|_, next| says_something(next));
+            self.prune_at = 1024.max(2 * self.known.len());
+        }
+        let next = self.known.entry(instance);
+        next.or_insert_with(|| Arc::new(NextTurn::new(now))).clone()
     }
 }
 
@@ -100,7 +115,6 @@ pub struct Asker<'a> {
     pub token: &'a Secret,
     pub options: &'a Options,
     pub pace: Pace<'a>,
-    pub turns: &'a Turns,
     pub transport: &'a Transport,
 }
 
@@ -161,11 +175,12 @@ impl Asker<'_> {
             endpoint.prefix,
             token.path_segment()
         );
+        let address = endpoint.address();
         let mut tries = 0;
         let mut last = Unanswered::NotStarted { held: false };
         loop {
             // Without another turn in time, what the last one brought is the answer.
-            let Some(turn) = self.turns.wait(id, until).await else {
+            let Some(turn) = Turn::wait((address.clone(), id), until).await else {
                 return Err(last);
             };
             let asked = async {
@@ -209,9 +224,9 @@ impl Asker<'_> {
                 Unanswered::Failed(
                     Failure::new(
                         Stage::Connect,
-                        format!("instance_url makes no address for instance {id}"),
+                        format!("the instance URL makes no address for instance {id}"),
                     )
-                    .advise("Check instance_url"),
+                    .advise("Check the instance URL"),
                 )
             }),
         }
@@ -293,6 +308,12 @@ impl Asker<'_> {
     /// How long to wait before the question is asked again; nothing if it is not to be, because it
     /// would be refused again, the retries are used up or the time is too short.
     pub fn pause(&self, tries: u32, why: &Unanswered, until: Instant) -> Option<Duration> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.retry(tries, why).filter(|pause| *pause < left)
+    }
+
+    /// The same pause, however little time is left.
+    pub fn retry(&self, tries: u32, why: &Unanswered) -> Option<Duration> {
         let asked_for = match why {
             Unanswered::Failed(failure) => match failure.stage {
                 Stage::Proxy
@@ -313,9 +334,7 @@ impl Asker<'_> {
             },
             Unanswered::Unreadable(_) | Unanswered::NotStarted { .. } => return None,
         };
-        let pause = retry::pause(tries, fastrand::f64(), asked_for);
-        let left = until.saturating_duration_since(Instant::now());
-        (tries < self.options.max_retries && pause < left).then_some(pause)
+        (tries < self.options.max_retries).then(|| retry::pause(tries, fastrand::f64(), asked_for))
     }
 }
 
@@ -359,6 +378,15 @@ fn pause_of(response: &StreamedResponse) -> Option<Duration> {
 }
 
 impl Unanswered {
+    /// Whether a call with more time might have got an answer.
+    pub fn is_for_want_of_time(&self) -> bool {
+        match self {
+            Self::NotStarted { .. } => true,
+            Self::Failed(failure) => failure.stage == Stage::TimedOut,
+            Self::Refused(_) | Self::Unreadable(_) => false,
+        }
+    }
+
     /// The error in what should be a list: one that the API reports inside HTTP 200, or nonsense.
     /// `start` is how it begins.
     pub fn no_list(http_status: u16, start: &[u8]) -> Self {
@@ -392,7 +420,7 @@ impl Unanswered {
                     (403, _) => (Status::Forbidden, "Check what this token is allowed to do"),
                     (429, _) => (
                         Status::RateLimited,
-                        "Call again later, or set requests_per_second",
+                        "Call again later, or at a slower pace",
                     ),
                     (499..=599, _) => (Status::ServerError, "Call again"),
                     (404, 404) | (300..=399, _) => (Status::Rejected, "Check the URL"),
@@ -424,7 +452,7 @@ impl Unanswered {
             ),
             Self::NotStarted { held: false } => Outcome::new(
                 Status::NotStarted,
-                format!("Raise the timeout or requests_per_second: the turn to ask for {what} did not come in time, {consequence}."),
+                format!("Raise the timeout or the pace: the turn to ask for {what} did not come in time, {consequence}."),
             ),
         }
     }

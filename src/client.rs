@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
+use tokio::sync::oneshot;
 
 use crate::account::{Account, BeforeLogout};
 use crate::answer::judge;
@@ -16,10 +17,10 @@ use crate::journal::{Claim, Journal};
 use crate::memory;
 use crate::options::{Options, Session};
 use crate::outcome::Outcome;
-use crate::pace::Pace;
+use crate::pace::{Pace, Permit, Question, Requests};
 use crate::process::PerProcess;
 use crate::retry::{retry_after, Attempt, History, Limits, Step};
-use crate::schedule::{self, Schedule};
+use crate::schedule;
 use crate::secret::Secret;
 use crate::session::Note;
 use crate::status::Status;
@@ -52,10 +53,18 @@ pub struct Client {
 /// What a client has in one process; a fork leaves it behind.
 #[derive(Default)]
 struct Local {
-    schedule: Mutex<Schedule<Submission>>,
+    schedule: Mutex<Requests>,
     /// With the engine that it works on.
     transport: Mutex<Option<(Arc<Engine>, Arc<Transport>)>>,
     account: Account,
+}
+
+/// The limits in time of one call.
+#[derive(Clone, Copy)]
+struct Times {
+    /// When the submission was accepted.
+    accepted: Instant,
+    deadline: Instant,
 }
 
 impl Client {
@@ -166,7 +175,6 @@ impl Client {
             token: &self.token,
             options: &self.options,
             pace: self.pace(),
-            turns: self.account().turns(),
             transport,
         }
     }
@@ -184,14 +192,10 @@ impl Client {
     /// Starts the call of a submission, or refuses it while memory is short; false if it was
     /// cancelled meanwhile.
     fn start(self: &Arc<Self>, engine: &Arc<Engine>, submission: Submission) -> bool {
-        let mut permit = Permit {
-            client: self.clone(),
-            engine: engine.clone(),
-            passes_on: true,
-        };
+        let permit = Permit::new(self.clone(), engine.clone());
         if let Err(outcome) = memory::check() {
-            permit.passes_on = false;
             submission.refuse(outcome);
+            permit.give_back();
             return true;
         }
         let call = Arc::new(Call::default());
@@ -199,19 +203,43 @@ impl Client {
         let deadline = submission
             .deadline()
             .unwrap_or_else(|| far(now, self.options.timeout));
+        let times = Times {
+            accepted: submission.accepted().unwrap_or(now),
+            deadline,
+        };
         let Some((completer, id)) = submission.start(&call) else {
-            // The caller goes on with the next one anyway.
-            permit.passes_on = false;
+            permit.give_back();
             return false;
         };
         lock(&self.local.get().schedule).count_start(now, self.limits());
         let transport = self.transport(engine);
         let run = self
             .clone()
-            .run(transport, id, call.clone(), deadline, completer, permit);
+            .run(transport, id, call.clone(), times, completer, permit);
         let task = engine.runtime().spawn(run);
         call.runs_as(task.abort_handle());
         true
+    }
+
+    /// Requests the permit for a question that belongs to no deletion. `starts`: whether the permit is
+    /// for a new request, which has to keep to the pace, or for reading on after the permit was given
+    /// back. Must be called on the engine's thread.
+    pub fn permit(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        starts: bool,
+    ) -> oneshot::Receiver<Permit> {
+        let (question, permit) = Question::new(starts);
+        lock(&self.local.get().schedule).enqueue_question(question);
+        self.clone().dispatch(engine);
+        permit
+    }
+
+    fn grant(self: &Arc<Self>, engine: &Arc<Engine>, question: Question) {
+        if question.starts && question.is_wanted() {
+            lock(&self.local.get().schedule).count_start(Instant::now(), self.limits());
+        }
+        question.grant(Permit::new(self.clone(), engine.clone()));
     }
 
     pub fn transport(&self, engine: &Arc<Engine>) -> Arc<Transport> {
@@ -232,14 +260,14 @@ impl Client {
         transport: Arc<Transport>,
         id: i64,
         call: Arc<Call>,
-        deadline: Instant,
+        times: Times,
         completer: Completer,
         permit: Permit,
     ) {
         let mut claim = None;
         // A panic drops the completer, which then leaves `INTERNAL` by itself.
         let outcome =
-            std::panic::AssertUnwindSafe(self.outcome(&transport, id, &call, deadline, &mut claim));
+            std::panic::AssertUnwindSafe(self.outcome(&transport, id, &call, times, &mut claim));
         let Ok(outcome) = outcome.catch_unwind().await else {
             return;
         };
@@ -250,7 +278,7 @@ impl Client {
             (Some(claim), true) => {
                 // The request is over: the next one need not wait until the journal has its end.
                 drop(permit);
-                let outcome = Box::pin(claim.end(outcome, deadline)).await;
+                let outcome = Box::pin(claim.end(outcome, times.deadline)).await;
                 return completer.complete(outcome);
             }
             (Some(claim), false) => claim.abandon(outcome),
@@ -264,9 +292,10 @@ impl Client {
         transport: &Arc<Transport>,
         id: i64,
         call: &Arc<Call>,
-        deadline: Instant,
+        times: Times,
         claim: &mut Option<Box<Claim>>,
     ) -> Outcome {
+        let Times { accepted, deadline } = times;
         // In boxes: most calls have no use for so much of it.
         if let Some(journal) = &self.journal {
             match Box::pin(journal.claim(id, call, deadline)).await {
@@ -283,7 +312,7 @@ impl Client {
                 call,
                 deadline,
             };
-            let check = account.check_session(asker, id, deadline, before_logout);
+            let check = account.check_session(asker, id, accepted, deadline, before_logout);
             match Box::pin(check).await {
                 Ok(found) => note = found,
                 Err(outcome) => return outcome,
@@ -428,6 +457,7 @@ impl Dispatcher for Client {
                     let started = self.start(engine, submission);
                     engine.forget(1, usize::from(!started));
                 }
+                schedule::Next::Ask(question) => self.grant(engine, question),
             }
         }
         // Other tasks have their turn before the rest.
@@ -438,12 +468,16 @@ impl Dispatcher for Client {
             .spawn(async move { self.dispatch(&engine) });
     }
 
+    fn finish(&self) {
+        lock(&self.local.get().schedule).finish();
+    }
+
     fn sweep(&self, behind: &mut usize) -> Option<usize> {
         lock(&self.local.get().schedule).sweep(behind, Submission::is_wanted)
     }
 
     fn has_waiting(&self) -> bool {
-        !lock(&self.local.get().schedule).is_idle()
+        lock(&self.local.get().schedule).has_waiting()
     }
 }
 
@@ -476,24 +510,6 @@ impl Drop for ForgetsOnceSent<'_> {
     fn drop(&mut self) {
         if self.call.attempts() > 0 {
             self.account.forget(self.id);
-        }
-    }
-}
-
-/// One of the permits that `max_in_flight` gives out.
-struct Permit {
-    client: Arc<Client>,
-    engine: Arc<Engine>,
-    /// Whether giving it back lets the next call in.
-    passes_on: bool,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        lock(&self.client.local.get().schedule).finish();
-        // A second panic while the first unwinds would end the process.
-        if self.passes_on && !std::thread::panicking() {
-            self.client.clone().dispatch(&self.engine);
         }
     }
 }

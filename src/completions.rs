@@ -18,7 +18,8 @@ use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
 use crate::status::Status;
 use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
-/// The tag that the caller chose, then a number that makes it unique.
+/// The caller's tag, then a number that makes the key unique: the time of acceptance in nanoseconds
+/// since the `Completions` were made, or the next greater number that no other key has.
 pub type Key = (u64, u64);
 
 /// The number of submissions that are cancelled at a time before other threads get the lock.
@@ -73,6 +74,7 @@ pub trait Running {
 
 /// The open submissions and the results of one queue or one bulk call.
 pub struct Completions<R, S> {
+    made: Instant,
     state: Mutex<State<R, S>>,
     changed: Condvar,
 }
@@ -80,7 +82,8 @@ pub struct Completions<R, S> {
 struct State<R, S> {
     open: BTreeMap<Key, Open<R>>,
     ready: Ready,
-    submitted: u64,
+    /// The smallest number that the next key may have.
+    next: u64,
     /// The number of takers that wait.
     waiting: usize,
     notifier: Option<S>,
@@ -147,10 +150,11 @@ impl<R: Running, S: Signal> Completions<R, S> {
     /// `notifier`: `None` for bulk calls, which wait only in [`Completions::take`].
     pub fn new(notifier: Option<S>) -> Self {
         Self {
+            made: Instant::now(),
             state: Mutex::new(State {
                 open: BTreeMap::new(),
                 ready: Ready::default(),
-                submitted: 0,
+                next: 0,
                 waiting: 0,
                 notifier,
                 watched: false,
@@ -161,11 +165,18 @@ impl<R: Running, S: Signal> Completions<R, S> {
 
     /// Accepts a submission, which from here on will get a result.
     pub fn open(&self, tag: u64, id: i64) -> Key {
+        let now = self.made.elapsed().as_nanos() as u64;
         let mut state = self.lock();
-        let key = (tag, state.submitted);
-        state.submitted += 1;
+        let number = state.next.max(now);
+        let key = (tag, number);
+        state.next = number + 1;
         state.open.insert(key, Open { id, running: None });
         key
+    }
+
+    /// When the submission of `key` was accepted.
+    pub fn accepted(&self, key: Key) -> Instant {
+        self.made + Duration::from_nanos(key.1)
     }
 
     /// Marks the call of `key` as started and returns its id, or `None` if the call was cancelled

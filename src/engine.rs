@@ -57,6 +57,8 @@ pub trait Dispatcher: Send + Sync {
     /// Drops cancelled submissions, one step at a time: returns how many were dropped, or `None`
     /// after the last step. `position` holds the place between two steps.
     fn sweep(&self, position: &mut usize) -> Option<usize>;
+    /// Takes back the permit of a request that has ended.
+    fn finish(&self);
     /// Whether submissions wait.
     fn has_waiting(&self) -> bool;
 }

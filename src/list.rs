@@ -6,6 +6,10 @@
 //! questions as far as [`READ_AHEAD`], so that a server does not lose patience while thousands of
 //! instances are asked at a pace.
 //!
+//! Each request holds one of the client's permits: the list while it is read, and each question
+//! until its answer. When the taker holds back the list, the task returns the permit, and it waits
+//! for another permit before it reads on.
+//!
 //! The notifier is readable while instances wait, and for ever once the list has ended: as the end
 //! of a file is.
 
@@ -14,22 +18,23 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use futures_util::FutureExt;
-use tokio::sync::Notify;
+use tokio::sync::{oneshot, Notify};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::ask::{Asker, Unanswered};
 use crate::client::Client;
-use crate::engine::engine;
+use crate::engine::{engine, Engine};
 use crate::instances::{Instance, Item, ListReader, State};
 use crate::memory;
 use crate::outcome::Outcome;
+use crate::pace::Permit;
 use crate::process::{Descriptor, InheritedNotifier, Notifier, PerProcess};
 use crate::status::Status;
 use crate::sync::{lock, unpoisoned};
-use crate::transport::Transport;
 
 /// Instances that may wait for their taker: 1 MiB of them.
 const WAITING: usize = 4096;
@@ -84,8 +89,7 @@ impl List {
         let inherited = InheritedNotifier::new(&notifier);
         let number = notifier.number();
         let hand_over = Arc::new(HandOver::new(notifier, None));
-        let transport = client.transport(&engine);
-        let run = run(client.clone(), transport, states, hand_over.clone());
+        let run = run(client.clone(), engine.clone(), states, hand_over.clone());
         let task = engine.runtime().spawn(run);
         let list = Self {
             notifier: inherited,
@@ -235,25 +239,27 @@ impl HandOver {
         self.came.notify_all();
     }
 
-    /// Hands an instance over, once there is room for it.
-    async fn push(&self, instance: Instance) {
-        loop {
-            {
-                let mut state = lock(&self.state);
-                if state.waiting.len() < WAITING {
-                    let first = !state.has_news();
-                    state.waiting.push_back(instance);
-                    if first {
-                        state.set();
-                    }
-                    drop(state);
-                    self.came.notify_one();
-                    return;
-                }
-            }
-            // An earlier `take` may have left a permit here; then the room is looked at again.
-            self.room.notified().await;
+    /// Hands over as many instances as there is room for, and returns their number.
+    fn push(&self, ready: &mut VecDeque<Instance>) -> usize {
+        if ready.is_empty() {
+            return 0;
         }
+        let mut state = lock(&self.state);
+        let count = ready.len().min(WAITING - state.waiting.len());
+        if count == 0 {
+            return 0;
+        }
+        let first = !state.has_news();
+        state.waiting.extend(ready.drain(..count));
+        if first {
+            state.set();
+        }
+        drop(state);
+        match count {
+            1 => self.came.notify_one(),
+            _ => self.came.notify_all(),
+        }
+        count
     }
 
     /// Nothing more will come. The first word counts.
@@ -300,14 +306,12 @@ impl Drop for EndsAnyhow {
     }
 }
 
-async fn run(
-    client: Arc<Client>,
-    transport: Arc<Transport>,
-    states: bool,
-    hand_over: Arc<HandOver>,
-) {
+async fn run(client: Arc<Client>, engine: Arc<Engine>, states: bool, hand_over: Arc<HandOver>) {
     let end = EndsAnyhow(hand_over.clone());
+    let transport = client.transport(&engine);
     let reading = Reading {
+        client: &client,
+        engine: &engine,
         asker: client.asker(&transport),
         states,
         hand_over: &hand_over,
@@ -321,18 +325,38 @@ async fn run(
 }
 
 struct Reading<'a> {
+    client: &'a Arc<Client>,
+    engine: &'a Arc<Engine>,
     asker: Asker<'a>,
     states: bool,
     hand_over: &'a HandOver,
+}
+
+/// A permit that was asked for.
+type Coming = Option<oneshot::Receiver<Permit>>;
+
+/// Waits for the permit. (The channel breaks only when the dispatcher panicked. This panic then ends
+/// the list with `INTERNAL`.)
+async fn arrival(coming: &mut Coming) -> Permit {
+    let Some(permit) = coming else {
+        return future::pending().await;
+    };
+    let permit = permit.await.expect("the client has its schedule");
+    *coming = None;
+    permit
 }
 
 /// What the task does next.
 #[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
 enum Event {
     Read(Result<Option<Bytes>, Unanswered>),
-    /// The pace lets the next question start.
-    Start,
+    /// The list may be read on.
+    ReadOn(Permit),
+    /// The next question may start.
+    Start(Permit),
     Asked(Instance),
+    /// The taker has made room.
+    Room,
 }
 
 impl Reading<'_> {
@@ -341,9 +365,9 @@ impl Reading<'_> {
         let mut tries = 0;
         let mut handed_over = 0;
         loop {
-            self.asker.pace.wait(None).await;
+            let permit = arrival(&mut self.ask_for_permit(true)).await;
             let mut until = self.asker.deadline();
-            let why = match self.read(&mut until, &mut handed_over).await {
+            let why = match self.read(permit, &mut until, &mut handed_over).await {
                 Ok(http_status) => {
                     let message = match handed_over {
                         1 => "The whole list came: 1 instance.".to_owned(),
@@ -372,55 +396,95 @@ impl Reading<'_> {
         }
     }
 
+    fn ask_for_permit(&self, starts: bool) -> Coming {
+        Some(self.client.permit(self.engine, starts))
+    }
+
     /// Reads the list once; the HTTP status of a whole one. `until`: the deadline, which moves
     /// while the reading is held back.
-    async fn read(&self, until: &mut Instant, handed_over: &mut u64) -> Result<u16, Unanswered> {
+    async fn read(
+        &self,
+        permit: Permit,
+        until: &mut Instant,
+        handed_over: &mut u64,
+    ) -> Result<u16, Unanswered> {
         let mut response = self.asker.list(*until).await?;
         let http_status = response.http_status;
-        let at_once = self.asker.options.max_in_flight as usize;
+        let mut permit = Some(permit);
+        let (mut to_read_on, mut to_ask) = (None, None);
         let mut reader = ListReader::default();
         let mut start = Vec::new();
         let mut whole = false;
+        // Each instance passes through these three: its question waits, is under way, is answered.
         let mut ahead = VecDeque::new();
-        let mut asked = FuturesOrdered::new();
+        let mut asked: FuturesOrdered<BoxFuture<'_, Instance>> = FuturesOrdered::new();
+        let mut ready = VecDeque::new();
         loop {
-            let may_read = !whole && ahead.len() < READ_AHEAD;
-            // The list itself is one of the requests under way while it is read.
-            let may_start = !ahead.is_empty() && asked.len() + usize::from(may_read) < at_once;
-            if whole && ahead.is_empty() && asked.is_empty() {
+            *handed_over += self.hand_over.push(&mut ready) as u64;
+            if whole && ahead.is_empty() && asked.is_empty() && ready.is_empty() {
                 return Ok(http_status);
             }
+            // Questions under way go on while the taker holds back the rest, because deletions may
+            // wait for their permits.
+            let held_back = !ready.is_empty();
+            let reads = !whole && !held_back && ahead.len() < READ_AHEAD;
+            // Deleted instances are not asked; they only keep their places in the order.
+            let is_deleted = |item: &Item| item.instance.is_deleted;
+            while asked.len() < WAITING && ahead.front().is_some_and(is_deleted) {
+                asked.extend(
+                    ahead
+                        .pop_front()
+                        .map(|item| future::ready(item.instance).boxed()),
+                );
+            }
+            let asks = !held_back && !ahead.is_empty();
+            match (reads, &permit) {
+                (false, Some(_)) => permit = None,
+                (true, None) if to_read_on.is_none() => to_read_on = self.ask_for_permit(false),
+                _ => {}
+            }
+            if asks && to_ask.is_none() {
+                to_ask = self.ask_for_permit(true);
+            }
+            let may_read = permit.is_some();
             let before = Instant::now();
             let event = tokio::select! {
                 biased;
                 Some(instance) = asked.next(), if !asked.is_empty() => Event::Asked(instance),
-                _ = self.asker.pace.wait(None), if may_start => Event::Start,
+                permit = arrival(&mut to_read_on) => Event::ReadOn(permit),
+                permit = arrival(&mut to_ask) => Event::Start(permit),
+                () = self.hand_over.room.notified(), if held_back => Event::Room,
                 chunk = self.asker.chunk(&mut response, *until), if may_read => Event::Read(chunk),
             };
             if !may_read {
                 *until += before.elapsed();
             }
             match event {
-                Event::Asked(instance) => {
-                    self.push(instance, until).await;
-                    *handed_over += 1;
+                Event::Room => {}
+                Event::Asked(instance) => ready.push_back(instance),
+                // A permit that is no longer needed goes to the next request.
+                Event::ReadOn(new) => permit = reads.then_some(new),
+                Event::Start(permit) => {
+                    if asks {
+                        asked.extend(ahead.pop_front().map(|item| self.ask(item, permit).boxed()));
+                    }
                 }
-                Event::Start => asked.extend(ahead.pop_front().map(|item| self.ask(item))),
                 Event::Read(chunk) => match chunk? {
                     None if reader.is_whole() => whole = true,
                     None => return Err(Unanswered::no_list(http_status, &start)),
                     Some(chunk) => {
                         start.extend(chunk.iter().take(START.saturating_sub(start.len())));
                         let mut rest = &chunk[..];
-                        while let Some(item) = reader
-                            .next(&mut rest)
-                            .map_err(|_| Unanswered::no_list(http_status, &start))?
-                        {
-                            if self.states {
-                                ahead.push_back(item);
-                            } else {
-                                self.push(item.instance, until).await;
-                                *handed_over += 1;
+                        loop {
+                            match reader.next(&mut rest) {
+                                Ok(Some(item)) if self.states => ahead.push_back(item),
+                                Ok(Some(item)) => ready.push_back(item.instance),
+                                Ok(None) => break,
+                                Err(_) => {
+                                    drop(permit);
+                                    *handed_over += self.push_all(ready).await;
+                                    return Err(Unanswered::no_list(http_status, &start));
+                                }
                             }
                         }
                     }
@@ -429,24 +493,28 @@ impl Reading<'_> {
         }
     }
 
-    /// Hands an instance over; the time that takes is the taker's, not the server's.
-    async fn push(&self, instance: Instance, until: &mut Instant) {
-        let before = Instant::now();
-        self.hand_over.push(instance).await;
-        *until += before.elapsed();
+    /// Hands over all instances that came before the list broke off, and returns their number.
+    async fn push_all(&self, mut ready: VecDeque<Instance>) -> u64 {
+        let count = ready.len() as u64;
+        loop {
+            self.hand_over.push(&mut ready);
+            if ready.is_empty() {
+                return count;
+            }
+            self.hand_over.room.notified().await;
+        }
     }
 
     /// The instance with its state.
-    async fn ask(&self, item: Item) -> Instance {
+    async fn ask(&self, item: Item, permit: Permit) -> Instance {
         let Item {
             mut instance,
             token,
         } = item;
-        if !instance.is_deleted {
-            let until = self.asker.deadline();
-            let reply = self.asker.state(instance.id, &token, until).await;
-            instance.state = reply.map_or(State::Unknown, |reply| reply.state());
-        }
+        let until = self.asker.deadline();
+        let reply = self.asker.state(instance.id, &token, until).await;
+        instance.state = reply.map_or(State::Unknown, |reply| reply.state());
+        drop(permit);
         instance
     }
 }

@@ -1,16 +1,84 @@
-//! The schedule of a client as its calls use it: waiting for the pace, and passing a 429 on.
+//! The schedule of a client as its requests use it: permits, waiting for the pace, and passing a
+//! 429 on.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
+use crate::engine::{Dispatcher, Engine};
 use crate::schedule::{Limits, Schedule};
 use crate::submission::Submission;
 use crate::sync::lock;
 
+/// The requests of a client that wait for permits.
+pub type Requests = Schedule<Submission, Question>;
+
+/// A question that waits for its permit.
+pub struct Question {
+    place: oneshot::Sender<Permit>,
+    /// Whether the permit is for a new request, or for reading on after the permit was given back.
+    pub starts: bool,
+}
+
+impl Question {
+    /// Makes a question and the channel through which its permit comes.
+    pub fn new(starts: bool) -> (Self, oneshot::Receiver<Permit>) {
+        let (place, permit) = oneshot::channel();
+        (Self { place, starts }, permit)
+    }
+
+    /// Whether somebody still waits for the permit.
+    pub fn is_wanted(&self) -> bool {
+        !self.place.is_closed()
+    }
+
+    /// Hands the permit over.
+    pub fn grant(self, permit: Permit) {
+        if let Err(permit) = self.place.send(permit) {
+            permit.give_back();
+        }
+    }
+}
+
+/// The permission to have one request under way, one of `max_in_flight`. A deletion holds its permit
+/// from its start to its end, so its questions and retries need no second permit.
+pub struct Permit {
+    dispatcher: Arc<dyn Dispatcher>,
+    engine: Arc<Engine>,
+    passes_on: bool,
+}
+
+impl Permit {
+    /// Makes the permit for what the schedule of `dispatcher` returned.
+    pub fn new(dispatcher: Arc<dyn Dispatcher>, engine: Arc<Engine>) -> Self {
+        Self {
+            dispatcher,
+            engine,
+            passes_on: true,
+        }
+    }
+
+    /// Returns the permit without starting the next request: the dispatcher does that anyway.
+    pub fn give_back(mut self) {
+        self.passes_on = false;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.dispatcher.finish();
+        // A second panic while the first unwinds would end the process.
+        if self.passes_on && !std::thread::panicking() {
+            self.dispatcher.clone().dispatch(&self.engine);
+        }
+    }
+}
+
 /// What one request, of whichever method, has to keep to.
 #[derive(Clone, Copy)]
 pub struct Pace<'a> {
-    pub schedule: &'a Mutex<Schedule<Submission>>,
+    pub schedule: &'a Mutex<Requests>,
     pub limits: Limits,
     /// Whether a 429 to one call holds back the others.
     pub holds: bool,

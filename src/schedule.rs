@@ -1,5 +1,6 @@
-//! Which call of a client may start when: `max_in_flight`, the pace, and the pause that a 429 asks
-//! for. Pure: the moment is a parameter, and what waits is any value.
+//! Which request of a client may start when: `max_in_flight`, the pace, and the pause that a 429
+//! asks for. Deletions wait in one line and questions in another; while both lines wait, they take
+//! turns. Pure: the moment is a parameter, and the waiting values are of any type.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ const CATCH_UP: Duration = Duration::from_millis(5);
 /// allocation, and cancelled ones can be removed a piece at a time.
 const PIECE: usize = 1024;
 
-/// What bounds the calls of a client.
+/// What bounds the requests of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub max_in_flight: u32,
@@ -30,10 +31,14 @@ impl Limits {
     };
 }
 
-/// The calls of one client.
+/// The requests of one client: deletions `D`, each with all that its call asks and sends, and
+/// questions `Q` that belong to no deletion.
 #[derive(Debug)]
-pub struct Schedule<T> {
-    waiting: VecDeque<VecDeque<T>>,
+pub struct Schedule<D, Q> {
+    waiting: VecDeque<VecDeque<D>>,
+    questions: VecDeque<Q>,
+    /// Whose turn it is when both lines wait.
+    question_is_next: bool,
     in_flight: u32,
     /// The pace: no request starts before.
     next_start: Option<Instant>,
@@ -45,19 +50,23 @@ pub struct Schedule<T> {
 
 /// What [`Schedule::next`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next<T> {
-    /// This one has the permit to start.
-    Start(T),
+pub enum Next<D, Q> {
+    /// This deletion has the permit to start.
+    Start(D),
+    /// This question has the permit to start.
+    Ask(Q),
     /// None may start before this moment, for which the caller has to set a timer.
     NotBefore(Instant),
-    /// Nothing to do until a call ends, the timer fires or another value is put in.
+    /// Nothing to do until a permit comes back, the timer fires or another value is put in.
     Nothing,
 }
 
-impl<T> Default for Schedule<T> {
+impl<D, Q> Default for Schedule<D, Q> {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
+            questions: VecDeque::new(),
+            question_is_next: false,
             in_flight: 0,
             next_start: None,
             held_until: None,
@@ -66,23 +75,30 @@ impl<T> Default for Schedule<T> {
     }
 }
 
-impl<T> Schedule<T> {
-    /// Puts `value` behind those that wait.
-    pub fn enqueue(&mut self, value: T) {
+impl<D, Q> Schedule<D, Q> {
+    /// Puts a deletion behind those that wait.
+    pub fn enqueue(&mut self, deletion: D) {
         match self.waiting.back_mut() {
-            Some(piece) if piece.len() < PIECE => piece.push_back(value),
-            _ => self.waiting.push_back(VecDeque::from([value])),
+            Some(piece) if piece.len() < PIECE => piece.push_back(deletion),
+            _ => self.waiting.push_back(VecDeque::from([deletion])),
         }
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
+    /// Puts a question behind those that wait.
+    pub fn enqueue_question(&mut self, question: Q) {
+        self.questions.push_back(question);
     }
 
-    /// The next value that may start now. It counts as in flight until [`Schedule::finish`]; the
-    /// pace goes on only when [`Schedule::count_start`] says that it did start.
-    pub fn next(&mut self, now: Instant, limits: Limits) -> Next<T> {
-        if self.waiting.is_empty() || self.in_flight >= limits.max_in_flight {
+    /// Whether deletions wait.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The next value that may start now. It holds a permit until [`Schedule::finish`]; the pace
+    /// goes on only when [`Schedule::count_start`] says that it did start a request.
+    pub fn next(&mut self, now: Instant, limits: Limits) -> Next<D, Q> {
+        let nobody = self.waiting.is_empty() && self.questions.is_empty();
+        if nobody || self.in_flight >= limits.max_in_flight {
             return Next::Nothing;
         }
         if let Some(opening) = self.opening().filter(|opening| *opening > now) {
@@ -92,23 +108,27 @@ impl<T> Schedule<T> {
             self.timer_until = Some(opening);
             return Next::NotBefore(opening);
         }
-        let Some(piece) = self.waiting.front_mut() else {
-            return Next::Nothing;
+        let asks = self.waiting.is_empty() || self.question_is_next;
+        let question = asks.then(|| self.questions.pop_front()).flatten();
+        let next = match question {
+            Some(question) => Some(Next::Ask(question)),
+            None => self.pop().map(Next::Start),
         };
-        let value = piece.pop_front();
+        self.question_is_next = matches!(next, Some(Next::Start(_)));
+        self.in_flight += u32::from(next.is_some());
+        next.unwrap_or(Next::Nothing)
+    }
+
+    fn pop(&mut self) -> Option<D> {
+        let piece = self.waiting.front_mut()?;
+        let deletion = piece.pop_front();
         if piece.is_empty() {
             self.waiting.pop_front();
         }
-        match value {
-            Some(value) => {
-                self.in_flight += 1;
-                Next::Start(value)
-            }
-            None => Next::Nothing,
-        }
+        deletion
     }
 
-    /// A call that [`Schedule::next`] gave out is over.
+    /// Takes back the permit of a value that [`Schedule::next`] returned.
     pub fn finish(&mut self) {
         self.in_flight -= 1;
     }
@@ -153,11 +173,11 @@ impl<T> Schedule<T> {
         })
     }
 
-    /// Removes what `keep` rejects from one piece of the waiting values, and how many it removed;
-    /// nothing when every piece had its turn. `behind` is the sweep's place, 0 at its start: it
-    /// goes from the back to the front, so whatever starts or is put in between two steps, no
-    /// value that waited at the start is passed over.
-    pub fn sweep(&mut self, behind: &mut usize, keep: impl FnMut(&T) -> bool) -> Option<usize> {
+    /// Removes what `keep` rejects from one piece of the waiting deletions, and how many it
+    /// removed; nothing when every piece had its turn. `behind` is the sweep's place, 0 at its
+    /// start: it goes from the back to the front, so whatever starts or is put in between two
+    /// steps, no deletion that waited at the start is passed over.
+    pub fn sweep(&mut self, behind: &mut usize, keep: impl FnMut(&D) -> bool) -> Option<usize> {
         let index = self.waiting.len().checked_sub(*behind + 1)?;
         let piece = &mut self.waiting[index];
         let before = piece.len();
@@ -188,9 +208,12 @@ mod tests {
     #[derive(Debug)]
     enum Do {
         Enqueue(u32),
+        /// Enqueues a question. The numbers of questions have three digits.
+        Ask(u32),
         Finish,
         Hold(u32),
-        /// A retry, or a question about a session: whether it may start.
+        /// A call that has its permit wants to send a retry, or a question about a session: whether
+        /// it may.
         TryStart(bool),
         /// What starts, until nothing more may; then the moment for which a timer is wanted.
         Start(&'static [u32], Option<u32>),
@@ -240,6 +263,27 @@ mod tests {
                 (0, Enqueue(1)), (0, Enqueue(2)), (0, Start(&[1], Some(100))), (10, Hold(490)),
                 (100, Start(&[], Some(500))), (500, Start(&[2], None)),
             ]),
+            ("questions need permits as deletions do", paced(0, 2), vec![
+                (0, Ask(101)), (0, Enqueue(1)), (0, Ask(102)), (0, Start(&[1, 101], None)),
+                (1, Start(&[], None)), (2, Finish), (2, Start(&[102], None)), (3, Enqueue(2)),
+                (3, Start(&[], None)), (4, Finish), (4, Start(&[2], None)),
+            ]),
+            ("deletions and questions take turns, whichever are more", paced(0, 1), vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Enqueue(3)), (0, Ask(101)), (0, Ask(102)),
+                (0, Start(&[1], None)), (1, Finish), (1, Start(&[101], None)),
+                (2, Finish), (2, Start(&[2], None)), (3, Finish), (3, Start(&[102], None)),
+                (4, Finish), (4, Start(&[3], None)), (5, Ask(103)), (5, Ask(104)), (5, Finish),
+                (5, Start(&[103], None)), (6, Finish), (6, Start(&[104], None)),
+            ]),
+            ("who comes alone need not wait for the other line", paced(0, 9), vec![
+                (0, Ask(101)), (0, Ask(102)), (0, Start(&[101, 102], None)),
+                (1, Enqueue(1)), (1, Enqueue(2)), (1, Start(&[1, 2], None)),
+            ]),
+            ("both lines share the pace and a pause", paced(100, 9), vec![
+                (0, Enqueue(1)), (0, Ask(101)), (0, Enqueue(2)), (0, Start(&[1], Some(100))),
+                (100, Start(&[101], Some(200))), (150, Hold(350)), (200, Start(&[], Some(500))),
+                (500, Start(&[2], None)),
+            ]),
         ];
         for (name, limits, life) in rows {
             let origin = Instant::now();
@@ -249,6 +293,7 @@ mod tests {
                 let shown = format!("{name}, at {ms} ms: {step:?}");
                 match step {
                     Enqueue(value) => schedule.enqueue(value),
+                    Ask(value) => schedule.enqueue_question(value),
                     Finish => schedule.finish(),
                     Hold(pause) => schedule.hold(now, MS * pause),
                     TryStart(expected) => {
@@ -258,7 +303,7 @@ mod tests {
                         let mut started = Vec::new();
                         let wanted = loop {
                             match schedule.next(now, limits) {
-                                Next::Start(value) => {
+                                Next::Start(value) | Next::Ask(value) => {
                                     started.push(value);
                                     schedule.count_start(now, limits);
                                 }
@@ -277,7 +322,7 @@ mod tests {
     #[test]
     fn a_sweep_in_steps_removes_what_it_should_and_keeps_the_order() {
         let now = Instant::now();
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::<_, ()>::default();
         let count = 5 * PIECE as u32;
         (0..count).for_each(|value| schedule.enqueue(value));
         let (mut behind, mut removed) = (0, 0);
@@ -296,7 +341,7 @@ mod tests {
         while let Next::Start(value) = schedule.next(now, Limits::NONE) {
             started.push(value);
         }
-        assert!(schedule.is_idle());
+        assert!(!schedule.has_waiting());
         assert!(started.is_sorted(), "the order was lost");
         assert!(started[early..].iter().all(keep), "one was passed over");
         let kept = (0..count).filter(keep).count();

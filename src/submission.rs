@@ -58,6 +58,14 @@ impl Submission {
         Self(Destination::Waiter(Some(waiter)))
     }
 
+    /// When it was accepted; nothing once the result was handed over.
+    pub fn accepted(&self) -> Option<Instant> {
+        match &self.0 {
+            Destination::Queue(results, key) => Some(results.accepted(*key)),
+            Destination::Waiter(waiter) => waiter.as_ref().map(|waiter| waiter.accepted),
+        }
+    }
+
     /// When a blocking call has to end.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.0 {

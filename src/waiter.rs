@@ -9,6 +9,8 @@ use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 /// Connects the thread that makes a blocking call with the engine that carries the call out.
 pub struct Waiter {
     id: i64,
+    /// When the caller began the call.
+    pub accepted: Instant,
     /// When the call has to end, even if it was never started.
     pub deadline: Option<Instant>,
     slot: Mutex<Slot>,
@@ -29,6 +31,7 @@ impl Waiter {
     pub fn new(id: i64, deadline: Option<Instant>) -> Self {
         Self {
             id,
+            accepted: Instant::now(),
             deadline,
             slot: Mutex::new(Slot::Waiting),
             done: Condvar::new(),

@@ -5,8 +5,8 @@ mod support;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use greenapi_standin::{Config, Fault, Instance, Rule, Standin, Target, Then};
-use support::abi::{options, Client, List, RawInstance, RawOptions};
+use greenapi_standin::{Config, Fault, Instance, Rule, Standin, Target, Then, Until};
+use support::abi::{options, Client, List, Queue, RawInstance, RawOptions};
 
 fn standin() -> Standin {
     let standin = Standin::start(Config::default()).expect("the stand-in starts");
@@ -218,7 +218,7 @@ fn the_descriptor_and_the_end() {
     })]);
     let client = client(&standin, |_| {});
     let list = List::of(&client, 0).expect("a list");
-    let held = greenapi_standin::Until {
+    let held = Until {
         held: Some(1),
         ..Default::default()
     };
@@ -285,6 +285,137 @@ fn states_keep_to_the_clients_limits() {
         "{} at once",
         stats.in_flight_peak
     );
+}
+
+fn requests(standin: &Standin, operation: &str) -> u64 {
+    let stats = serde_json::to_value(standin.stats()).expect("counters");
+    stats["requests"][operation].as_u64().unwrap_or_default()
+}
+
+/// Waits until `reached` holds.
+fn until(what: &str, reached: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(600);
+    while !reached() {
+        assert!(Instant::now() < patience, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+/// `max_in_flight` bounds all requests of a client, whatever their method. While deletions and
+/// questions both wait, they take turns.
+#[test]
+fn questions_and_deletions_share_the_limits_and_take_turns() {
+    let standin = standin();
+    standin.fill(1_000, 40, Some("notAuthorized"));
+    let rule = |method, fault: &Fault| Rule {
+        method,
+        fault: fault.clone(),
+        ..Rule::default()
+    };
+    let both = |fault: Fault| {
+        standin.clear_faults();
+        standin.add_faults([rule(Target::State, &fault), rule(Target::Delete, &fault)]);
+    };
+    both(Fault {
+        delay_ms: 10,
+        ..Fault::default()
+    });
+    let four = client(&standin, |options| options.max_in_flight = 4);
+    let queue = Queue::new();
+    let list = List::of(&four, 1).expect("a list");
+    for id in 1..=40 {
+        assert_eq!(queue.submit(&four, id, 0), 0);
+    }
+    assert_eq!(list.all().1.status, 0);
+    let mut taken = 0;
+    while taken < 40 {
+        taken += queue.take(40, -1).len();
+    }
+    assert_eq!(
+        (requests(&standin, "state"), requests(&standin, "delete")),
+        (40, 40)
+    );
+    assert_eq!(standin.stats().in_flight_peak, 4);
+
+    // One request at a time, each of which the stand-in holds until the next one may start.
+    standin.reset();
+    standin.clear_instances();
+    standin.fill(1_000, 3, Some("notAuthorized"));
+    both(Fault {
+        hold: true,
+        ..Fault::default()
+    });
+    let one = client(&standin, |options| options.max_in_flight = 1);
+    let list = List::of(&one, 1).expect("a list");
+    let counts = || (requests(&standin, "state"), requests(&standin, "delete"));
+    until("the first question", || counts() == (1, 0));
+    for id in 1..=3 {
+        assert_eq!(queue.submit(&one, id, 0), 0);
+    }
+    for step in 2..=6 {
+        let held = Until {
+            held: Some(1),
+            ..Until::default()
+        };
+        assert!(standin.wait(&held, Duration::from_secs(60)));
+        standin.release();
+        let expected = (step / 2 + step % 2, step / 2);
+        until("the next one", || counts().0 + counts().1 == step);
+        assert_eq!(counts(), expected, "step {step}");
+        until("the next one is held", || standin.stats().held == 1);
+    }
+    standin.release();
+    assert_eq!(list.all().1.status, 0);
+    assert_eq!(standin.stats().in_flight_peak, 1);
+}
+
+/// A taker that takes nothing holds back the list and its questions, but no deletion.
+#[test]
+fn a_list_that_is_held_back_holds_no_permit() {
+    for (flags, max_in_flight) in [(0, 1), (1, 64)] {
+        let standin = standin();
+        standin.fill(1, 20_000, Some("notAuthorized"));
+        let client = client(&standin, |options| {
+            options.max_in_flight = max_in_flight;
+            options.timeout_ms = 600_000;
+        });
+        let list = List::of(&client, flags).expect("a list");
+        match flags {
+            // More questions than may wait for their taker.
+            1 => until("the questions", || requests(&standin, "state") > 4_096),
+            _ => assert!(list.is_readable(60_000)),
+        }
+        for id in 1..20 {
+            let result = client.delete_instance(id);
+            assert_eq!(result.status, 0, "{flags} {max_in_flight}: {result:?}");
+        }
+        if flags == 0 {
+            let (all, end) = list.all();
+            assert_eq!((all.len(), end.status), (20_000, 0), "{end:?}");
+        } else {
+            // The questions stop while nothing is taken, and go on afterwards.
+            let asked = requests(&standin, "state");
+            assert!(asked <= 4_096 + u64::from(max_in_flight), "{asked}");
+            assert!(!list.take(4_096, -1).is_empty());
+            until("more questions", || requests(&standin, "state") > asked);
+        }
+    }
+}
+
+/// The API limits the requests for an instance, whichever client sends them.
+#[test]
+fn one_instance_is_asked_once_a_second_by_all_clients_together() {
+    let standin = standin();
+    standin.fill(1_000, 20, Some("notAuthorized"));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let client = client(&standin, |_| {});
+            let ask = move || List::of(&client, 1).expect("a list").all().1.status;
+            scope.spawn(move || assert_eq!(ask(), 0));
+        }
+    });
+    assert_eq!(requests(&standin, "state"), 60);
+    assert_eq!(standin.stats().rate_violations, 0);
 }
 
 #[test]

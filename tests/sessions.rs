@@ -654,6 +654,128 @@ fn a_refusal_is_believed_only_from_a_list_no_older_than_the_call() {
     }
 }
 
+/// All deletions of a bulk share one list: a list that was requested after the last id was accepted is
+/// fresh enough for each of them.
+#[test]
+fn two_thousand_deletions_read_the_list_twice_at_most() {
+    const COUNT: i64 = 2_000;
+    for policy in [1, 2, 3] {
+        let standin = standin();
+        // Most deletions need a list that is no older than the call, because the instance cannot be
+        // asked or is not in the list.
+        standin.put_instances((0..COUNT).map(|index| Instance {
+            expired: index % 4 == 0,
+            deleted: index % 3 == 0,
+            ..instance(index, "notAuthorized")
+        }));
+        standin.add_faults([Rule {
+            method: Target::List,
+            times: Some(1),
+            fault: Fault {
+                hold: true,
+                ..Fault::default()
+            },
+            ..Rule::default()
+        }]);
+        let client = client(&standin, |options| options.session = policy);
+        let queue = support::abi::Queue::new();
+        let submit = |index| assert_eq!(queue.submit(&client, FIRST + 2 * index, 0), 0);
+        submit(0);
+        let held = greenapi_standin::Until {
+            held: Some(1),
+            ..Default::default()
+        };
+        assert!(standin.wait(&held, std::time::Duration::from_secs(60)));
+        // The rest is accepted after the request for the first list, so it needs a second one.
+        (1..COUNT).for_each(submit);
+        standin.release();
+        let mut results = Vec::new();
+        while results.len() < COUNT as usize {
+            results.extend(queue.take(COUNT as usize, -1));
+        }
+        for result in results {
+            let index = result.id - FIRST;
+            let expected = match policy {
+                _ if index >= COUNT || index % 3 == 0 => 10,
+                1 | 2 if index % 4 == 0 => 16,
+                _ => 0,
+            };
+            assert_eq!(result.status, expected, "{policy}: {result:?}");
+        }
+        assert_eq!(lists(&standin), 2, "policy {policy}");
+        assert_eq!(standin.stats().rate_violations, 0);
+    }
+}
+
+/// A bulk may contain an id twice. The second deletion does not rely on what the list said before the
+/// first deletion was sent.
+#[test]
+fn the_second_of_two_deletions_of_one_id_is_told_what_is_true_then() {
+    let standin = standin();
+    standin.put_instances([instance(1, "notAuthorized")]);
+    // The first request is lost before it is carried out.
+    standin.add_faults([Rule {
+        method: Target::Delete,
+        times: Some(1),
+        fault: Fault {
+            stage: Some(serde_json::from_value("received".into()).unwrap()),
+            then: Some(Then::Reset),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let client = client(&standin, |options| {
+        options.max_in_flight = 1;
+        options.max_retries = 0;
+    });
+    let results = client.delete_instances(&[FIRST + 1, FIRST + 1, FIRST + 1]);
+    let statuses: Vec<i32> = results.iter().map(|result| result.status).collect();
+    assert_eq!(statuses, [31, 0, 10], "{results:?}");
+}
+
+/// Calls that wait for the same list share the failure to read it.
+#[test]
+fn those_who_wait_for_a_list_share_its_failure() {
+    let standin = standin();
+    standin.add_faults([Rule {
+        method: Target::List,
+        fault: Fault {
+            hold: true,
+            status: Some(403),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let client = client(&standin, |_| {});
+    let queue = support::abi::Queue::new();
+    assert_eq!(queue.submit(&client, FIRST, 1), 0);
+    let held = |count| {
+        let until = greenapi_standin::Until {
+            held: Some(count),
+            ..Default::default()
+        };
+        assert!(standin.wait(&until, std::time::Duration::from_secs(60)));
+    };
+    held(1);
+    // The rest is accepted after the request for this list, so it needs and shares another one.
+    for index in 1..50 {
+        assert_eq!(queue.submit(&client, FIRST + index, 0), 0);
+    }
+    standin.release();
+    assert_eq!(queue.take(1, -1)[0].tag, 1);
+    held(1);
+    standin.release();
+    let mut results = Vec::new();
+    while results.len() < 49 {
+        results.extend(queue.take(50, -1));
+    }
+    assert!(
+        results.iter().all(|result| result.status == 12),
+        "{results:?}"
+    );
+    assert_eq!(lists(&standin), 2);
+}
+
 /// Every result of a call that logged the phone out, or may have, mentions the logout.
 #[test]
 fn a_call_that_logged_out_says_so_whatever_comes_then() {

@@ -30,7 +30,9 @@ pub struct greenapi_options {
     /// first up to 200 ms, none longer than 5 s unless `Retry-After` asks for more), never past the
     /// timeout.
     pub max_retries: u32,
-    /// Requests of this client under way at once: 1 or more, default 64. Further calls wait.
+    /// Requests of this client under way at once, whatever their method: 1 or more, default 64.
+    /// Further ones wait. Where deletions and the requests of a list wait, they start in turn. (A
+    /// list whose reading waits for its taker does not count.)
     pub max_in_flight: u32,
     /// Greatest number of requests that this client starts in a second, evenly spaced; default 0 =
     /// no limit. (The API documents no limit for partner methods; its general limit was 50.)
