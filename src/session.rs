@@ -235,7 +235,7 @@ impl Obstacle {
                 "Check the instance's token in the console",
             ),
             Self::Denied(_) => (Status::Forbidden, "Check the instance in the console"),
-            Self::NotFound => (Status::SessionUnknown, "Check the URL and instance_url"),
+            Self::NotFound => (Status::SessionUnknown, "Check the URL and the instance URL"),
             Self::Deleted | Self::Other(_) => (Status::SessionUnknown, "Call again"),
         };
         Next::Refuse(

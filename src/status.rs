@@ -44,7 +44,7 @@ pub enum Status {
     /// 429, and the retries are used up, or the pause that the API asked for does not fit into
     /// the timeout.
     #[strum(
-        message = "The API asked for fewer requests, and nothing was deleted: call again later, or set requests_per_second.\0"
+        message = "The API asked for fewer requests, and nothing was deleted: call again later, or at a slower pace.\0"
     )]
     RateLimited = 13,
     /// Any other refusal: `"deleteInstanceAccount": false`, another `code`, a redirect, another
@@ -95,7 +95,7 @@ pub enum Status {
     /// The turn of this call did not come within its timeout (because of max_in_flight, the pace or
     /// a pause that the API asked for), and nothing was sent.
     #[strum(
-        message = "The turn of this call did not come within its timeout, and no request was sent: call again later, or raise timeout_ms or max_in_flight.\0"
+        message = "The turn of this call did not come within its timeout, and no request was sent: call again later, or raise the timeout or the number of requests in flight.\0"
     )]
     NotStarted = 26,
     /// No answer came in time after the request may have been sent.

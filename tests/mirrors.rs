@@ -375,3 +375,62 @@ fn every_option_is_in_the_wrappers_and_the_guard() {
         );
     }
 }
+
+/// The texts in double quotes of a source, without those of the unit tests at its end.
+fn literals(source: &str) -> Vec<String> {
+    let code: String = source
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
+    let code = code.replace("'\"'", "").replace("\\\"", "");
+    let pieces = code.split('"').skip(1).step_by(2);
+    pieces.map(str::to_owned).collect()
+}
+
+fn sources(directory: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("it can be read").path();
+        match path.is_dir() {
+            true => sources(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+/// A message of a result reaches programs in four languages, in which an option has as many names.
+/// Only the refusal of an option has C's name, at its beginning, for the wrappers to translate.
+#[test]
+fn only_the_refusal_of_an_option_names_one() {
+    let options = members(&header(), "greenapi_options");
+    let names: Vec<&str> = options
+        .iter()
+        .map(String::as_str)
+        .filter(|name| name.contains('_'))
+        .collect();
+    assert!(names.contains(&"timeout_ms") && names.contains(&"instance_url"));
+    let mut files = Vec::new();
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut files,
+    );
+    let (mut seen, mut wrong) = (0, String::new());
+    for file in files {
+        let source = fs::read_to_string(&file).expect("a source");
+        for text in literals(&source).iter().filter(|text| text.contains(' ')) {
+            seen += 1;
+            let begins = names
+                .iter()
+                .any(|name| text.starts_with(&format!("{name} ")));
+            let names_one = |name: &&str| text.replace(&format!("{{{name}}}"), "").contains(*name);
+            if !begins && names.iter().any(names_one) {
+                let _ = writeln!(wrong, "{}: {text}", file.display());
+            }
+        }
+    }
+    assert!(seen > 200, "the messages were not found: {seen}");
+    assert!(wrong.is_empty(), "these name an option as C does:\n{wrong}");
+}

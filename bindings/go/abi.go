@@ -33,7 +33,7 @@ func libraryVersion() string { return C.GoString(C.greenapi_version()) }
 func statusName(s Status) string { return C.GoString(C.greenapi_status_name(C.int32_t(s))) }
 
 func statusMessage(s Status) string {
-	return ownWords(C.GoString(C.greenapi_status_message(C.int32_t(s))))
+	return C.GoString(C.greenapi_status_message(C.int32_t(s)))
 }
 
 // clientHandle is a client of the library, freed with freeClient, which ignores nil.
@@ -190,7 +190,7 @@ func toResult(r *C.greenapi_result) Result {
 		Code:       int(r.code),
 		HTTPStatus: int(r.http_status),
 		Attempts:   int(r.attempts),
-		Message:    ownWords(C.GoString(&r.message[0])),
+		Message:    C.GoString(&r.message[0]),
 	}
 }
 

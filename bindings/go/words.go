@@ -4,8 +4,8 @@ package greenapi
 
 import "strings"
 
-// ownNames maps C's names in messages of the library, every field of greenapi_options and every
-// flag, to this package's names. A test reads the names from greenapi.h.
+// ownNames maps C's names in refusals of options, every field of greenapi_options and every flag, to
+// this package's names. A test reads the names from greenapi.h.
 var ownNames = map[string]string{
 	"timeout_ms":               "WithTimeout",
 	"connect_timeout_ms":       "WithConnectTimeout",
@@ -22,28 +22,17 @@ var ownNames = map[string]string{
 	"journal":                  "WithJournal",
 }
 
-// ownWords replaces C's names in a message, except names that are plain words, such as "session".
-func ownWords(message string) string {
-	if !strings.Contains(message, "_") {
-		return message
-	}
-	words := strings.SplitAfter(message, " ")
+// refusal is the result of a client that was refused, the only one whose message has C's names: it
+// begins with that of the refused option, which may be a plain word, such as "session". Further on
+// only names with an underscore are known for names.
+func refusal(r Result) Result {
+	words := strings.SplitAfter(r.Message, " ")
 	for i, word := range words {
 		name := strings.Trim(word, " (),.:;")
-		if own, ok := ownNames[name]; ok && strings.Contains(name, "_") {
+		if own, ok := ownNames[name]; ok && (i == 0 || strings.Contains(name, "_")) {
 			words[i] = strings.Replace(word, name, own, 1)
 		}
 	}
-	return strings.Join(words, "")
-}
-
-// refusal is the result of a client that was refused. Its message begins with C's name of the
-// refused option, which is replaced even if the name is a plain word.
-func refusal(r Result) Result {
-	name, _, _ := strings.Cut(r.Message, " ")
-	name = strings.TrimSuffix(name, ":")
-	if own, ok := ownNames[name]; ok {
-		r.Message = own + r.Message[len(name):]
-	}
+	r.Message = strings.Join(words, "")
 	return r
 }

@@ -42,18 +42,7 @@ func TestEveryOptionOfTheHeaderHasOurName(t *testing.T) {
 	}
 }
 
-func TestOwnWords(t *testing.T) {
-	for message, want := range map[string]string{
-		"call again later, or set requests_per_second.":          "call again later, or set WithRequestsPerSecond.",
-		"raise timeout_ms, or connect_timeout_ms (timeout_ms).":  "raise WithTimeout, or WithConnectTimeout (WithTimeout).",
-		"the session policy of a proxy":                          "the session policy of a proxy",
-		"ca_file /etc/ca_file.pem: No such file or directory":    "WithCAFile /etc/ca_file.pem: No such file or directory",
-		"(http:// is for loopback, or GREENAPI_FLAG_ALLOW_HTTP)": "(http:// is for loopback, or WithAllowHTTP)",
-	} {
-		if got := ownWords(message); got != want {
-			t.Errorf("%q becomes %q", message, got)
-		}
-	}
+func TestRefusalsNameOurOptions(t *testing.T) {
 	for message, want := range map[string]string{
 		"session is 9":           "WithSession is 9",
 		"proxy has no host":      "WithProxy has no host",
@@ -62,6 +51,10 @@ func TestOwnWords(t *testing.T) {
 		"token is empty":         "token is empty",
 		"WithTimeout is 0":       "WithTimeout is 0",
 		"the session of a proxy": "the session of a proxy",
+		"timeout_ms is 0":        "WithTimeout is 0",
+		"ca_file /etc/ca_file.pem: No such file or directory":    "WithCAFile /etc/ca_file.pem: No such file or directory",
+		"ca_pem is given beside ca_file: give one":               "WithCACertificates is given beside WithCAFile: give one",
+		"(http:// is for loopback, or GREENAPI_FLAG_ALLOW_HTTP)": "(http:// is for loopback, or WithAllowHTTP)",
 	} {
 		if got := refusal(Result{Message: message}).Message; got != want {
 			t.Errorf("%q becomes %q", message, got)

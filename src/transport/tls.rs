@@ -559,7 +559,7 @@ fn read_system(locations: &Locations) -> Result<Arc<Bundle>, Failure> {
             "this system has no certificates to trust",
         );
         return Err(failure.advise(
-            "Install the system's CA certificates (ca-certificates), or set ca_file or SSL_CERT_FILE",
+            "Install the system's CA certificates (ca-certificates), or give certificates to trust",
         ));
     }
     Ok(Arc::new(Bundle {
@@ -642,7 +642,7 @@ fn explain(host: &Host, error: &io::Error) -> Failure {
 pub fn explain_tls(host: &Host, error: &rustls::Error) -> Failure {
     use rustls::CertificateError as C;
     use rustls::Error as E;
-    const TRUST: &str = "Set ca_file or ca_pem, if this server is meant to be trusted";
+    const TRUST: &str = "Give the certificate to trust, if this server is meant to be trusted";
     const REPLACE: &str = "Have the server's certificate replaced";
     const URL: &str = "Check the URL and its port";
     let is_ca = |other: &rustls::OtherError| {

@@ -118,7 +118,7 @@ class BaseClient(Handle):
             # Error reporters show the local variables of a traceback's frames.
             del token, proxy
         if not pointer:
-            result = result_of(row)
+            result = result_of(row, refusal=True)
             raise error_class(result.status)(result)
         self._owned = Owned(pointer, _abi.client_free)
         self._url = url

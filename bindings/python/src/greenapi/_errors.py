@@ -260,15 +260,15 @@ def refused(id_instance: int, status: int) -> Result:
 _statuses: dict[int, Status] = {int(status): status for status in Status}
 
 
-def result_of(row: _abi.Row) -> Result:
-    """The library's result in Python's types, with Python's names in its message."""
+def result_of(row: _abi.Row, *, refusal: bool = False) -> Result:
+    """The library's result in Python's types. A ``refusal`` of an option begins with its name."""
     _, id_instance, number, code, http_status, attempts, message = row
     # A dict is several times faster than calling the enum.
     status = _statuses.get(number)
     if status is None:
         status = Status(number)
     text = message[: message.index(0)].decode()
-    if number:
+    if refusal:
         text = _in_python(text)
     result = Result(id_instance, status, code, http_status, attempts, text)
     if "logging" in sys.modules:
@@ -277,19 +277,19 @@ def result_of(row: _abi.Row) -> Result:
 
 
 def _in_python(message: str) -> str:
-    """A message of the library with Python's names of the options in place of C's.
+    """The refusal of an option with Python's names of the options in place of C's.
 
     By two rules: ``GREENAPI_FLAG_NAME`` is the keyword ``name=True``, and C's ``name_ms`` is
     ``name`` in seconds. All other options have the same name.
     """
-    if "GREENAPI_FLAG_" in message or "_ms" in message:
-        import re
+    if "GREENAPI_FLAG_" not in message and "_ms" not in message:
+        return message
+    import re
 
-        message = re.sub(
-            r"\bGREENAPI_FLAG_([A-Z_]+)", lambda found: f"{found[1].lower()}=True", message
-        )
-        message = re.sub(r"\b([a-z_]+)_ms\b", r"\1", message)
-    return message
+    message = re.sub(
+        r"\bGREENAPI_FLAG_([A-Z_]+)", lambda found: f"{found[1].lower()}=True", message
+    )
+    return re.sub(r"\b([a-z_]+)_ms\b", r"\1", message)
 
 
 # --- the result of a call that ends by an exception ---
