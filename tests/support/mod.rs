@@ -136,7 +136,8 @@ fn cargo() -> Command {
 pub fn outside_cargo(command: &mut Command) -> &mut Command {
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("CARGO_PKG") || name.starts_with("CARGO_MANIFEST") {
+        let tells = |prefix| name.starts_with(prefix);
+        if tells("CARGO_PKG") || tells("CARGO_MANIFEST") || name == "OUT_DIR" {
             command.env_remove(name);
         }
     }
