@@ -1,5 +1,5 @@
-//! What a client learns about the account before it deletes under a session policy: the list of
-//! instances, an instance's state, and its logout. The decisions are in [`crate::session`].
+//! Asks what a session policy needs before a deletion: the list of instances, the instance's state,
+//! and its logout. [`crate::session`] decides what follows from the answers.
 //!
 //! Nothing here deletes anything, so whatever goes wrong here leaves "nothing was deleted".
 //!
@@ -24,21 +24,21 @@ use crate::session::{next, Known, Logout, Next, Note, Reply};
 use crate::status::Status;
 use crate::sync::lock;
 
-/// The time kept back for the deletion itself.
+/// The part of the timeout that is reserved for the deletion itself.
 const RESERVE: Duration = Duration::from_secs(2);
 
-/// As much of what is no list as is looked at for the API's reason.
+/// How many bytes are kept of a response, to find the API's reason if it is not a list.
 const START: usize = 1024;
 
 const NO_DELETION: &str = "so no deletion was sent";
 
-/// Those who have to know of a logout before it may be sent.
+/// Records that a logout is about to be sent.
 pub trait BeforeLogout: Send {
-    /// Notes that a logout may be sent from here on; an error forbids it.
+    /// Records that a logout may be sent from here on; after an error it must not be sent.
     fn note(&mut self) -> impl Future<Output = Result<(), Outcome>> + Send;
 }
 
-/// What is known of the account in this process, shared by all calls of a client.
+/// What this process knows about the account, shared by all calls of a client.
 #[derive(Default)]
 pub struct Account {
     list: Mutex<List>,
@@ -49,7 +49,7 @@ pub struct Account {
 
 #[derive(Default)]
 struct List {
-    /// When the list was asked for that these are from.
+    /// When the list with these instances was requested.
     asked_at: Option<Instant>,
     instances: HashMap<i64, Listed>,
     /// Instances that may be gone since the given moment: an older list says nothing about them.
@@ -106,7 +106,7 @@ struct Failed {
 #[derive(Clone)]
 enum Listed {
     Deleted,
-    /// With the token of its own methods.
+    /// The instance is not deleted; with the token for its own methods.
     Living(Secret),
 }
 
@@ -184,11 +184,11 @@ impl Account {
                 "Give the instance a token in the console: the list has none for it, so its state cannot be asked and no deletion was sent.",
             )),
             Some(Listed::Living(token)) => Ok(token),
-            // The list's flag decides, not the state: a deleted instance answers as if it were
-            // starting (GREEN-API's issue 637).
+            // The list's flag decides and not the state, because a deleted instance may answer as
+            // if it were starting (GREEN-API's issue 637).
             Some(Listed::Deleted) => Err(Outcome::new(
                 Status::NotFound,
-                "The account's list shows this instance as deleted before; no deletion was sent.",
+                "According to the account's list this instance had been deleted before; no deletion was sent.",
             )),
             None => Err(Outcome::new(
                 Status::NotFound,
@@ -268,10 +268,11 @@ async fn read(
     }
 }
 
-/// The outcome of a call whose question has no answer.
+/// The outcome of a call whose question to the API was not answered.
 fn unknown(what: &'static str, why: &Unanswered, secrets: &[&Secret]) -> Outcome {
     let mut outcome = why.explain(what, NO_DELETION, secrets);
-    // Here these are about the question; of the deletion it is certain that none was sent.
+    // These statuses would speak about the deletion, but they are about the question, and no
+    // deletion was sent.
     if matches!(
         outcome.status,
         Status::ConnectionLost
@@ -286,7 +287,7 @@ fn unknown(what: &'static str, why: &Unanswered, secrets: &[&Secret]) -> Outcome
     outcome
 }
 
-/// The check of one call.
+/// The check of the session policy for one call.
 struct Check<'a> {
     account: &'a Account,
     asker: Asker<'a>,
@@ -295,7 +296,7 @@ struct Check<'a> {
     accepted: Instant,
     until: Instant,
     logout: Logout,
-    /// Whether the instance has said anything yet.
+    /// Whether the instance has answered yet.
     asked: bool,
 }
 
@@ -330,7 +331,8 @@ impl Check<'_> {
                 Next::LogOut => {
                     before_logout.note().await?;
                     self.log_out(&token).await?;
-                    // What is told next decides; where nothing is, an answered logout may do.
+                    // The state after the logout decides. Without an answer about the state, the
+                    // answer to the logout may be enough.
                     reply = match self.ask(&token).await {
                         Ok(reply) => reply,
                         Err(outcome) => return self.unconfirmed(outcome),
@@ -368,17 +370,17 @@ impl Check<'_> {
                 self.asked = true;
                 Ok(reply)
             }
-            // A turn that does not come a second time is no call that was not started.
+            // After an earlier answer the call has started, so `NOT_STARTED` would be wrong.
             Err(Unanswered::NotStarted { held: false }) if self.asked => Err(self.not_in_time()),
             Err(why) => Err(unknown("the session's state", &why, &secrets)),
         }
     }
 
-    /// Asks for the logout.
+    /// Sends the logout.
     async fn log_out(&mut self, token: &Secret) -> Result<(), Outcome> {
         let asked = async {
             self.asker.start(Some(self.until)).await?;
-            // From here on the instance may be logged out, whatever comes.
+            // From here on the instance may be logged out, whatever happens.
             self.logout = Logout::Unclear;
             self.asker.log_out(self.id, token, self.until).await
         };
@@ -393,8 +395,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Nobody can say what came of the logout. The policy that only tries goes on where the API has
-    /// answered it; else the call ends with `outcome`.
+    /// Decides what to do if the effect of the logout is unknown: `TRY_LOG_OUT` still deletes if
+    /// the API answered the logout; otherwise the call ends with `outcome`.
     fn unconfirmed(&self, outcome: Outcome) -> Result<Note, Outcome> {
         let tries = self.asker.options.session == Session::TryLogOut;
         match self.logout {
@@ -404,8 +406,7 @@ impl Check<'_> {
         }
     }
 
-    /// The time is over, and what was learned is not enough, unless the policy only tries and the
-    /// API has answered the logout.
+    /// Decides what to do when the time is over; as [`Check::unconfirmed`].
     fn out_of_time(&self) -> Result<Note, Outcome> {
         self.unconfirmed(self.not_in_time())
     }
@@ -425,7 +426,7 @@ impl Check<'_> {
 }
 
 impl Note {
-    /// The outcome of a call, with what it has to say of the session.
+    /// Adds the note to the message of an outcome.
     pub fn applied_to(&self, mut outcome: Outcome) -> Outcome {
         let deleted = outcome.status == Status::Ok;
         outcome.message = match (self, deleted) {
@@ -433,7 +434,7 @@ impl Note {
             (Self::LoggedOut, true) => "The instance was logged out, then deleted.".into(),
             (Self::LoggedOut, false) => return outcome.preceded_by("Logged out"),
             (Self::MaybeLoggedOut, true) => {
-                "The instance was deleted. Its logout was asked for, and could not be confirmed."
+                "The instance was deleted. A logout was requested before, but could not be confirmed."
                     .into()
             }
             (Self::MaybeLoggedOut, false) => return outcome.preceded_by(PERHAPS_LOGGED_OUT),

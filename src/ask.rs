@@ -28,20 +28,20 @@ use crate::transport::{StreamedResponse, Transport};
 /// The API allows the state and logout methods one request per second for each instance.
 pub const ASK_INTERVAL: Duration = Duration::from_millis(1_010);
 
-/// Why a question has no answer.
+/// Why a question was not answered.
 #[derive(Debug)]
 pub enum Unanswered {
     Failed(Failure),
     Refused(Refusal),
-    /// What came is not an answer of this API, for this reason.
+    /// The response did not come from this API, for this reason.
     Unreadable(&'static str),
-    /// Its turn did not come in time; `held`: because the API had asked for a pause.
+    /// The question's turn did not come in time; `held`: because the API had asked for a pause.
     NotStarted {
         held: bool,
     },
 }
 
-/// An error that the API, or a server before it, answered with.
+/// An error response of the API or of a front server.
 #[derive(Debug)]
 pub struct Refusal {
     /// The API's own `code`, else the HTTP status.
@@ -108,7 +108,7 @@ impl Turns {
     }
 }
 
-/// Asks on behalf of a client.
+/// Sends questions for a client.
 #[derive(Clone, Copy)]
 pub struct Asker<'a> {
     pub endpoint: &'a Endpoint,
@@ -119,8 +119,8 @@ pub struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// Asks for the list of instances, once: a response with a success status, still to be read.
-    /// The pace has been waited for.
+    /// Requests the list of instances once, and returns a response with a success status, whose
+    /// body is yet to be read. The caller has waited for the pace.
     pub async fn list(&self, until: Instant) -> Result<StreamedResponse, Unanswered> {
         let endpoint = self.endpoint;
         let path = format!(
@@ -131,12 +131,12 @@ impl Asker<'_> {
         self.send(endpoint, &path, until).await
     }
 
-    /// When a question that is started now has to be answered.
+    /// The deadline of a question that starts now.
     pub fn deadline(&self) -> Instant {
         far(Instant::now(), self.options.timeout)
     }
 
-    /// Asks for an instance's state. The pace has been waited for.
+    /// Asks for an instance's state. The caller has waited for the pace.
     pub async fn state(
         &self,
         id: i64,
@@ -148,7 +148,7 @@ impl Asker<'_> {
         read_reply(asked, &secrets, read_state)
     }
 
-    /// Asks an instance to log out. The pace has been waited for.
+    /// Asks an instance to log out. The caller has waited for the pace.
     pub async fn log_out(
         &self,
         id: i64,
@@ -160,8 +160,8 @@ impl Asker<'_> {
         read_reply(asked, &secrets, read_logout)
     }
 
-    /// Asks one of an instance's own methods, with retries: the body of an answer that is no
-    /// error.
+    /// Calls one of an instance's own methods, with retries, and returns the body of a response
+    /// that is no error.
     async fn instance(
         &self,
         id: i64,
@@ -215,12 +215,12 @@ impl Asker<'_> {
         }
     }
 
-    /// Where an instance's own methods are asked. Its token is sent there and nowhere else.
+    /// The address of an instance's own methods. The instance's token is sent only there.
     fn instance_endpoint(&self, id: i64) -> Result<Cow<'_, Endpoint>, Unanswered> {
         match &self.options.instance_url {
             None => Ok(Cow::Borrowed(self.endpoint)),
             Some(url) => url.endpoint(id).map(Cow::Owned).map_err(|_| {
-                // Only a port that the pool's digits make too large gets here.
+                // This happens only if the pool's digits make a port number too large.
                 Unanswered::Failed(
                     Failure::new(
                         Stage::Connect,
@@ -232,7 +232,7 @@ impl Asker<'_> {
         }
     }
 
-    /// Waits until the pace lets a question start, and counts it.
+    /// Waits until the pace allows a question, and counts it.
     pub async fn start(&self, until: Option<Instant>) -> Result<(), Unanswered> {
         match self.pace.wait(until).await {
             true => Ok(()),
@@ -242,7 +242,7 @@ impl Asker<'_> {
         }
     }
 
-    /// Sends one GET; whatever has no success status is an error.
+    /// Sends one GET; a response without a success status is an error.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -258,7 +258,7 @@ impl Asker<'_> {
         if (200..300).contains(&response.http_status) {
             return Ok(response);
         }
-        // A body that breaks off takes nothing from the refusal.
+        // The refusal counts even if its body breaks off.
         let body = self.body(&mut response, until).await.unwrap_or_default();
         Err(Unanswered::Refused(Refusal {
             code: read_code(&body).unwrap_or(response.http_status),
@@ -283,7 +283,7 @@ impl Asker<'_> {
         Ok(body)
     }
 
-    /// The next piece of a body; nothing at its end.
+    /// The next piece of a body; `None` at its end.
     pub async fn chunk(
         &self,
         response: &mut StreamedResponse,
@@ -305,8 +305,8 @@ impl Asker<'_> {
         )
     }
 
-    /// How long to wait before the question is asked again; nothing if it is not to be, because it
-    /// would be refused again, the retries are used up or the time is too short.
+    /// How long to wait before asking again. `None`: do not ask again, because the question would
+    /// be refused again, the retries are used up or the time is too short.
     pub fn pause(&self, tries: u32, why: &Unanswered, until: Instant) -> Option<Duration> {
         let left = until.saturating_duration_since(Instant::now());
         self.retry(tries, why).filter(|pause| *pause < left)
@@ -344,9 +344,9 @@ fn read_reply(
     read: impl FnOnce(&[u8], &[&Secret]) -> Option<Reply>,
 ) -> Result<Reply, Unanswered> {
     match asked {
-        Ok(body) => {
-            read(&body, secrets).ok_or(Unanswered::Unreadable("its answer is not one of this API"))
-        }
+        Ok(body) => read(&body, secrets).ok_or(Unanswered::Unreadable(
+            "its answer did not come from this API",
+        )),
         Err(Unanswered::Refused(refusal)) => {
             let obstacle = read_refusal(refusal.code, refusal.http_status, &refusal.body, secrets);
             match obstacle {
@@ -364,7 +364,7 @@ fn read_reply(
     }
 }
 
-/// An instant so far ahead, or as far as the clock goes.
+/// `now` plus `ahead`; or plus a day, if the clock's type cannot hold that.
 fn far(now: Instant, ahead: Duration) -> Instant {
     now.checked_add(ahead)
         .unwrap_or(now + Duration::from_secs(86_400))
@@ -401,8 +401,8 @@ impl Unanswered {
         }
     }
 
-    /// The outcome of what needed the answer to the question for `what`; `consequence` follows from
-    /// its want, as a clause.
+    /// The outcome of a call that needed the answer: `what` was asked for, and `consequence` says,
+    /// as a clause, what follows without it.
     pub fn explain(
         &self,
         what: &'static str,

@@ -1,4 +1,5 @@
-//! A client: one account at one address, its limits, and the life of one deletion.
+//! A client: one account at one address, with its limits. Also carries out a deletion from its
+//! start to its outcome.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,8 +30,8 @@ use crate::sync::lock;
 use crate::transport::{RequestTemplate, Transport};
 use crate::waiter::Waiter;
 
-/// The ids that make a test build panic: on the caller's thread, and on the library's, before and
-/// after the request was sent.
+/// The ids that make a test build panic: on the caller's thread, after the request was sent, and
+/// before it is sent.
 #[cfg(feature = "inject-panics")]
 pub(crate) const PANIC_AT_THE_EDGE: i64 = 9_999_999_998;
 #[cfg(feature = "inject-panics")]
@@ -38,8 +39,8 @@ const PANIC_AFTER_SENDING: i64 = 9_999_999_997;
 #[cfg(feature = "inject-panics")]
 const PANIC_IN_A_CALL: i64 = 9_999_999_999;
 
-/// Cancelled submissions that are passed over before others have their turn.
-const PASSED_OVER: usize = 1024;
+/// The number of submissions that are started or skipped at a time before other tasks run.
+const DISPATCH_STEP: usize = 1024;
 
 pub struct Client {
     endpoint: Endpoint,
@@ -50,7 +51,7 @@ pub struct Client {
     local: PerProcess<Local>,
 }
 
-/// What a client has in one process; a fork leaves it behind.
+/// The state of a client in one process; after a fork the child starts with a new one.
 #[derive(Default)]
 struct Local {
     schedule: Mutex<Requests>,
@@ -91,12 +92,13 @@ impl Client {
             journal,
             local: PerProcess::new(),
         });
-        // What lives long does not live in the reserve.
+        // Refuse the client if it was allocated from the memory reserve, which is for short-lived
+        // allocations only.
         memory::check()?;
         Ok(client)
     }
 
-    /// The client of the one call, which has every option by default. The last one is kept, because
+    /// The client for greenapi_delete_instance, with default options. The last one is kept, because
     /// most programs have one account.
     pub fn shared_default(url: &str, token: &str) -> Result<Arc<Self>, Outcome> {
         type Last = Option<(String, Arc<Client>)>;
@@ -120,8 +122,8 @@ impl Client {
         &self.local.get().account
     }
 
-    /// Whether a request may have to be sent to delete `id`; else the outcome: the id is out of
-    /// range, or the journal has the answer.
+    /// Checks whether a request may have to be sent to delete `id`. If not, returns the outcome:
+    /// the id is out of range, or the journal says that the instance is gone.
     pub fn admit(&self, id: i64) -> Result<(), Outcome> {
         check_id(id)?;
         match self.journal.as_ref().and_then(|journal| journal.known(id)) {
@@ -130,7 +132,7 @@ impl Client {
         }
     }
 
-    /// Deletes one instance and waits for the end of it.
+    /// Deletes one instance and waits for the outcome.
     pub fn delete(self: &Arc<Self>, id: i64) -> Outcome {
         if let Err(outcome) = self.admit(id).and_then(|()| memory::check()) {
             return outcome;
@@ -168,7 +170,7 @@ impl Client {
         }
     }
 
-    /// Who asks the API on this client's behalf.
+    /// Sends questions (requests that only read) for this client.
     pub fn asker<'a>(&'a self, transport: &'a Transport) -> Asker<'a> {
         Asker {
             endpoint: &self.endpoint,
@@ -265,7 +267,7 @@ impl Client {
         permit: Permit,
     ) {
         let mut claim = None;
-        // A panic drops the completer, which then leaves `INTERNAL` by itself.
+        // After a panic the completer is dropped, which delivers `INTERNAL`.
         let outcome =
             std::panic::AssertUnwindSafe(self.outcome(&transport, id, &call, times, &mut claim));
         let Ok(outcome) = outcome.catch_unwind().await else {
@@ -276,7 +278,7 @@ impl Client {
             (None, true) => completer.complete(outcome),
             (None, false) => {}
             (Some(claim), true) => {
-                // The request is over: the next one need not wait until the journal has its end.
+                // The next request may start before the journal has recorded the end of this one.
                 drop(permit);
                 let outcome = Box::pin(claim.end(outcome, times.deadline)).await;
                 return completer.complete(outcome);
@@ -286,7 +288,7 @@ impl Client {
         drop(permit);
     }
 
-    /// One deletion under the session policy, noted in the journal if there is one.
+    /// Carries out one deletion: the journal, the session policy, then the deletion itself.
     async fn outcome(
         &self,
         transport: &Arc<Transport>,
@@ -330,7 +332,7 @@ impl Client {
         note.applied_to(outcome)
     }
 
-    /// The deletion itself, from its first attempt to its outcome.
+    /// Sends the deletion, with retries, and returns its outcome.
     async fn send_with_retries(
         &self,
         transport: &Arc<Transport>,
@@ -376,7 +378,7 @@ impl Client {
             assert_ne!(id, PANIC_AFTER_SENDING);
             let now = Instant::now();
             if attempt.blames_the_connection() {
-                // Its like may be dead as well.
+                // Other connections of the same age may be dead too.
                 not_before = Some(now);
             }
             if let Attempt::Answered {
@@ -441,7 +443,7 @@ impl Dispatcher for Client {
     }
 
     fn dispatch(self: Arc<Self>, engine: &Arc<Engine>) {
-        for _ in 0..PASSED_OVER {
+        for _ in 0..DISPATCH_STEP {
             let next = lock(&self.local.get().schedule).next(Instant::now(), self.limits());
             match next {
                 schedule::Next::Nothing => return,
@@ -460,7 +462,7 @@ impl Dispatcher for Client {
                 schedule::Next::Ask(question) => self.grant(engine, question),
             }
         }
-        // Other tasks have their turn before the rest.
+        // Let other tasks run before the rest is dispatched.
         let engine = engine.clone();
         engine
             .clone()
@@ -481,7 +483,7 @@ impl Dispatcher for Client {
     }
 }
 
-/// Tells the journal, and whoever cancels the call, that a logout may be sent.
+/// Records in the journal and in the call, for a cancellation, that a logout may be sent.
 struct NotesLogout<'a> {
     claim: Option<&'a mut Claim>,
     call: &'a Call,
@@ -498,8 +500,8 @@ impl BeforeLogout for NotesLogout<'_> {
     }
 }
 
-/// Forgets what was learned of an instance, however the call ends, if a deletion may have been
-/// sent: a caller who calls again wants to be told what is true then.
+/// If a deletion may have been sent, forgets what is known about the instance, however the call
+/// ends, so that a later call asks the API anew.
 struct ForgetsOnceSent<'a> {
     account: &'a Account,
     call: &'a Call,

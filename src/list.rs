@@ -1,10 +1,10 @@
-//! The account's list, handed out while it is read: a task on the engine's thread reads the list
-//! and asks for states, and a taker on any thread takes what is there.
+//! Gives the caller the account's list while it is being read: a task on the engine's thread reads
+//! the list and asks for states, and takers on any thread take the instances that are ready.
 //!
-//! Between them stand at most [`WAITING`] instances. When so many wait, the task stops reading, and
-//! TCP holds back the server; nobody else waits. With states, the list is read ahead of the
-//! questions as far as [`READ_AHEAD`], so that a server does not lose patience while thousands of
-//! instances are asked at a pace.
+//! At most [`WAITING`] instances wait to be taken. While so many wait, the task stops reading, and
+//! TCP flow control stops the server; other calls are not delayed. With states, up to
+//! [`READ_AHEAD`] instances are read ahead of the questions, so that the server does not time out
+//! while thousands of instances are asked at a slow pace.
 //!
 //! Each request holds one of the client's permits: the list while it is read, and each question
 //! until its answer. When the taker holds back the list, the task returns the permit, and it waits
@@ -36,19 +36,20 @@ use crate::process::{Descriptor, InheritedNotifier, Notifier, PerProcess};
 use crate::status::Status;
 use crate::sync::{lock, unpoisoned};
 
-/// Instances that may wait for their taker: 1 MiB of them.
+/// The number of instances that may wait to be taken: 1 MiB.
 const WAITING: usize = 4096;
 
-/// Instances that may wait to be asked for their state: some 5 MiB, their tokens included.
+/// The number of instances that may wait to be asked for their state: about 5 MiB with their
+/// tokens.
 const READ_AHEAD: usize = 16 * 1024;
 
-/// As much of what is no list as is looked at for the API's reason.
+/// How many bytes are kept of a response, to find the API's reason if it is not a list.
 const START: usize = 1024;
 
 const WHAT: &str = "the list of instances";
-const CUT_SHORT: &str = "so the list is not whole";
+const CUT_SHORT: &str = "so the list is not complete";
 
-/// A list under way, of the process that asked for it.
+/// A list that is being read; only in the process that requested it.
 pub struct List {
     notifier: InheritedNotifier,
     local: PerProcess<Mutex<Option<Local>>>,
@@ -58,30 +59,31 @@ pub struct List {
 struct Local {
     number: Descriptor,
     hand_over: Arc<HandOver>,
-    /// The task; a child has none.
+    /// The task that reads the list; `None` in a forked child.
     task: Option<AbortHandle>,
 }
 
-/// What the task and its takers share.
+/// The state that the task and the takers share.
 struct HandOver {
     state: Mutex<Handed>,
-    /// Something came, or the list ended.
+    /// Notified when an instance came or the list ended.
     came: Condvar,
-    /// There is room again.
+    /// Notified when more instances may wait.
     room: Notify,
 }
 
 struct Handed {
     waiting: VecDeque<Instance>,
     ended: Option<Outcome>,
-    /// Nobody will take any more.
+    /// The list was closed, so nobody takes any more.
     closed: bool,
     notifier: Option<Notifier>,
     watched: bool,
 }
 
 impl List {
-    /// Asks for the list of `client`'s account, with each living instance's state if `states`.
+    /// Requests the list of `client`'s account; `states`: with the state of each instance that is
+    /// not deleted.
     pub fn of(client: &Arc<Client>, states: bool) -> Result<Self, Outcome> {
         memory::check()?;
         let engine = engine()?;
@@ -103,15 +105,15 @@ impl List {
         Ok(list)
     }
 
-    /// The descriptor that is readable while something waits, or the end has come.
+    /// The descriptor that is readable while instances wait and once the list has ended.
     pub fn watch(&self) -> Result<Descriptor, Outcome> {
         let local = self.local()?;
         local.hand_over.watch();
         Ok(local.number)
     }
 
-    /// Up to `limit` instances, waiting until there is one, the list has ended, or `until` has
-    /// passed (`None`: for ever).
+    /// Takes up to `limit` instances. Waits until there is one, the list has ended, or `until` has
+    /// passed (`None`: without a time limit).
     pub fn take(&self, limit: usize, until: Option<Instant>) -> Vec<Instance> {
         match self.local() {
             Ok(local) => local.hand_over.take(limit, until),
@@ -127,7 +129,7 @@ impl List {
         }
     }
 
-    /// Stops reading, and gives the descriptor back.
+    /// Stops reading and closes the descriptor.
     pub fn close(&self) {
         if let Ok(local) = self.local() {
             local.hand_over.close();
@@ -142,7 +144,7 @@ impl List {
         if let Some(local) = &*slot {
             return Ok(local.clone());
         }
-        // In a child of a fork: the list is read by the parent's thread, for the parent.
+        // This is the child of a fork: the parent's thread reads the list, for the parent only.
         let notifier = self.notifier.replace().map_err(no_descriptor)?;
         let local = Local {
             number: notifier.number(),
@@ -150,12 +152,12 @@ impl List {
                 notifier,
                 Some(Outcome::new(
                     Status::Cancelled,
-                    "The list belongs to the process that asked for it, and this is a child of that: ask for the list again here.",
+                    "Request the list again: this process is a forked child, and only its parent, which requested the list, can take it.",
                 )),
             )),
             task: None,
         };
-        // The parent's event loop may have been watching it, and this one with it.
+        // The event loop that the child inherited may already watch this descriptor's number.
         local.hand_over.watch();
         *slot = Some(local.clone());
         Ok(local)
@@ -165,7 +167,7 @@ impl List {
 fn no_descriptor(error: std::io::Error) -> Outcome {
     Outcome::new(
         Status::OutOfResources,
-        format!("No descriptor for the list ({error}): free some and call again."),
+        format!("Free descriptors and call again: there is none for the list ({error})."),
     )
 }
 
@@ -211,7 +213,7 @@ impl HandOver {
             state.clear();
         }
         if state.waiting.is_empty() {
-            // What a slow taker once let pile up is not kept for the rest of the list.
+            // Free the memory that a slow taker once made necessary.
             state.waiting.shrink_to(WAITING / 16);
         }
         let wake = count > 0 && state.waiting.len() <= WAITING / 2;
@@ -262,7 +264,7 @@ impl HandOver {
         count
     }
 
-    /// Nothing more will come. The first word counts.
+    /// Notes the end of the list; only the first call has an effect.
     fn finish(&self, outcome: Outcome) {
         let mut state = lock(&self.state);
         if state.ended.is_some() {
@@ -279,7 +281,7 @@ impl HandOver {
 }
 
 impl Handed {
-    /// Whether a taker would come away with something, or with the end.
+    /// Whether instances wait or the list has ended.
     fn has_news(&self) -> bool {
         !self.waiting.is_empty() || self.ended.is_some()
     }
@@ -297,7 +299,7 @@ impl Handed {
     }
 }
 
-/// Leaves an end, whatever becomes of the task.
+/// Ends the list when the task ends in any way.
 struct EndsAnyhow(Arc<HandOver>);
 
 impl Drop for EndsAnyhow {
@@ -316,7 +318,7 @@ async fn run(client: Arc<Client>, engine: Arc<Engine>, states: bool, hand_over: 
         states,
         hand_over: &hand_over,
     };
-    // A panic drops `end`, which then says `INTERNAL` by itself.
+    // After a panic `end` is dropped, which ends the list with `INTERNAL`.
     let reading = std::panic::AssertUnwindSafe(reading.run()).catch_unwind();
     if let Ok(outcome) = reading.await {
         hand_over.finish(outcome);
@@ -360,7 +362,7 @@ enum Event {
 }
 
 impl Reading<'_> {
-    /// The whole list, from its first request to how it ended.
+    /// Reads the list, with retries, and returns its outcome.
     async fn run(&self) -> Outcome {
         let mut tries = 0;
         let mut handed_over = 0;
@@ -380,7 +382,7 @@ impl Reading<'_> {
                 }
                 Err(why) => why,
             };
-            // What was handed over cannot be taken back, and would come twice.
+            // After the first instance there is no retry, because instances would come twice.
             let pause = match handed_over {
                 0 => self.asker.pause(tries, &why, until),
                 _ => None,

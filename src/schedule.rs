@@ -5,13 +5,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A server that asks for more is not believed: a header must not stop a client for days.
+/// The longest pause that a server can impose, so that a header cannot stop a client for days.
 const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
-/// How far the pace may catch up after a late timer: timers are good to a millisecond.
+/// How much delay of a late timer the pace may catch up; timers are usually late by about a
+/// millisecond.
 const CATCH_UP: Duration = Duration::from_millis(5);
 
-/// Waiting values stand in pieces of this size, so that a million of them needs no single large
+/// Waiting values are stored in pieces of this many, so that a million values need no single large
 /// allocation, and cancelled ones can be removed a piece at a time.
 const PIECE: usize = 1024;
 
@@ -19,12 +20,12 @@ const PIECE: usize = 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub max_in_flight: u32,
-    /// The time between the starts of two requests; zero for no limit.
+    /// The least time between the starts of two requests; zero: no limit.
     pub interval: Duration,
 }
 
 impl Limits {
-    /// Of calls that have nothing to do with one another.
+    /// For calls that do not limit one another.
     pub const NONE: Self = Self {
         max_in_flight: u32::MAX,
         interval: Duration::ZERO,
@@ -40,15 +41,15 @@ pub struct Schedule<D, Q> {
     /// Whose turn it is when both lines wait.
     question_is_next: bool,
     in_flight: u32,
-    /// The pace: no request starts before.
+    /// Because of the pace, no request starts before this time.
     next_start: Option<Instant>,
-    /// A 429: no request starts before.
+    /// Because of a 429, no request starts before this time.
     held_until: Option<Instant>,
-    /// Until when a timer is set that will ask again.
+    /// A timer is set to this time, at which [`Schedule::next`] will be called again.
     timer_until: Option<Instant>,
 }
 
-/// What [`Schedule::next`] found.
+/// The result of [`Schedule::next`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<D, Q> {
     /// This deletion has the permit to start.
@@ -133,7 +134,7 @@ impl<D, Q> Schedule<D, Q> {
         self.in_flight -= 1;
     }
 
-    /// A request starts now.
+    /// Counts the start of a request.
     pub fn count_start(&mut self, now: Instant, limits: Limits) {
         if limits.interval.is_zero() {
             return;
@@ -143,8 +144,8 @@ impl<D, Q> Schedule<D, Q> {
         self.next_start = due.checked_add(limits.interval);
     }
 
-    /// Counts the start of a request that is not the first of its call, or the moment before which
-    /// it may not start.
+    /// Counts the start of a request that is not the first of its call; fails with the time before
+    /// which the request may not start.
     pub fn try_start(&mut self, now: Instant, limits: Limits) -> Result<(), Instant> {
         match self.opening().filter(|opening| *opening > now) {
             Some(opening) => Err(opening),
@@ -155,18 +156,18 @@ impl<D, Q> Schedule<D, Q> {
         }
     }
 
-    /// The API asked for a pause: no request starts before it is over.
+    /// Notes a pause that the API asked for: no request starts before the pause is over.
     pub fn hold(&mut self, now: Instant, pause: Duration) {
         let until = now.checked_add(pause.min(LONGEST_HOLD));
         self.held_until = self.held_until.max(until);
     }
 
-    /// Until when the API asked for a pause.
+    /// The end of the pause that the API asked for.
     pub fn held_until(&self) -> Option<Instant> {
         self.held_until
     }
 
-    /// How long a request that is not the first of its call has to wait for its turn.
+    /// How long a request that is not the first of its call has to wait.
     pub fn held_back(&self, now: Instant) -> Duration {
         self.opening().map_or(Duration::ZERO, |opening| {
             opening.saturating_duration_since(now)
@@ -215,12 +216,12 @@ mod tests {
         /// A call that has its permit wants to send a retry, or a question about a session: whether
         /// it may.
         TryStart(bool),
-        /// What starts, until nothing more may; then the moment for which a timer is wanted.
+        /// The values that start now, and the time to which a timer must be set afterwards.
         Start(&'static [u32], Option<u32>),
     }
     use Do::*;
 
-    /// Each row is the life of one schedule: what happens at which millisecond.
+    /// Each row tests one schedule: what happens at which millisecond.
     #[test]
     fn lives() {
         let paced = |ms: u32, max_in_flight| Limits {
@@ -290,14 +291,18 @@ mod tests {
             let mut schedule = Schedule::default();
             for (ms, step) in life {
                 let now = origin + MS * ms;
-                let shown = format!("{name}, at {ms} ms: {step:?}");
+                let described = format!("{name}, at {ms} ms: {step:?}");
                 match step {
                     Enqueue(value) => schedule.enqueue(value),
                     Ask(value) => schedule.enqueue_question(value),
                     Finish => schedule.finish(),
                     Hold(pause) => schedule.hold(now, MS * pause),
                     TryStart(expected) => {
-                        assert_eq!(schedule.try_start(now, limits).is_ok(), expected, "{shown}");
+                        assert_eq!(
+                            schedule.try_start(now, limits).is_ok(),
+                            expected,
+                            "{described}"
+                        );
                     }
                     Start(expected, timer) => {
                         let mut started = Vec::new();
@@ -311,8 +316,8 @@ mod tests {
                                 Next::Nothing => break None,
                             }
                         };
-                        assert_eq!(started, expected, "{shown}");
-                        assert_eq!(wanted, timer.map(|ms| origin + MS * ms), "{shown}");
+                        assert_eq!(started, expected, "{described}");
+                        assert_eq!(wanted, timer.map(|ms| origin + MS * ms), "{described}");
                     }
                 }
             }
@@ -326,8 +331,8 @@ mod tests {
         let count = 5 * PIECE as u32;
         (0..count).for_each(|value| schedule.enqueue(value));
         let (mut behind, mut removed) = (0, 0);
-        // One piece is rejected as a whole, of the others every second value. Meanwhile some
-        // start, and others are put in.
+        // Of one piece all values are rejected, of the others every second value. Between the
+        // steps some values start and others are added.
         let keep = |value: &u32| *value as usize / PIECE != 3 && value % 2 == 1;
         let mut started = Vec::new();
         while let Some(count_of_step) = schedule.sweep(&mut behind, keep) {
