@@ -380,8 +380,8 @@ typedef struct greenapi_options {
   uint32_t max_retries;
   /**
    * Requests of this client under way at once, whatever their method: 1 or more, default 64.
-   * Further ones wait. Where deletions and the requests of a list wait, they start in turn. (A
-   * list whose reading waits for its taker does not count.)
+   * Further requests wait. If both deletions and requests of a list wait, they take turns. (A
+   * list that is not being read because the caller is slow to take instances does not count.)
    */
   uint32_t max_in_flight;
   /**

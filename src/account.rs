@@ -1,12 +1,12 @@
 //! Asks what a session policy needs before a deletion: the list of instances, the instance's state,
 //! and its logout. [`crate::session`] decides what follows from the answers.
 //!
-//! Nothing here deletes anything, so whatever goes wrong here leaves "nothing was deleted".
+//! Nothing here deletes anything, so every failure here means "nothing was deleted".
 //!
-//! Calls share one list. A reason against a deletion counts only by a list that was requested after
-//! the call's submission was accepted. What such a list shows was true at a moment between the call
-//! and its result, and no result can promise more. So one list serves a bulk of any size, however
-//! late each deletion starts.
+//! Calls share one list. A reason against a deletion counts only if it comes from a list that was
+//! requested after the call's submission was accepted. Such a list was true at a moment between the
+//! submission and the result, and no result can promise more. So one list is enough for a bulk call
+//! of any size, however late each deletion starts.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -52,7 +52,8 @@ struct List {
     /// When the list with these instances was requested.
     asked_at: Option<Instant>,
     instances: HashMap<i64, Listed>,
-    /// Instances that may be gone since the given moment: an older list says nothing about them.
+    /// Instances that may be gone, each with the time since when: an older list does not count for
+    /// them.
     forgotten: HashMap<i64, Instant>,
 }
 
@@ -87,12 +88,12 @@ impl List {
     }
 }
 
-/// What a call needs of the list.
+/// What a call requires of the list.
 #[derive(Debug, Clone, Copy)]
 struct Need {
-    /// A reason against the deletion counts only by a list that was requested after this moment.
+    /// A reason against the deletion counts only if the list was requested after this time.
     not_before: Instant,
-    /// Whether only such a list will do.
+    /// Whether the call requires such a list in any case.
     refresh: bool,
 }
 
@@ -111,15 +112,15 @@ enum Listed {
 }
 
 impl Account {
-    /// Forgets what was learned of an instance that may be gone by now.
+    /// Forgets what is known about an instance that may be gone by now.
     pub fn forget(&self, id: i64) {
         lock(&self.list).forget(id, Instant::now());
     }
 
-    /// Sees to it that the session policy allows the deletion of `id`: what its result has to say
-    /// of the session, or the outcome of the call if the instance is not to be deleted. `accepted`:
-    /// when the submission was accepted. `before_logout` runs before a logout may be sent, and may
-    /// forbid the logout.
+    /// Checks the session policy for the deletion of `id`, and logs the instance out if the policy
+    /// says so. Returns a note for the message of the call, or the outcome of the call if the
+    /// instance must not be deleted. `accepted`: when the submission was accepted. `before_logout`
+    /// runs before a logout may be sent, and may forbid the logout.
     pub async fn check_session(
         &self,
         asker: Asker<'_>,
@@ -147,7 +148,7 @@ impl Account {
         checked.map_err(|outcome| Note::of(check.logout).applied_to(outcome))
     }
 
-    /// The instance's own token, by a list that shows it or is no older than `need` says.
+    /// The instance's token, from a list that shows the instance or is as new as `need` requires.
     async fn token(
         &self,
         asker: Asker<'_>,
@@ -197,7 +198,7 @@ impl Account {
         }
     }
 
-    /// Reads the list anew. Writes a failure that every call would have met to `failed`.
+    /// Reads the list anew. A failure that would have hit every call is stored in `failed`.
     async fn read_list(
         &self,
         asker: Asker<'_>,
@@ -236,7 +237,8 @@ impl Account {
     }
 }
 
-/// The list, as much of it as is needed here, and when it was asked for.
+/// Reads the list: for each instance, whether it is deleted, and its token. Also returns when the
+/// list was requested.
 async fn read(
     asker: Asker<'_>,
     until: Instant,

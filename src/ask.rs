@@ -1,5 +1,5 @@
-//! Questions to the API: GETs that delete nothing, sent until they have an answer, under the
-//! client's pace, and to one instance at most once a second, whichever client asks.
+//! Questions to the API: GET requests, which delete nothing. They are retried, keep to the client's
+//! pace, and go to one instance at most once a second, whichever client asks.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -52,25 +52,25 @@ pub struct Refusal {
     pub body: Vec<u8>,
 }
 
-/// When each instance may be asked next. All clients of this process share the table, because the API
-/// limits the requests for an instance, whoever sends them.
+/// The earliest time at which each instance may be asked again. All clients of this process share
+/// the table, because the API's limit for an instance counts the requests of all clients.
 static TURNS: PerProcess<Mutex<Turns>> = PerProcess::new();
 
 #[derive(Default)]
 struct Turns {
     known: HashMap<Asked, Arc<NextTurn>>,
-    /// The table forgets instances without a coming turn when it reaches this length.
+    /// When the table reaches this length, instances that may be asked at once are removed.
     prune_at: usize,
 }
 
 /// An instance, at the address where it is asked.
 type Asked = (String, i64);
 
-/// When an instance may be asked next; locked while it is asked.
+/// The earliest time at which an instance may be asked again; locked while the instance is asked.
 type NextTurn = tokio::sync::Mutex<Instant>;
 
-/// The right to ask an instance something. The pause to the next one counts from its end: what
-/// the API counts is when requests arrive, and this one has arrived by then.
+/// The right to send one request to an instance. The pause before the next one starts when this
+/// value is dropped, because the API counts when requests arrive, and this one has arrived by then.
 struct Turn(OwnedMutexGuard<Instant>);
 
 impl Drop for Turn {
@@ -80,7 +80,7 @@ impl Drop for Turn {
 }
 
 impl Turn {
-    /// Waits until the instance may be asked; nothing if that is not before `until`.
+    /// Waits until the instance may be asked; `None` if that would not be before `until`.
     async fn wait(instance: Asked, until: Instant) -> Option<Self> {
         let next = lock(TURNS.get()).of(instance);
         let next = timeout_at(until.into(), next.lock_owned()).await.ok()?;
@@ -96,7 +96,7 @@ impl Turns {
     fn of(&mut self, instance: Asked) -> Arc<NextTurn> {
         let now = Instant::now();
         if self.known.len() >= self.prune_at {
-            // Past turns say nothing any more.
+            // Times in the past are no longer needed.
             let says_something = |next: &Arc<NextTurn>| {
                 Arc::strong_count(next) > 1 || next.try_lock().is_ok_and(|next| *next > now)
             };
@@ -179,7 +179,7 @@ impl Asker<'_> {
         let mut tries = 0;
         let mut last = Unanswered::NotStarted { held: false };
         loop {
-            // Without another turn in time, what the last one brought is the answer.
+            // If there is no time for another attempt, the error of the last one is reported.
             let Some(turn) = Turn::wait((address.clone(), id), until).await else {
                 return Err(last);
             };
@@ -224,7 +224,7 @@ impl Asker<'_> {
                 Unanswered::Failed(
                     Failure::new(
                         Stage::Connect,
-                        format!("the instance URL makes no address for instance {id}"),
+                        format!("the instance URL gives no valid address for instance {id}"),
                     )
                     .advise("Check the instance URL"),
                 )
@@ -312,7 +312,7 @@ impl Asker<'_> {
         self.retry(tries, why).filter(|pause| *pause < left)
     }
 
-    /// The same pause, however little time is left.
+    /// The pause before asking again, as [`Asker::pause`] but even if too little time is left.
     pub fn retry(&self, tries: u32, why: &Unanswered) -> Option<Duration> {
         let asked_for = match why {
             Unanswered::Failed(failure) => match failure.stage {
@@ -378,7 +378,7 @@ fn pause_of(response: &StreamedResponse) -> Option<Duration> {
 }
 
 impl Unanswered {
-    /// Whether a call with more time might have got an answer.
+    /// Whether a call with more time might have received an answer.
     pub fn is_for_want_of_time(&self) -> bool {
         match self {
             Self::NotStarted { .. } => true,
@@ -387,8 +387,8 @@ impl Unanswered {
         }
     }
 
-    /// The error in what should be a list: one that the API reports inside HTTP 200, or nonsense.
-    /// `start` is how it begins.
+    /// The error for a body that should be a list and is not: an error of the API inside HTTP 200,
+    /// or something unreadable. `start` is the beginning of the body.
     pub fn no_list(http_status: u16, start: &[u8]) -> Self {
         match read_code(start) {
             Some(code) if !(200..300).contains(&code) => Self::Refused(Refusal {

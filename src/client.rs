@@ -55,7 +55,7 @@ pub struct Client {
 #[derive(Default)]
 struct Local {
     schedule: Mutex<Requests>,
-    /// With the engine that it works on.
+    /// The transport, with the engine that it belongs to.
     transport: Mutex<Option<(Arc<Engine>, Arc<Transport>)>>,
     account: Account,
 }
@@ -223,9 +223,9 @@ impl Client {
         true
     }
 
-    /// Requests the permit for a question that belongs to no deletion. `starts`: whether the permit is
-    /// for a new request, which has to keep to the pace, or for reading on after the permit was given
-    /// back. Must be called on the engine's thread.
+    /// Requests the permit for a question that belongs to no deletion. `starts`: whether the permit
+    /// is for a new request, which must keep to the pace; otherwise it is for continuing to read a
+    /// response after the permit was returned. Must be called on the engine's thread.
     pub fn permit(
         self: &Arc<Self>,
         engine: &Arc<Engine>,
@@ -298,7 +298,8 @@ impl Client {
         claim: &mut Option<Box<Claim>>,
     ) -> Outcome {
         let Times { accepted, deadline } = times;
-        // In boxes: most calls have no use for so much of it.
+        // Boxed, because most calls use neither the journal nor a session policy, and their futures
+        // should be small.
         if let Some(journal) = &self.journal {
             match Box::pin(journal.claim(id, call, deadline)).await {
                 Ok(own) => *claim = Some(Box::new(own)),
@@ -474,8 +475,8 @@ impl Dispatcher for Client {
         lock(&self.local.get().schedule).finish();
     }
 
-    fn sweep(&self, behind: &mut usize) -> Option<usize> {
-        lock(&self.local.get().schedule).sweep(behind, Submission::is_wanted)
+    fn sweep(&self, position: &mut usize) -> Option<usize> {
+        lock(&self.local.get().schedule).sweep(position, Submission::is_wanted)
     }
 
     fn has_waiting(&self) -> bool {
@@ -516,7 +517,7 @@ impl Drop for ForgetsOnceSent<'_> {
     }
 }
 
-/// An instant so far ahead, or as far as the clock goes.
+/// `now` plus `ahead`; or plus a day, if the clock's type cannot hold that.
 fn far(now: Instant, ahead: Duration) -> Instant {
     now.checked_add(ahead)
         .unwrap_or(now + Duration::from_secs(86_400))

@@ -19,7 +19,7 @@ use crate::status::Status;
 use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
 /// The caller's tag, then a number that makes the key unique: the time of acceptance in nanoseconds
-/// since the `Completions` were made, or the next greater number that no other key has.
+/// since the `Completions` value was made, or the next greater number that is not used yet.
 pub type Key = (u64, u64);
 
 /// The number of submissions that are cancelled at a time before other threads get the lock.

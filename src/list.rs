@@ -6,12 +6,12 @@
 //! [`READ_AHEAD`] instances are read ahead of the questions, so that the server does not time out
 //! while thousands of instances are asked at a slow pace.
 //!
-//! Each request holds one of the client's permits: the list while it is read, and each question
-//! until its answer. When the taker holds back the list, the task returns the permit, and it waits
-//! for another permit before it reads on.
+//! Each request holds one of the client's permits: the list while it is being read, and each
+//! question until it is answered. While the task does not read because a taker is slow, it returns
+//! the permit, and it waits for another one before it continues to read.
 //!
-//! The notifier is readable while instances wait, and for ever once the list has ended: as the end
-//! of a file is.
+//! The notifier is readable while instances wait, and stays readable once the list has ended, like
+//! a file at its end.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
@@ -241,7 +241,7 @@ impl HandOver {
         self.came.notify_all();
     }
 
-    /// Hands over as many instances as there is room for, and returns their number.
+    /// Adds instances for the takers until [`WAITING`] wait, and returns the number added.
     fn push(&self, ready: &mut VecDeque<Instance>) -> usize {
         if ready.is_empty() {
             return 0;
@@ -334,11 +334,11 @@ struct Reading<'a> {
     hand_over: &'a HandOver,
 }
 
-/// A permit that was asked for.
+/// A permit that was requested.
 type Coming = Option<oneshot::Receiver<Permit>>;
 
-/// Waits for the permit. (The channel breaks only when the dispatcher panicked. This panic then ends
-/// the list with `INTERNAL`.)
+/// Waits for the permit. (The channel breaks only when the dispatcher panicked. This panic then
+/// ends the list with `INTERNAL`.)
 async fn arrival(coming: &mut Coming) -> Permit {
     let Some(permit) = coming else {
         return future::pending().await;
@@ -348,16 +348,16 @@ async fn arrival(coming: &mut Coming) -> Permit {
     permit
 }
 
-/// What the task does next.
+/// The event that the task handles next.
 #[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
 enum Event {
     Read(Result<Option<Bytes>, Unanswered>),
-    /// The list may be read on.
+    /// Reading the list may continue.
     ReadOn(Permit),
     /// The next question may start.
     Start(Permit),
     Asked(Instance),
-    /// The taker has made room.
+    /// A taker has taken instances, so that more may wait.
     Room,
 }
 
@@ -402,8 +402,8 @@ impl Reading<'_> {
         Some(self.client.permit(self.engine, starts))
     }
 
-    /// Reads the list once; the HTTP status of a whole one. `until`: the deadline, which moves
-    /// while the reading is held back.
+    /// Reads the list once, and returns the HTTP status if it is complete. `until` is the deadline,
+    /// which is postponed by the time in which nothing is read because takers or the pace are slow.
     async fn read(
         &self,
         permit: Permit,
@@ -417,7 +417,8 @@ impl Reading<'_> {
         let mut reader = ListReader::default();
         let mut start = Vec::new();
         let mut whole = false;
-        // Each instance passes through these three: its question waits, is under way, is answered.
+        // Each instance passes through these three: its question waits, is under way, and is
+        // answered.
         let mut ahead = VecDeque::new();
         let mut asked: FuturesOrdered<BoxFuture<'_, Instance>> = FuturesOrdered::new();
         let mut ready = VecDeque::new();
@@ -426,8 +427,8 @@ impl Reading<'_> {
             if whole && ahead.is_empty() && asked.is_empty() && ready.is_empty() {
                 return Ok(http_status);
             }
-            // Questions under way go on while the taker holds back the rest, because deletions may
-            // wait for their permits.
+            // Questions under way continue while a taker is slow, because deletions may wait for
+            // their permits.
             let held_back = !ready.is_empty();
             let reads = !whole && !held_back && ahead.len() < READ_AHEAD;
             // Deleted instances are not asked; they only keep their places in the order.
@@ -495,7 +496,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Hands over all instances that came before the list broke off, and returns their number.
+    /// Adds all instances that came before the list broke off, and returns their number.
     async fn push_all(&self, mut ready: VecDeque<Instance>) -> u64 {
         let count = ready.len() as u64;
         loop {
@@ -507,7 +508,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The instance with its state.
+    /// Asks for an instance's state and returns the instance with it.
     async fn ask(&self, item: Item, permit: Permit) -> Instance {
         let Item {
             mut instance,

@@ -1,5 +1,5 @@
-//! The schedule of a client as its requests use it: permits, waiting for the pace, and passing a
-//! 429 on.
+//! Lets a request use its client's schedule: it gets a permit, waits for the pace, and reports a
+//! 429 to the other requests.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,18 +17,19 @@ pub type Requests = Schedule<Submission, Question>;
 /// A question that waits for its permit.
 pub struct Question {
     place: oneshot::Sender<Permit>,
-    /// Whether the permit is for a new request, or for reading on after the permit was given back.
+    /// Whether the permit is for a new request; otherwise it is for continuing to read a response
+    /// after the permit was returned.
     pub starts: bool,
 }
 
 impl Question {
-    /// Makes a question and the channel through which its permit comes.
+    /// Makes a question and the channel that delivers its permit.
     pub fn new(starts: bool) -> (Self, oneshot::Receiver<Permit>) {
         let (place, permit) = oneshot::channel();
         (Self { place, starts }, permit)
     }
 
-    /// Whether somebody still waits for the permit.
+    /// Whether the question still waits for its permit.
     pub fn is_wanted(&self) -> bool {
         !self.place.is_closed()
     }
@@ -41,8 +42,8 @@ impl Question {
     }
 }
 
-/// The permission to have one request under way, one of `max_in_flight`. A deletion holds its permit
-/// from its start to its end, so its questions and retries need no second permit.
+/// The permission to have one request under way, one of `max_in_flight`. A deletion holds its
+/// permit from its start to its end, so its questions and retries need no second permit.
 pub struct Permit {
     dispatcher: Arc<dyn Dispatcher>,
     engine: Arc<Engine>,
@@ -68,14 +69,14 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.dispatcher.finish();
-        // A second panic while the first unwinds would end the process.
+        // A second panic while the first one unwinds would end the process.
         if self.passes_on && !std::thread::panicking() {
             self.dispatcher.clone().dispatch(&self.engine);
         }
     }
 }
 
-/// What one request, of whichever method, has to keep to.
+/// The limits that every request of a client keeps to, whatever its method.
 #[derive(Clone, Copy)]
 pub struct Pace<'a> {
     pub schedule: &'a Mutex<Requests>,

@@ -1,6 +1,6 @@
-//! Which request of a client may start when: `max_in_flight`, the pace, and the pause that a 429
-//! asks for. Deletions wait in one line and questions in another; while both lines wait, they take
-//! turns. Pure: the moment is a parameter, and the waiting values are of any type.
+//! Decides when each request of a client may start: `max_in_flight`, the pace, and the pause that a
+//! 429 asks for. Deletions wait in one queue and questions in another; while both queues have
+//! entries, they take turns. Pure: the time is a parameter, and the waiting values have any type.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const CATCH_UP: Duration = Duration::from_millis(5);
 /// allocation, and cancelled ones can be removed a piece at a time.
 const PIECE: usize = 1024;
 
-/// What bounds the requests of a client.
+/// The limits for the requests of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub max_in_flight: u32,
@@ -32,13 +32,13 @@ impl Limits {
     };
 }
 
-/// The requests of one client: deletions `D`, each with all that its call asks and sends, and
-/// questions `Q` that belong to no deletion.
+/// The waiting requests of one client, and when the next may start: deletions `D`, each with all
+/// requests of its call, and questions `Q` that belong to no deletion.
 #[derive(Debug)]
 pub struct Schedule<D, Q> {
     waiting: VecDeque<VecDeque<D>>,
     questions: VecDeque<Q>,
-    /// Whose turn it is when both lines wait.
+    /// Whether a question has the next turn when both queues have entries.
     question_is_next: bool,
     in_flight: u32,
     /// Because of the pace, no request starts before this time.
@@ -52,13 +52,13 @@ pub struct Schedule<D, Q> {
 /// The result of [`Schedule::next`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<D, Q> {
-    /// This deletion has the permit to start.
+    /// This deletion may start.
     Start(D),
-    /// This question has the permit to start.
+    /// This question may start.
     Ask(Q),
-    /// None may start before this moment, for which the caller has to set a timer.
+    /// Nothing may start before this time, to which the caller has to set a timer.
     NotBefore(Instant),
-    /// Nothing to do until a permit comes back, the timer fires or another value is put in.
+    /// Nothing to do until a permit is returned, the timer fires or another value is added.
     Nothing,
 }
 
@@ -77,7 +77,7 @@ impl<D, Q> Default for Schedule<D, Q> {
 }
 
 impl<D, Q> Schedule<D, Q> {
-    /// Puts a deletion behind those that wait.
+    /// Adds a deletion at the end of its queue.
     pub fn enqueue(&mut self, deletion: D) {
         match self.waiting.back_mut() {
             Some(piece) if piece.len() < PIECE => piece.push_back(deletion),
@@ -85,7 +85,7 @@ impl<D, Q> Schedule<D, Q> {
         }
     }
 
-    /// Puts a question behind those that wait.
+    /// Adds a question at the end of its queue.
     pub fn enqueue_question(&mut self, question: Q) {
         self.questions.push_back(question);
     }
@@ -95,11 +95,11 @@ impl<D, Q> Schedule<D, Q> {
         !self.waiting.is_empty()
     }
 
-    /// The next value that may start now. It holds a permit until [`Schedule::finish`]; the pace
-    /// goes on only when [`Schedule::count_start`] says that it did start a request.
+    /// Returns the next value if it may start now. The value holds a permit until
+    /// [`Schedule::finish`]; the pace advances only with [`Schedule::count_start`].
     pub fn next(&mut self, now: Instant, limits: Limits) -> Next<D, Q> {
-        let nobody = self.waiting.is_empty() && self.questions.is_empty();
-        if nobody || self.in_flight >= limits.max_in_flight {
+        let is_empty = self.waiting.is_empty() && self.questions.is_empty();
+        if is_empty || self.in_flight >= limits.max_in_flight {
             return Next::Nothing;
         }
         if let Some(opening) = self.opening().filter(|opening| *opening > now) {
@@ -174,12 +174,12 @@ impl<D, Q> Schedule<D, Q> {
         })
     }
 
-    /// Removes what `keep` rejects from one piece of the waiting deletions, and how many it
-    /// removed; nothing when every piece had its turn. `behind` is the sweep's place, 0 at its
-    /// start: it goes from the back to the front, so whatever starts or is put in between two
-    /// steps, no deletion that waited at the start is passed over.
-    pub fn sweep(&mut self, behind: &mut usize, keep: impl FnMut(&D) -> bool) -> Option<usize> {
-        let index = self.waiting.len().checked_sub(*behind + 1)?;
+    /// Removes the deletions that `keep` rejects from one piece of the waiting ones. Returns the
+    /// number of removed deletions, or `None` when all pieces are done. `position` holds the place
+    /// between two steps and is 0 at first. The sweep goes from the back to the front, so that it
+    /// misses no deletion even if others start or are added between two steps.
+    pub fn sweep(&mut self, position: &mut usize, keep: impl FnMut(&D) -> bool) -> Option<usize> {
+        let index = self.waiting.len().checked_sub(*position + 1)?;
         let piece = &mut self.waiting[index];
         let before = piece.len();
         piece.retain(keep);
@@ -189,7 +189,7 @@ impl<D, Q> Schedule<D, Q> {
             self.waiting.shrink_to(2 * self.waiting.len());
         } else {
             piece.shrink_to_fit();
-            *behind += 1;
+            *position += 1;
         }
         Some(removed)
     }
@@ -213,8 +213,8 @@ mod tests {
         Ask(u32),
         Finish,
         Hold(u32),
-        /// A call that has its permit wants to send a retry, or a question about a session: whether
-        /// it may.
+        /// A call that has its permit wants to send a retry or a question about a session; the flag
+        /// says whether it may.
         TryStart(bool),
         /// The values that start now, and the time to which a timer must be set afterwards.
         Start(&'static [u32], Option<u32>),
@@ -269,18 +269,18 @@ mod tests {
                 (1, Start(&[], None)), (2, Finish), (2, Start(&[102], None)), (3, Enqueue(2)),
                 (3, Start(&[], None)), (4, Finish), (4, Start(&[2], None)),
             ]),
-            ("deletions and questions take turns, whichever are more", paced(0, 1), vec![
+            ("deletions and questions take turns, even if there are more of one kind", paced(0, 1), vec![
                 (0, Enqueue(1)), (0, Enqueue(2)), (0, Enqueue(3)), (0, Ask(101)), (0, Ask(102)),
                 (0, Start(&[1], None)), (1, Finish), (1, Start(&[101], None)),
                 (2, Finish), (2, Start(&[2], None)), (3, Finish), (3, Start(&[102], None)),
                 (4, Finish), (4, Start(&[3], None)), (5, Ask(103)), (5, Ask(104)), (5, Finish),
                 (5, Start(&[103], None)), (6, Finish), (6, Start(&[104], None)),
             ]),
-            ("who comes alone need not wait for the other line", paced(0, 9), vec![
+            ("while one queue is empty, the other does not wait", paced(0, 9), vec![
                 (0, Ask(101)), (0, Ask(102)), (0, Start(&[101, 102], None)),
                 (1, Enqueue(1)), (1, Enqueue(2)), (1, Start(&[1, 2], None)),
             ]),
-            ("both lines share the pace and a pause", paced(100, 9), vec![
+            ("both queues share the pace and a pause", paced(100, 9), vec![
                 (0, Enqueue(1)), (0, Ask(101)), (0, Enqueue(2)), (0, Start(&[1], Some(100))),
                 (100, Start(&[101], Some(200))), (150, Hold(350)), (200, Start(&[], Some(500))),
                 (500, Start(&[2], None)),
@@ -330,12 +330,12 @@ mod tests {
         let mut schedule = Schedule::<_, ()>::default();
         let count = 5 * PIECE as u32;
         (0..count).for_each(|value| schedule.enqueue(value));
-        let (mut behind, mut removed) = (0, 0);
+        let (mut position, mut removed) = (0, 0);
         // Of one piece all values are rejected, of the others every second value. Between the
         // steps some values start and others are added.
         let keep = |value: &u32| *value as usize / PIECE != 3 && value % 2 == 1;
         let mut started = Vec::new();
-        while let Some(count_of_step) = schedule.sweep(&mut behind, keep) {
+        while let Some(count_of_step) = schedule.sweep(&mut position, keep) {
             removed += count_of_step;
             schedule.enqueue(count + 1 + 2 * started.len() as u32);
             if let Next::Start(value) = schedule.next(now, Limits::NONE) {

@@ -58,7 +58,7 @@ impl Submission {
         Self(Destination::Waiter(Some(waiter)))
     }
 
-    /// When it was accepted; nothing once the result was handed over.
+    /// When the submission was accepted; `None` once the result was delivered.
     pub fn accepted(&self) -> Option<Instant> {
         match &self.0 {
             Destination::Queue(results, key) => Some(results.accepted(*key)),

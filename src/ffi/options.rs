@@ -31,8 +31,8 @@ pub struct greenapi_options {
     /// timeout.
     pub max_retries: u32,
     /// Requests of this client under way at once, whatever their method: 1 or more, default 64.
-    /// Further ones wait. Where deletions and the requests of a list wait, they start in turn. (A
-    /// list whose reading waits for its taker does not count.)
+    /// Further requests wait. If both deletions and requests of a list wait, they take turns. (A
+    /// list that is not being read because the caller is slow to take instances does not count.)
     pub max_in_flight: u32,
     /// Greatest number of requests that this client starts in a second, evenly spaced; default 0 =
     /// no limit. (The API documents no limit for partner methods; its general limit was 50.)
