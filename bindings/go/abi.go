@@ -1,28 +1,21 @@
-//go:build cgo && unix
+//go:build cgo && (unix || windows)
 
 package greenapi
 
-// This file is the only one that uses C: it converts between the types of greenapi.h and Go's.
+// This file converts between the types of greenapi.h and Go's; beside it only the watches use C.
 
 /*
 #cgo !greenapi_static pkg-config: greenapi
 #cgo greenapi_static pkg-config: greenapi-static
 
-#include <fcntl.h>
 #include <stdlib.h>
 
 #include <greenapi.h>
-
-// fcntl is variadic, which cgo cannot call.
-static int duplicate_descriptor(int fd) {
-	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
 */
 import "C"
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 	"unsafe"
@@ -127,37 +120,27 @@ func (s *cStrings) free() {
 // queueHandle is a queue of the library. There is one, which lives as long as the process.
 type queueHandle = *C.greenapi_queue
 
-// newQueue returns a queue and a duplicate of its descriptor, because Go's poller closes the
-// descriptors that it watches, and the library's own must stay open.
-func newQueue() (queueHandle, *os.File, error) {
+// descriptor is what event loops watch: an int on Unix, a SOCKET on Windows.
+type descriptor = C.greenapi_fd
+
+func newQueue() (queueHandle, *watch, error) {
 	var handle queueHandle
 	if status := Status(C.greenapi_queue_new(&handle)); status != StatusOK {
 		return nil, nil, refused(0, status, status.Message(), nil).Err()
 	}
-	file, err := duplicate("queue", C.greenapi_queue_fd(handle))
+	watch, err := newWatch("queue", C.greenapi_queue_fd(handle))
 	if err != nil {
 		C.greenapi_queue_free(handle)
 		return nil, nil, err
 	}
-	return handle, file, nil
+	return handle, watch, nil
 }
 
-func duplicate(of string, fd C.int) (*os.File, error) {
-	own, err := C.duplicate_descriptor(fd)
-	if own < 0 {
-		return nil, refused(0, StatusOutOfResources,
-			fmt.Sprintf("The %s's descriptor cannot be duplicated (%v): close some, or raise the limit.", of, err), nil).Err()
-	}
-	return os.NewFile(uintptr(own), "greenapi "+of), nil
-}
-
-// unwatchable is the error for a descriptor that Go's network poller refuses.
+// unwatchable is the error for a descriptor that the system refuses to watch.
 func unwatchable(of string, err error) error {
 	return refused(0, StatusOutOfResources,
-		fmt.Sprintf("The %s's descriptor cannot be watched by Go's network poller (%v).", of, err), nil).Err()
+		fmt.Sprintf("The %s's descriptor cannot be watched (%v).", of, err), nil).Err()
 }
-
-func freeQueue(handle queueHandle) { C.greenapi_queue_free(handle) }
 
 func submit(queue queueHandle, client clientHandle, id int64, tag uint64) Status {
 	return Status(C.greenapi_queue_submit(queue, client, C.int64_t(id), C.uint64_t(tag)))
@@ -194,10 +177,10 @@ func toResult(r *C.greenapi_result) Result {
 	}
 }
 
-// list is a list of instances under way, with a duplicated descriptor as in newQueue.
+// list is a list of instances under way.
 type list struct {
 	handle *C.greenapi_list
-	file   *os.File
+	watch  *watch
 	batch  [64]C.greenapi_instance
 	page   []Instance
 }
@@ -212,17 +195,17 @@ func newList(client clientHandle, states bool) (*list, error) {
 	if C.greenapi_client_list_instances(client, flags, &l.handle, &failure) != C.GREENAPI_STATUS_OK {
 		return nil, toResult(&failure).Err()
 	}
-	file, err := duplicate("list", C.greenapi_list_fd(l.handle))
+	watch, err := newWatch("list", C.greenapi_list_fd(l.handle))
 	if err != nil {
 		C.greenapi_list_free(l.handle)
 		return nil, err
 	}
-	l.file = file
+	l.watch = watch
 	return &l, nil
 }
 
 func (l *list) close() {
-	_ = l.file.Close()
+	l.watch.close()
 	C.greenapi_list_free(l.handle)
 }
 

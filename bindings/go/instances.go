@@ -1,4 +1,4 @@
-//go:build cgo && unix
+//go:build cgo && (unix || windows)
 
 package greenapi
 
@@ -136,18 +136,13 @@ func (c *client) instances(ctx context.Context, o listOptions, yield func(Instan
 		return err
 	}
 	defer l.close()
-	conn, err := l.file.SyscallConn()
-	if err != nil {
-		return unwatchable("list", err)
-	}
-	unwatch := context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })
+	unwatch := context.AfterFunc(ctx, l.watch.interrupt)
 	defer unwatch()
 
 	for {
 		var page []Instance
 		var end *Result
-		// The poller reports each change only once; see queue.dispatch.
-		err := conn.Read(func(uintptr) bool {
+		err := l.watch.wait(func() bool {
 			page = l.take()
 			if len(page) == 0 {
 				end = l.ended()

@@ -1,12 +1,10 @@
-//go:build cgo && unix
+//go:build cgo && (unix || windows)
 
 package greenapi
 
 import (
 	"fmt"
 	"sync"
-	"syscall"
-	"time"
 )
 
 // queue delivers the results of the library's queue to the goroutines that wait for them.
@@ -44,33 +42,21 @@ func openQueue() (*queue, error) {
 	if processQueue.queue != nil {
 		return processQueue.queue, nil
 	}
-	handle, file, err := newQueue()
+	handle, watch, err := newQueue()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := file.SyscallConn()
-	if err == nil {
-		// Deadlines work exactly when the poller has accepted the descriptor.
-		err = file.SetReadDeadline(time.Time{})
-	}
-	if err != nil {
-		_ = file.Close()
-		freeQueue(handle)
-		return nil, unwatchable("queue", err)
-	}
 	q := &queue{handle: handle, waiters: make(map[uint64]*waiter)}
 	processQueue.queue = q
-	go q.dispatch(conn)
+	go q.dispatch(watch)
 	return q, nil
 }
 
 // dispatch delivers results for the life of the process.
-func (q *queue) dispatch(conn syscall.RawConn) {
+func (q *queue) dispatch(watch *watch) {
 	var b batch
 	var results []tagged
-	// The poller reports each change only once, so the queue must be empty before the next
-	// wait, which begins by returning false.
-	err := conn.Read(func(uintptr) bool {
+	err := watch.wait(func() bool {
 		for {
 			results = b.take(q.handle, results[:0])
 			if len(results) == 0 {
