@@ -17,8 +17,8 @@
 #                                are installed instead of building the library
 #   CARGO, CARGOFLAGS, CARGO_TARGET_DIR, CARGO_BUILD_TARGET, RUSTFLAGS
 #   STATIC_ONLY=1                do not install the shared library, nor files that refer to it
-#   LD, AR, OBJCOPY, SYSTEM      for cross compiling; SYSTEM is the target's `uname -s`, or Windows,
-#                                for which only the shared library is installed
+#   LD, AR, NM, OBJCOPY, DLLTOOL, SYSTEM   for cross compiling; SYSTEM is the target's `uname -s`, or
+#                                Windows, for which the others are MinGW's
 #
 # Why a Makefile: C programmers and packagers expect `make install`, they already have make, and
 # installing only copies a handful of files. cargo-c does the same, but every user would first have
@@ -32,7 +32,9 @@ DESTDIR ?=
 CARGO ?= cargo
 CARGOFLAGS ?=
 INSTALL ?= install
+NM ?= nm
 OBJCOPY ?= objcopy
+DLLTOOL ?= dlltool
 DOXYGEN ?= doxygen
 SYSTEM ?= $(shell uname -s)
 
@@ -53,7 +55,9 @@ ifeq ($(SYSTEM),Darwin)
   SONAME := libgreenapi.$(ABI).dylib
   STATIC_LIBS := -framework Security -framework CoreFoundation -liconv -lSystem -lm
 else ifeq ($(SYSTEM),Windows)
-  # REAL_NAME is relative to LIBDIR, which holds the import library for MinGW's compilers.
+  STATIC_LIBS := -ladvapi32 -lbcrypt -lcrypt32 -lncrypt -lsecur32 -lsynchronization \
+    -lkernel32 -lntdll -luserenv -lws2_32 -ldbghelp
+  # REAL_NAME is relative to LIBDIR, which holds the import libraries.
   BUILT_NAME := greenapi.dll
   REAL_NAME := ../bin/greenapi.dll
   SONAME := greenapi.dll
@@ -102,7 +106,8 @@ INSTALLED := \
   $(HEADERS:%=$(INCLUDEDIR)/%) $(DATADIR)/valgrind.supp \
   $(LIBDIR)/$(LINK_NAME) $(LIBDIR)/$(SONAME) $(LIBDIR)/$(REAL_NAME) $(LIBDIR)/libgreenapi.a \
   $(PKGCONFIG_DIR)/greenapi.pc $(PKGCONFIG_DIR)/greenapi-static.pc \
-  $(CMAKE_DIR)/greenapiConfig.cmake $(CMAKE_DIR)/greenapiConfigVersion.cmake
+  $(CMAKE_DIR)/greenapiConfig.cmake $(CMAKE_DIR)/greenapiConfigVersion.cmake \
+  $(if $(filter Windows,$(SYSTEM)),$(LIBDIR)/greenapi.def $(LIBDIR)/greenapi.lib)
 
 FILL = sed \
   -e 's|@VERSION@|$(VERSION)|g' \
@@ -130,6 +135,30 @@ define install_static
 	rm -f '$(2).a'
 	$(AR) rcs '$(2).a' '$(2).o'
 	rm -f '$(2).o'
+	chmod 644 '$(2).a'
+endef
+else ifeq ($(SYSTEM),Windows)
+# The same by MinGW's binutils. What rustc adds to import DLLs is left out: MinGW's own import
+# libraries (STATIC_LIBS) have all of it but ProcessPrng, and rustc's names hold the path of the
+# build. _tls_used is the C library's; under its own name `ld -r` would ask for its definition
+# (binutils 2.40). Linkers keep one of several .refptr sections with the same name, which must not be
+# that of another library: ours get names of their own.
+define install_static
+	rm -rf '$(2).parts' && mkdir '$(2).parts'
+	cp '$(1)' '$(2).parts/all.a'
+	cd '$(2).parts' && $(AR) dS all.a $$($(AR) t all.a | grep '\.[a-z]\{3\}\([ht]\|s[0-9]*\)\.o$$') && \
+	  $(LD) -r --no-insert-timestamp --wrap=_tls_used --whole-archive all.a -o greenapi.obj && \
+	  $(OBJCOPY) --strip-debug --remove-section .llvmbc --remove-section .llvmcmd \
+	    --remove-section .drectve --redefine-sym __wrap__tls_used=_tls_used \
+	    --wildcard --keep-global-symbol 'greenapi_*' greenapi.obj && \
+	  $(OBJCOPY) $$($(NM) greenapi.obj | \
+	    sed -n 's/.* r \(\.rdata\$$\.refptr\)\(\..*\)/\1\2=\1.greenapi\2/p' | \
+	    sed 's/.*/--rename-section & --redefine-sym &/') greenapi.obj && \
+	  printf 'LIBRARY bcryptprimitives.dll\nEXPORTS\nProcessPrng\n' > random.def && \
+	  $(DLLTOOL) --deterministic-libraries -t greenapi -d random.def -l greenapi_random.a && \
+	  $(AR) x greenapi_random.a && \
+	  rm -f ../libgreenapi.a && $(AR) rcsD ../libgreenapi.a greenapi.obj greenapi*.o
+	rm -rf '$(2).parts'
 	chmod 644 '$(2).a'
 endef
 else
@@ -171,23 +200,30 @@ install: all
 	  '$(DESTDIR)$(DATADIR)'
 	$(INSTALL) -m 644 $(HEADERS:%=include/%) '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 packaging/valgrind.supp '$(DESTDIR)$(DATADIR)'
+	$(call install_static,$(STATIC),$(DESTDIR)$(LIBDIR)/libgreenapi)
+ifndef STATIC_ONLY
 ifeq ($(SYSTEM),Windows)
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/../bin'
 	$(INSTALL) -m 755 '$(SHARED)' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME)'
 	$(INSTALL) -m 644 '$(LIBRARY_DIR)/$(LINK_NAME)' '$(DESTDIR)$(LIBDIR)'
-	$(FILL_PC) packaging/greenapi.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi.pc'
+	@# For MSVC's lib and link, and for the linkers of other languages.
+	{ echo 'LIBRARY greenapi.dll'; echo EXPORTS; \
+	  sed -n '/^ \*/!s/^[a-z].*[ *]\(greenapi_[a-z_]*\)(.*/    \1/p' include/greenapi.h | sort; \
+	} > '$(DESTDIR)$(LIBDIR)/greenapi.def'
+	@# There, as names in it are made of the path that dlltool is given.
+	cd '$(DESTDIR)$(LIBDIR)' && \
+	  $(DLLTOOL) --deterministic-libraries -t greenapi -d greenapi.def -l greenapi.lib
+	chmod 644 '$(DESTDIR)$(LIBDIR)'/greenapi.def '$(DESTDIR)$(LIBDIR)/greenapi.lib'
 else
-	$(call install_static,$(STATIC),$(DESTDIR)$(LIBDIR)/libgreenapi)
-ifndef STATIC_ONLY
 	@# Replace the old file instead of overwriting it, because running programs have it mapped.
 	$(INSTALL) -m 755 '$(SHARED)' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new'
 	mv -f '$(DESTDIR)$(LIBDIR)/$(REAL_NAME).new' '$(DESTDIR)$(LIBDIR)/$(REAL_NAME)'
 	ln -sf '$(REAL_NAME)' '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf '$(SONAME)' '$(DESTDIR)$(LIBDIR)/$(LINK_NAME)'
+endif
 	$(FILL_PC) packaging/greenapi.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi.pc'
 endif
 	$(FILL_PC) packaging/greenapi-static.pc.in > '$(DESTDIR)$(PKGCONFIG_DIR)/greenapi-static.pc'
-endif
 	$(FILL_CMAKE) packaging/greenapiConfig.cmake.in > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfig.cmake'
 	$(FILL_CMAKE) packaging/greenapiConfigVersion.cmake.in \
 	  > '$(DESTDIR)$(CMAKE_DIR)/greenapiConfigVersion.cmake'

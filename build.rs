@@ -1,6 +1,7 @@
 //! Generates the C header and passes the linker the options of the shared library.
 
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs};
 
 fn main() {
@@ -173,6 +174,7 @@ fn name_library() {
                 "cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libgreenapi.{abi}.dylib"
             );
         }
+        "windows" => describe_dll(),
         _ => {}
     }
 }
@@ -189,4 +191,77 @@ fn bind_memory(os: &str) {
     for name in ["malloc", "free", "__cxa_thread_atexit_impl"] {
         println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap={name}");
     }
+}
+
+/// Gives the DLL its version resource, which Windows shows and by which installers tell versions
+/// apart. The static library gets none, because a program has its own.
+fn describe_dll() {
+    println!("cargo:rerun-if-env-changed=WINDRES");
+    let variable = |name: &str| env::var(name).unwrap_or_default();
+    if variable("CARGO_CFG_TARGET_ENV") != "gnu" {
+        println!(
+            "cargo:warning=greenapi.dll has no version resource, which is made for MinGW only"
+        );
+        return;
+    }
+    // The same sources give the same bytes: no date, and no symbols, whose names hold the path of
+    // the build.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,--no-insert-timestamp,--strip-all");
+    let place = variable("OUT_DIR");
+    let [source, object] = ["version.rc", "version.o"].map(|name| Path::new(&place).join(name));
+    fs::write(&source, version_resource()).expect("cargo's directory can be written to");
+    let prefixed = format!("{}-w64-mingw32-windres", variable("CARGO_CFG_TARGET_ARCH"));
+    let tools = match env::var("WINDRES") {
+        Ok(tool) => vec![tool],
+        Err(_) => vec![prefixed, "windres".into()],
+    };
+    let compiled = tools.iter().any(|tool| {
+        let run = Command::new(tool).arg(&source).arg(&object).status();
+        run.is_ok_and(|status| status.success())
+    });
+    if compiled {
+        println!("cargo:rustc-cdylib-link-arg={}", object.display());
+    } else {
+        println!("cargo:warning=greenapi.dll has no version resource, because windres is missing or failed");
+    }
+}
+
+/// A resource script for windres.
+fn version_resource() -> String {
+    let package = |name: &str| env::var(format!("CARGO_PKG_{name}")).expect("cargo sets it");
+    let parts = ["MAJOR", "MINOR", "PATCH"].map(|part| package(&format!("VERSION_{part}")));
+    let numbers = format!("{},0", parts.join(","));
+    let strings = [
+        ("CompanyName", "The greenapi authors"),
+        ("FileDescription", &package("DESCRIPTION")),
+        ("FileVersion", &package("VERSION")),
+        ("InternalName", "greenapi"),
+        ("LegalCopyright", "2026, The greenapi authors. MIT license"),
+        ("OriginalFilename", "greenapi.dll"),
+        ("ProductName", "greenapi"),
+        ("ProductVersion", &package("VERSION")),
+    ]
+    .map(|(name, text)| format!("      VALUE \"{name}\", \"{text}\"\n"))
+    .concat();
+    // VOS_NT_WINDOWS32 and VFT_DLL; 0409 04B0 is American English in UTF-16.
+    format!(
+        "1 VERSIONINFO
+FILEVERSION {numbers}
+PRODUCTVERSION {numbers}
+FILEOS 0x40004
+FILETYPE 2
+BEGIN
+  BLOCK \"StringFileInfo\"
+  BEGIN
+    BLOCK \"040904B0\"
+    BEGIN
+{strings}    END
+  END
+  BLOCK \"VarFileInfo\"
+  BEGIN
+    VALUE \"Translation\", 0x0409, 0x04B0
+  END
+END
+"
+    )
 }

@@ -422,8 +422,15 @@ pub struct ListedInstance {
 pub struct Driver {
     pub language: &'static str,
     pub mode: &'static str,
-    program: PathBuf,
-    arguments: Vec<String>,
+    program: Program,
+}
+
+/// How a driver is started.
+#[derive(Clone, Default)]
+struct Program {
+    path: PathBuf,
+    arguments: Vec<PathBuf>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Driver {
@@ -445,44 +452,58 @@ impl Driver {
         if is_left_out(language) {
             return Vec::new();
         }
-        let folder = root().join("tests/drivers");
-        let mut arguments = Vec::new();
-        let (program, modes) = match language {
-            "c" => (
-                // .ci/windows sets this to a driver that it compiled for Windows.
-                std::env::var_os("GREENAPI_C_DRIVER")
-                    .map_or_else(|| compile(&folder.join("driver.c"), &[]), PathBuf::from),
-                &["one_call", "client", "queue", "bulk", "list"][..],
-            ),
-            "c++" => (
-                compile(&folder.join("driver.cpp"), &[]),
-                &["one_call", "client", "queue", "bulk", "list"][..],
-            ),
-            "python" => {
-                arguments.push(folder.join("driver.py").display().to_string());
-                let modes = &["one_call", "client", "async", "bulk", "list", "list_async"];
-                (python(), &modes[..])
-            }
-            "go" => {
-                let program = scratch("programs").join("driver-go");
-                let folder = folder.join("go");
-                run(go_command(&folder)
-                    .args(["build", "-o"])
-                    .arg(&program)
-                    .arg("."));
-                (program, &["one_call", "client", "bulk", "list"][..])
-            }
+        let modes = match language {
+            "c" | "c++" => &["one_call", "client", "queue", "bulk", "list"][..],
+            "python" => &["one_call", "client", "async", "bulk", "list", "list_async"],
+            "go" => &["one_call", "client", "bulk", "list"],
             other => panic!("{other} has no driver"),
         };
+        let program =
+            Self::for_windows(language).unwrap_or_else(|| Self::for_this_system(language));
         modes
             .iter()
             .map(|mode| Self {
                 language,
                 mode,
                 program: program.clone(),
-                arguments: arguments.clone(),
             })
             .collect()
+    }
+
+    /// The driver that .ci/windows has built for Windows.
+    fn for_windows(language: &str) -> Option<Program> {
+        let name = language.to_uppercase().replace('+', "P");
+        let path = env::var_os(format!("GREENAPI_{name}_DRIVER"))?;
+        Some(Program {
+            path: path.into(),
+            ..Program::default()
+        })
+    }
+
+    fn for_this_system(language: &str) -> Program {
+        let folder = root().join("tests/drivers");
+        let mut program = Program::default();
+        match language {
+            "c" => program.path = compile(&folder.join("driver.c"), &[]),
+            "c++" => program.path = compile(&folder.join("driver.cpp"), &[]),
+            "python" => {
+                program.path = python();
+                program.arguments = vec![folder.join("driver.py")];
+                program.environment = vec![
+                    ("PYTHONPATH", root().join("bindings/python/src")),
+                    ("GREENAPI_LIBRARY", library()),
+                ];
+            }
+            _ => {
+                program.path = scratch("programs").join("driver-go");
+                run(go_command(&folder.join("go"))
+                    .args(["build", "-o"])
+                    .arg(&program.path)
+                    .arg("."));
+                program.environment = vec![("LD_LIBRARY_PATH", installed().join("lib"))];
+            }
+        }
+        program
     }
 
     /// Deletes `ids` and returns the driver's line about each, in any order.
@@ -500,15 +521,11 @@ impl Driver {
     }
 
     fn run(&self, environment: &[(&str, String)], input: &str) -> String {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.program.path);
         command
-            .args(&self.arguments)
+            .args(&self.program.arguments)
             .arg(self.mode)
-            .env("PYTHONPATH", root().join("bindings/python/src"))
-            .env("GREENAPI_LIBRARY", library());
-        if self.language == "go" {
-            command.env("LD_LIBRARY_PATH", installed().join("lib"));
-        }
+            .envs(self.program.environment.iter().cloned());
         for (name, value) in environment {
             command.env(name, value);
         }

@@ -1,6 +1,6 @@
 /*
  * Tests what differs on Windows: the queue's socket under WSAPoll and select, the journal's lock
- * between processes, and that the library stays loaded.
+ * between processes, that the library stays loaded, and its version resource.
  *
  *   story.exe           runs all tests; GREENAPI_URL and GREENAPI_TOKEN as for the driver
  *   story.exe journal   the other process: tries to open the journal and prints the result
@@ -150,6 +150,33 @@ static void stays_loaded(void)
     CHECK(strcmp(greenapi_version(), "") != 0);
 }
 
+/* The version resource of the DLL that is loaded, as Windows' own dialogs read it. */
+static void version(void)
+{
+    char path[MAX_PATH], data[4096], name[64];
+    CHECK(GetModuleFileNameA(GetModuleHandleA("greenapi.dll"), path, sizeof path) != 0);
+    CHECK(GetFileVersionInfoA(path, 0, sizeof data, data));
+    VS_FIXEDFILEINFO *fixed;
+    UINT length;
+    CHECK(VerQueryValueA(data, "\\", (void **)&fixed, &length));
+    DWORD high = GREENAPI_VERSION_MAJOR << 16 | GREENAPI_VERSION_MINOR;
+    DWORD low = GREENAPI_VERSION_PATCH << 16;
+    CHECK(fixed->dwFileVersionMS == high && fixed->dwFileVersionLS == low);
+    CHECK(fixed->dwProductVersionMS == high && fixed->dwProductVersionLS == low);
+    CHECK(fixed->dwFileType == VFT_DLL);
+    const struct {
+        const char *name, *text;
+    } strings[] = {{"FileVersion", greenapi_version()},
+                   {"ProductVersion", greenapi_version()},
+                   {"OriginalFilename", "greenapi.dll"}};
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
+        char *text;
+        snprintf(name, sizeof name, "\\StringFileInfo\\040904B0\\%s", strings[i].name);
+        CHECK(VerQueryValueA(data, name, (void **)&text, &length));
+        CHECK(strcmp(text, strings[i].text) == 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     WSADATA winsock;
@@ -168,6 +195,7 @@ int main(int argc, char **argv)
     refused();
     journal(argv[0]);
     stays_loaded();
+    version();
     puts("everything passed");
     return 0;
 }

@@ -1,8 +1,10 @@
 // The same as delete.c, with the C++ header.
 #include <greenapi.hpp>
 
+#ifndef _WIN32
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 #include <cstdlib>
 #include <iostream>
@@ -36,6 +38,9 @@ int main(int argc, char **argv)
 
     if (delete_instance(id, greenapi::status::ok) != 0)
         return 1;
+#ifdef _WIN32
+    return delete_instance(id, greenapi::status::not_found);
+#else
     const pid_t child = fork();
     if (child == 0)
         _exit(delete_instance(id, greenapi::status::not_found));
@@ -43,4 +48,5 @@ int main(int argc, char **argv)
     if (child < 0 || waitpid(child, &ended, 0) != child)
         return 1;
     return WIFEXITED(ended) ? WEXITSTATUS(ended) : 1;
+#endif
 }
