@@ -1,7 +1,8 @@
 """The client for asyncio and trio: the event loop itself watches the queue's descriptor.
 
-There is no thread and no polling. A client is registered with a loop only while a call is under
-way in that loop or a caller waits for a result, so loops may come and go.
+There is no thread and no polling; only for a loop that cannot watch sockets, which Windows'
+ProactorEventLoop is, a thread watches. A client is registered with a loop only while a call is
+under way in that loop or a caller waits for a result, so loops may come and go.
 """
 
 from __future__ import annotations
