@@ -138,18 +138,24 @@ define install_static
 	chmod 644 '$(2).a'
 endef
 else ifeq ($(SYSTEM),Windows)
-# The same by MinGW's binutils. What rustc adds to import DLLs is left out: MinGW's own import
-# libraries (STATIC_LIBS) have all of it but ProcessPrng, and rustc's names hold the path of the
-# build. _tls_used is the C library's; under its own name `ld -r` would ask for its definition
-# (binutils 2.40). Linkers keep one of several .refptr sections with the same name, which must not be
-# that of another library: ours get names of their own.
+# The same with MinGW's binutils (2.40), which need help:
+# - rustc's objects for importing DLLs are left out: their names hold the path of the build, and
+#   MinGW's import libraries (STATIC_LIBS) have all that is needed except ProcessPrng.
+# - `ld -r` asks for a definition of _tls_used, which is the C library's: it gets another name.
+# - `ld -r` sorts the contents of .pdata without their relocations, and then no exception finds its
+#   handler: .pdata has another name meanwhile.
+# - Of .refptr sections with the same name a linker keeps one, perhaps another library's: they get
+#   names of their own.
+# - A linker plugin of another LLVM complains of Rust's bitcode, which is shown only on failure.
 define install_static
 	rm -rf '$(2).parts' && mkdir '$(2).parts'
 	cp '$(1)' '$(2).parts/all.a'
-	cd '$(2).parts' && $(AR) dS all.a $$($(AR) t all.a | grep '\.[a-z]\{3\}\([ht]\|s[0-9]*\)\.o$$') && \
-	  $(LD) -r --no-insert-timestamp --wrap=_tls_used --whole-archive all.a -o greenapi.obj && \
+	cd '$(2).parts' && $(AR) dS all.a $$($(AR) t all.a | grep -e '\.dwo$$' -e '\.[a-z]\{3\}\([ht]\|s[0-9]*\)\.o$$') && \
 	  $(OBJCOPY) --strip-debug --remove-section .llvmbc --remove-section .llvmcmd \
-	    --remove-section .drectve --redefine-sym __wrap__tls_used=_tls_used \
+	    --remove-section .drectve --rename-section .pdata=.greenapi all.a 2>objcopy.log || \
+	    { cat objcopy.log >&2; exit 1; }; \
+	  $(LD) -r --no-insert-timestamp --wrap=_tls_used --whole-archive all.a -o greenapi.obj && \
+	  $(OBJCOPY) --redefine-sym __wrap__tls_used=_tls_used --rename-section .greenapi=.pdata \
 	    --wildcard --keep-global-symbol 'greenapi_*' greenapi.obj && \
 	  $(OBJCOPY) $$($(NM) greenapi.obj | \
 	    sed -n 's/.* r \(\.rdata\$$\.refptr\)\(\..*\)/\1\2=\1.greenapi\2/p' | \
