@@ -36,9 +36,10 @@ SETTLING_MS = 1000
 """How long to wait for the results of cancelled deletions. They come within a millisecond, so
 event loops may wait for them too; the limit guards against a library that has stopped."""
 
-_GRACE = 0.05
+_GRACE = 0.25
 """Seconds after a blocking call's timeout in which the library itself ends a call whose request
-was started at once."""
+was started at once, even on a busy machine: a call that found no connection must not be reported
+as one whose turn did not come."""
 
 _CATCHING_UP = 0.1
 """Seconds by which a pace may lag and still catch up."""
