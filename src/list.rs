@@ -440,7 +440,8 @@ impl Reading<'_> {
                         .map(|item| future::ready(item.instance).boxed()),
                 );
             }
-            let asks = !held_back && !ahead.is_empty();
+            // One slow answer holds back the order, so the answers behind it are limited too.
+            let asks = !held_back && !ahead.is_empty() && asked.len() < WAITING;
             match (reads, &permit) {
                 (false, Some(_)) => permit = None,
                 (true, None) if to_read_on.is_none() => to_read_on = self.ask_for_permit(false),

@@ -395,7 +395,8 @@ fn a_list_that_is_held_back_holds_no_permit() {
         } else {
             // The questions stop while nothing is taken, and go on afterwards.
             let asked = requests(&standin, "state");
-            assert!(asked <= 4_096 + u64::from(max_in_flight), "{asked}");
+            // As many wait for their taker, and as many for an earlier answer.
+            assert!(asked <= 2 * 4_096, "{asked}");
             assert!(!list.take(4_096, -1).is_empty());
             until("more questions", || requests(&standin, "state") > asked);
         }
