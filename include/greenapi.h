@@ -1,6 +1,6 @@
 /**
  * \file greenapi.h
- * Deletes instances of a GREEN-API partner account, and is certain about what it did.
+ * Deletes instances of a GREEN-API partner account, and reports reliably what became of each one.
  *
  * One call is enough:
  *

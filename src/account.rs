@@ -117,6 +117,12 @@ impl Account {
         lock(&self.list).forget(id, Instant::now());
     }
 
+    /// The number of instances that are forgotten until the next list.
+    #[cfg(test)]
+    pub fn forgotten(&self) -> usize {
+        lock(&self.list).forgotten.len()
+    }
+
     /// Checks the session policy for the deletion of `id`, and logs the instance out if the policy
     /// says so. Returns a note for the message of the call, or the outcome of the call if the
     /// instance must not be deleted. `accepted`: when the submission was accepted. `before_logout`

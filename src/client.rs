@@ -321,7 +321,12 @@ impl Client {
                 Err(outcome) => return outcome,
             }
         }
-        let _forgets = ForgetsOnceSent { account, call, id };
+        // Without a policy nothing was learned, and what is forgotten takes memory until the next list.
+        let _forgets = (self.options.session != Session::Ignore).then(|| ForgetsOnceSent {
+            account,
+            call,
+            id,
+        });
         let noted = match claim {
             Some(claim) => Box::pin(claim.begin(deadline)).await,
             None => Ok(()),
@@ -521,4 +526,36 @@ impl Drop for ForgetsOnceSent<'_> {
 fn far(now: Instant, ahead: Duration) -> Instant {
     now.checked_add(ahead)
         .unwrap_or(now + Duration::from_secs(86_400))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A client may live for years and delete millions of instances.
+    #[test]
+    fn without_a_session_policy_a_deletion_leaves_nothing_behind() {
+        const COUNT: usize = 3;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        // Each request is received and its connection closed, so it may have been carried out.
+        let server = std::thread::spawn(move || {
+            for stream in listener.incoming().take(COUNT) {
+                let _ = stream.expect("a connection").read(&mut [0; 4096]);
+            }
+        });
+        let options = Options {
+            max_retries: 0,
+            ..Options::default()
+        };
+        let client = Client::new(&url, "token", options).expect("a client");
+        for id in 1..=COUNT as i64 {
+            assert_eq!(client.delete(id).status, Status::ConnectionLost);
+        }
+        server.join().expect("the server ends");
+        assert_eq!(client.account().forgotten(), 0);
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use greenapi_standin::{Config, Fault, Instance, Rule, Standin, Target, Then, Until};
 use support::abi::{options, Client, List, Queue, RawInstance, RawOptions};
+use support::requests;
 
 fn standin() -> Standin {
     let standin = Standin::start(Config::default()).expect("the stand-in starts");
@@ -285,11 +286,6 @@ fn states_keep_to_the_clients_limits() {
         "{} at once",
         stats.in_flight_peak
     );
-}
-
-fn requests(standin: &Standin, operation: &str) -> u64 {
-    let stats = serde_json::to_value(standin.stats()).expect("counters");
-    stats["requests"][operation].as_u64().unwrap_or_default()
 }
 
 /// Waits until `reached` holds.

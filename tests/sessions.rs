@@ -4,9 +4,9 @@
 
 mod support;
 
-use greenapi_standin::{Config, Fault, Instance, Rule, Standin, Target, Then};
+use greenapi_standin::{Config, Fault, Instance, Rule, Stage, Standin, Target, Then};
 use support::abi::{c_string, options, status_name, Client, RawOptions};
-use support::Driver;
+use support::{requests, Driver};
 
 const FIRST: i64 = 6_000_000_000;
 const STATES: [&str; 9] = [
@@ -186,7 +186,7 @@ fn nothing_is_deleted_while_the_state_is_unknown() {
         ..Fault::default()
     };
     let cut = |then| Fault {
-        stage: Some(serde_json::from_value("half_body".into()).unwrap()),
+        stage: Some(Stage::HalfBody),
         then: Some(then),
         ..Fault::default()
     };
@@ -268,14 +268,10 @@ fn a_list_of_100_000_is_read_once_and_a_new_instance_is_found() {
         .delete_instances(&ids)
         .iter()
         .all(|result| result.status == 0));
-    let lists = || {
-        let stats = serde_json::to_value(standin.stats()).unwrap();
-        stats["requests"]["list"].as_u64().unwrap_or_default()
-    };
-    assert_eq!(lists(), 1);
+    assert_eq!(lists(&standin), 1);
     standin.put_instances([instance(200_000, "notAuthorized")]);
     assert_eq!(client.delete_instance(FIRST + 200_000).status, 0);
-    assert_eq!(lists(), 2);
+    assert_eq!(lists(&standin), 2);
 }
 
 /// 2,000 instances in mixed states, with random faults: none may be deleted while it is logged in.
@@ -305,7 +301,7 @@ fn no_instance_in_the_ledger_was_deleted_while_authorized() {
         fault(
             0.02,
             Fault {
-                stage: Some(serde_json::from_value("received".into()).unwrap()),
+                stage: Some(Stage::Received),
                 then: Some(Then::Reset),
                 ..Fault::default()
             },
@@ -313,7 +309,7 @@ fn no_instance_in_the_ledger_was_deleted_while_authorized() {
         fault(
             0.02,
             Fault {
-                stage: Some(serde_json::from_value("acted".into()).unwrap()),
+                stage: Some(Stage::Acted),
                 then: Some(Then::Fin),
                 ..Fault::default()
             },
@@ -351,11 +347,6 @@ fn lists(standin: &Standin) -> u64 {
     requests(standin, "list")
 }
 
-fn requests(standin: &Standin, operation: &str) -> u64 {
-    let stats = serde_json::to_value(standin.stats()).unwrap();
-    stats["requests"][operation].as_u64().unwrap_or_default()
-}
-
 fn state_fault(status: u16, body: &str) -> Rule {
     Rule {
         method: Target::State,
@@ -372,7 +363,7 @@ fn broken(then: Then) -> Rule {
     Rule {
         method: Target::State,
         fault: Fault {
-            stage: Some(serde_json::from_value("received".into()).unwrap()),
+            stage: Some(Stage::Received),
             then: Some(then),
             ..Fault::default()
         },
@@ -595,22 +586,26 @@ fn the_advice_of_each_message_works() {
     }
 }
 
+fn lose_next_deletion(standin: &Standin, stage: Stage) {
+    standin.add_faults([Rule {
+        method: Target::Delete,
+        times: Some(1),
+        fault: Fault {
+            stage: Some(stage),
+            then: Some(Then::Reset),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+}
+
 /// The client forgets what it learned of an instance once a deletion may have been sent.
 #[test]
 fn calling_again_after_a_lost_deletion_reads_the_list_again() {
     for policy in [1, 2, 3] {
         let standin = standin();
         standin.put_instances([instance(1, "notAuthorized")]);
-        standin.add_faults([Rule {
-            method: Target::Delete,
-            times: Some(1),
-            fault: Fault {
-                stage: Some(serde_json::from_value("acted".into()).unwrap()),
-                then: Some(Then::Reset),
-                ..Fault::default()
-            },
-            ..Rule::default()
-        }]);
+        lose_next_deletion(&standin, Stage::Acted);
         let client = client(&standin, |options| {
             options.session = policy;
             options.max_retries = 0;
@@ -714,16 +709,7 @@ fn the_second_of_two_deletions_of_one_id_is_told_what_is_true_then() {
     let standin = standin();
     standin.put_instances([instance(1, "notAuthorized")]);
     // The first request is lost before it is carried out.
-    standin.add_faults([Rule {
-        method: Target::Delete,
-        times: Some(1),
-        fault: Fault {
-            stage: Some(serde_json::from_value("received".into()).unwrap()),
-            then: Some(Then::Reset),
-            ..Fault::default()
-        },
-        ..Rule::default()
-    }]);
+    lose_next_deletion(&standin, Stage::Received);
     let client = client(&standin, |options| {
         options.max_in_flight = 1;
         options.max_retries = 0;

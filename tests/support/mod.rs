@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use greenapi_standin::Standin;
+
 /// The languages besides Rust, named as in `GREENAPI_TEST_WITHOUT`.
 pub const LANGUAGES: [&str; 4] = ["c", "c++", "python", "go"];
 
@@ -61,6 +63,12 @@ fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+/// The number of requests of an operation (`state`, `list`, …) that the stand-in received.
+pub fn requests(standin: &Standin, operation: &str) -> u64 {
+    let stats = serde_json::to_value(standin.stats()).expect("counters");
+    stats["requests"][operation].as_u64().unwrap_or_default()
 }
 
 /// Whether `language` was left out on purpose.

@@ -1,4 +1,4 @@
-"""Deletes instances of a GREEN-API partner account, and is certain about what it did.
+"""Deletes instances of a GREEN-API partner account, and reports reliably what became of each one.
 
     import greenapi
 
