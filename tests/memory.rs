@@ -1,9 +1,11 @@
 //! Out of memory: in every kind of call each allocation of the process fails in turn, alone or
 //! together with all later ones (`tests/memory/torture.c` under `tests/memory/shortage.c`).
 //!
-//! `cargo test` tries a sample of the allocations of each kind. To try all, for about half an hour:
+//! `cargo test` tries a sample of the allocations of each kind. To try all, for some four hours on two cores,
+//! or only those of the kinds whose name contains a text:
 //!
 //!     GREENAPI_TEST_MEMORY=all cargo test --test memory -- --nocapture
+//!     GREENAPI_TEST_MEMORY='all:queue, session' cargo test --test memory -- --nocapture
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 mod support;
@@ -13,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -367,9 +370,26 @@ fn programs() -> &'static Programs {
     })
 }
 
-/// Whether all allocations are tried.
-fn is_whole() -> bool {
-    env::var("GREENAPI_TEST_MEMORY").is_ok_and(|value| value == "all")
+/// Which kinds are tried at all their allocations: those whose name contains this text, and no
+/// others. `None`: all kinds, at a sample of their allocations.
+fn whole() -> Option<String> {
+    let chosen = env::var("GREENAPI_TEST_MEMORY").ok()?;
+    let (all, name) = chosen.split_once(':').unwrap_or((&chosen, ""));
+    assert_eq!(all, "all", "GREENAPI_TEST_MEMORY is all or all:NAME");
+    Some(name.trim().to_owned())
+}
+
+fn chosen_kinds() -> Vec<Kind> {
+    let text = whole().unwrap_or_default();
+    let mut kinds = KINDS.to_vec();
+    kinds.retain(|kind| kind.name.contains(&text));
+    let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    assert!(
+        !kinds.is_empty(),
+        "no kind's name contains {text:?}; the kinds are:\n{}",
+        names.join("\n")
+    );
+    kinds
 }
 
 /// The results that the program printed, and what was wrong with them.
@@ -500,9 +520,9 @@ impl Worker {
 
 /// Which of `count` allocations are tried.
 fn points(count: usize) -> impl Iterator<Item = usize> {
-    let step = match is_whole() {
-        true => 1,
-        false => count.div_ceil(SAMPLE).max(1),
+    let step = match whole() {
+        Some(_) => 1,
+        None => count.div_ceil(SAMPLE).max(1),
     };
     // Counted from the end, because the last allocations of a call are made by the code under test.
     (1..=count).rev().step_by(step)
@@ -582,12 +602,12 @@ impl Found {
 
 /// Runs `job` for each of `jobs`, each thread with its own stand-in.
 fn in_parallel<T: Sync>(jobs: &[T], job: impl Fn(&T, &Worker) + Sync) {
-    // More threads than cores, because the programs mostly wait: a session policy waits a second
-    // between two requests.
-    const WORKERS: usize = 24;
+    // More threads than cores, because the programs mostly wait: a policy that logs out waits two
+    // seconds in each call.
+    let workers = 8 * thread::available_parallelism().map_or(2, NonZero::get);
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for number in 0..WORKERS {
+        for number in 0..workers {
             let (next, job) = (&next, &job);
             scope.spawn(move || {
                 let standin = Standin::start(Config::default()).expect("the stand-in starts");
@@ -606,9 +626,9 @@ fn no_allocation_that_fails_ends_the_host() {
         return;
     }
     programs();
-    let cases: Vec<(Kind, bool)> = KINDS
-        .iter()
-        .flat_map(|kind| [(*kind, false), (*kind, true)])
+    let cases: Vec<(Kind, bool)> = chosen_kinds()
+        .into_iter()
+        .flat_map(|kind| [(kind, false), (kind, true)])
         .collect();
     let rows = Mutex::new(Vec::new());
     in_parallel(&cases, |(kind, warm), worker| {

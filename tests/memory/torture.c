@@ -60,7 +60,8 @@ static greenapi_options read_options(void)
 {
     greenapi_options options;
     greenapi_options_init(&options, sizeof options);
-    options.timeout_ms = 5000;
+    /* Longer than any call takes when many programs run at once on few cores. */
+    options.timeout_ms = 10000;
     const char *value;
     if ((value = getenv("GREENAPI_CA_FILE")) != NULL)
         options.ca_file = value;
