@@ -146,6 +146,8 @@ pub struct Standin {
 impl Standin {
     /// Starts a stand-in on its own thread. All listeners are open when this returns.
     pub fn start(config: Config) -> io::Result<Self> {
+        // A login shell's limit is usually 1,024, and tests hold more connections open than that.
+        let _ = rlimit::increase_nofile_limit(u64::MAX);
         let directory = Directory::open(config.directory)?;
         let shared = Shared::new(config.token, config.instances);
         let runtime = tokio::runtime::Builder::new_multi_thread()
