@@ -102,6 +102,8 @@ class LibraryHook(BuildHookInterface[Any]):
             # Without a filter, which not every Python 3.9 has: cargo just made this archive.
             packed.extractall(temporary / "unpacked")
         [directory] = (temporary / "unpacked").iterdir()
+        # The commit: not known without git, and the same sources have to give the same bytes.
+        (directory / ".cargo_vcs_info.json").unlink(missing_ok=True)
         return directory
 
 
