@@ -23,8 +23,8 @@
  * Strings that you give are copied before the function returns.
  *
  * **Threads.** Every function may be called from any thread at any time, and after fork() in the
- * child. The library has its own threads: none before the first call, then at most four (five with
- * a journal). They block every signal except the fault signals (SIGSEGV and its like).
+ * child. The library has its own threads: none before the first call, then at most four, and one
+ * more for each journal. They block every signal except the fault signals (SIGSEGV and its like).
  *
  * **Out of memory.** A failed allocation does not end your process: calls whose request was not
  * sent end in GREENAPI_STATUS_OUT_OF_RESOURCES, and calls whose request was sent are finished with a
@@ -105,7 +105,9 @@ enum greenapi_status
    */
   GREENAPI_STATUS_SESSION_ACTIVE = 15,
   /**
-   * The session policy could not be checked, so no deletion was sent.
+   * The session policy could not be checked, so no deletion was sent: the list or the state was
+   * lost, unreadable or refused (401, 403 and 429 have statuses of their own), or the instance
+   * has expired, is being created or is starting. The message says which.
    */
   GREENAPI_STATUS_SESSION_UNKNOWN = 16,
   /**
@@ -306,20 +308,26 @@ typedef int32_t greenapi_state;
 
 /**
  * `session`: ask for the instance's state first, and delete the instance only if it is logged out
- * (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
+ * (`notAuthorized`), or if the API says that it is deleted although the account's list still shows
+ * it. In any other state GREENAPI_STATUS_SESSION_ACTIVE; if the instance cannot be asked,
+ * GREENAPI_STATUS_SESSION_UNKNOWN (`starting` is asked again while there is time); if the list does
+ * not show it as living, GREENAPI_STATUS_NOT_FOUND. Then nothing is deleted.
  */
 #define GREENAPI_SESSION_REQUIRE_LOGGED_OUT 1
 
 /**
  * `session`: log the instance out unless it already is, wait for the confirmation, then delete the
- * instance; without a confirmation GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
+ * instance; without a confirmation GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted. If the
+ * instance cannot be asked or is not in the list, as GREENAPI_SESSION_REQUIRE_LOGGED_OUT. Every
+ * result of a call that logged the instance out, or may have, says so in its message.
  */
 #define GREENAPI_SESSION_LOG_OUT 2
 
 /**
  * `session`: try to log the instance out, and delete it in any case once the API has answered the
- * logout or said that the instance cannot be asked (it has expired, is being created or is
- * starting).
+ * logout or refused to be asked about the instance (it has expired, is being created or starting,
+ * or its token is refused); the message says so. A lost answer or a 5xx is not taken for an answer:
+ * GREENAPI_STATUS_SESSION_UNKNOWN, and nothing is deleted.
  */
 #define GREENAPI_SESSION_TRY_LOG_OUT 3
 
@@ -442,8 +450,8 @@ typedef struct greenapi_options {
    * prefix), until the last of these clients is freed and its calls have ended; a forked child
    * does not hold the journal, and its calls with such a client end in
    * GREENAPI_STATUS_INVALID_ARGUMENT. When the disk is full or fails, calls end in
-   * GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. While a client has a journal, the
-   * library has one more thread. docs/JOURNAL.md lists what the journal protects against.
+   * GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. Each open
+   * journal has a thread of the library. docs/JOURNAL.md lists what the journal protects against.
    */
   const char *journal;
 } greenapi_options;
@@ -648,7 +656,8 @@ void greenapi_client_free(struct greenapi_client *client);
  *
  * \return the status that is also in the result.
  *
- * Blocks the calling thread for at most the client's timeout_ms. Any thread.
+ * Blocks the calling thread for at most the client's timeout_ms; with a journal whose disk hangs, up
+ * to a second more, for the record of the result. Any thread.
  */
 greenapi_status greenapi_client_delete_instance(struct greenapi_client *client,
                                                 int64_t id,

@@ -144,14 +144,16 @@ impl Account {
             accepted,
             until: deadline.checked_sub(reserve).unwrap_or(deadline),
             logout: Logout::Not,
+            in_doubt: false,
             asked: false,
+            wants_logout: false,
         };
         let until = check.until;
         let checked = match timeout_at(until.into(), check.run(&mut before_logout)).await {
             Ok(checked) => checked,
             Err(_) => check.out_of_time(),
         };
-        checked.map_err(|outcome| Note::of(check.logout).applied_to(outcome))
+        checked.map_err(|outcome| Note::of(check.logout()).applied_to(outcome))
     }
 
     /// The instance's token, from a list that shows the instance or is as new as `need` requires.
@@ -229,7 +231,7 @@ impl Account {
                 tries += 1;
                 continue;
             }
-            let outcome = unknown("the list of instances", &why, &[asker.token]);
+            let outcome = unknown("the list of instances", &why, &asker.secrets(None));
             // A call with more time may still read the list.
             if pause.is_none() && !why.is_for_want_of_time() {
                 *failed = Some(Failed {
@@ -304,8 +306,12 @@ struct Check<'a> {
     accepted: Instant,
     until: Instant,
     logout: Logout,
+    /// Whether an attempt to log out that has no clear answer may have been carried out.
+    in_doubt: bool,
     /// Whether the instance has answered yet.
     asked: bool,
+    /// Whether the instance has been found to need a logout.
+    wants_logout: bool,
 }
 
 impl Check<'_> {
@@ -316,7 +322,7 @@ impl Check<'_> {
         let mut reply = self.ask(&token).await?;
         loop {
             let known = Known {
-                logout: self.logout,
+                logout: self.logout(),
                 time: self.until.saturating_duration_since(Instant::now()) > ASK_INTERVAL,
                 fresh,
             };
@@ -337,6 +343,7 @@ impl Check<'_> {
                     };
                 }
                 Next::LogOut => {
+                    self.wants_logout = true;
                     before_logout.note().await?;
                     self.log_out(&token).await?;
                     // The state after the logout decides. Without an answer about the state, the
@@ -368,7 +375,6 @@ impl Check<'_> {
     }
 
     async fn ask(&mut self, token: &Secret) -> Result<Reply, Outcome> {
-        let secrets = [self.asker.token, token];
         let asked = async {
             self.asker.start(Some(self.until)).await?;
             self.asker.state(self.id, token, self.until).await
@@ -380,7 +386,10 @@ impl Check<'_> {
             }
             // After an earlier answer the call has started, so `NOT_STARTED` would be wrong.
             Err(Unanswered::NotStarted { held: false }) if self.asked => Err(self.not_in_time()),
-            Err(why) => Err(unknown("the session's state", &why, &secrets)),
+            Err(why) => {
+                let secrets = self.asker.secrets(Some(token));
+                Err(unknown("the session's state", &why, &secrets))
+            }
         }
     }
 
@@ -388,27 +397,37 @@ impl Check<'_> {
     async fn log_out(&mut self, token: &Secret) -> Result<(), Outcome> {
         let asked = async {
             self.asker.start(Some(self.until)).await?;
-            // From here on the instance may be logged out, whatever happens.
-            self.logout = Logout::Unclear;
-            self.asker.log_out(self.id, token, self.until).await
+            let doubt = &mut self.in_doubt;
+            self.asker.log_out(self.id, token, self.until, doubt).await
         };
         match asked.await {
             Ok(Reply::LogOut(true)) => self.logout = Logout::Accepted,
             Ok(_) => self.logout = Logout::Refused,
-            Err(why @ Unanswered::NotStarted { .. }) => {
-                return Err(unknown("the logout", &why, &[]));
+            Err(_) if self.in_doubt => {}
+            Err(Unanswered::NotStarted { held: false }) => return Err(self.not_in_time()),
+            Err(why) => {
+                let secrets = self.asker.secrets(Some(token));
+                return Err(unknown("the logout", &why, &secrets));
             }
-            Err(_) => {}
         }
         Ok(())
+    }
+
+    /// How far the logout has come.
+    fn logout(&self) -> Logout {
+        match self.logout {
+            Logout::Not if self.in_doubt => Logout::Unclear,
+            Logout::Refused if self.in_doubt => Logout::RefusedInDoubt,
+            logout => logout,
+        }
     }
 
     /// Decides what to do if the effect of the logout is unknown: `TRY_LOG_OUT` still deletes if
     /// the API answered the logout; otherwise the call ends with `outcome`.
     fn unconfirmed(&self, outcome: Outcome) -> Result<Note, Outcome> {
         let tries = self.asker.options.session == Session::TryLogOut;
-        match self.logout {
-            Logout::Accepted if tries => Ok(Note::MaybeLoggedOut),
+        match self.logout() {
+            Logout::Accepted | Logout::RefusedInDoubt if tries => Ok(Note::MaybeLoggedOut),
             Logout::Refused if tries => Ok(Note::NotLoggedOut("it refuses".into())),
             _ => Err(outcome),
         }
@@ -420,7 +439,11 @@ impl Check<'_> {
     }
 
     fn not_in_time(&self) -> Outcome {
-        match self.logout {
+        match self.logout() {
+            Logout::Not if self.wants_logout => Outcome::new(
+                Status::SessionActive,
+                "Raise the timeout or call again: the instance is not logged out, and there was no time to log it out, so it was not deleted.",
+            ),
             Logout::Not => Outcome::new(
                 Status::SessionUnknown,
                 "Raise the timeout or call again: the session's state could not be learned in time, so no deletion was sent.",

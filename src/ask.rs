@@ -143,31 +143,41 @@ impl Asker<'_> {
         token: &Secret,
         until: Instant,
     ) -> Result<Reply, Unanswered> {
-        let secrets = [self.token, token];
-        let asked = self.instance(id, "getStateInstance", token, until).await;
-        read_reply(asked, &secrets, read_state)
+        // An attempt to ask has no effect that could be in doubt.
+        let in_doubt = &mut false;
+        let asked = self.instance(id, "getStateInstance", token, until, in_doubt);
+        read_reply(asked.await, &self.secrets(Some(token)), read_state)
     }
 
-    /// Asks an instance to log out. The caller has waited for the pace.
+    /// Asks an instance to log out. The caller has waited for the pace. Sets `in_doubt` while an
+    /// attempt is under way, and for good if an attempt that may have been carried out got no clear
+    /// answer.
     pub async fn log_out(
         &self,
         id: i64,
         token: &Secret,
         until: Instant,
+        in_doubt: &mut bool,
     ) -> Result<Reply, Unanswered> {
-        let secrets = [self.token, token];
-        let asked = self.instance(id, "logout", token, until).await;
-        read_reply(asked, &secrets, read_logout)
+        let asked = self.instance(id, "logout", token, until, in_doubt).await;
+        read_reply(asked, &self.secrets(Some(token)), read_logout)
+    }
+
+    /// What no message may show: the partner token, the instance's token and the proxy's login.
+    pub fn secrets<'s>(&'s self, instance: Option<&'s Secret>) -> Vec<&'s Secret> {
+        let own = std::iter::once(self.token).chain(instance);
+        own.chain(self.transport.secrets()).collect()
     }
 
     /// Calls one of an instance's own methods, with retries, and returns the body of a response
-    /// that is no error.
+    /// that is no error. `in_doubt` as in [`Asker::log_out`].
     async fn instance(
         &self,
         id: i64,
         method: &str,
         token: &Secret,
         until: Instant,
+        in_doubt: &mut bool,
     ) -> Result<Vec<u8>, Unanswered> {
         let endpoint = &self.instance_endpoint(id)?;
         let path = format!(
@@ -198,7 +208,13 @@ impl Asker<'_> {
                     _ => Ok(body),
                 }
             };
-            let why = match asked.await {
+            let before = std::mem::replace(in_doubt, true);
+            let asked = asked.await;
+            *in_doubt = before
+                || asked
+                    .as_ref()
+                    .is_err_and(Unanswered::may_have_been_carried_out);
+            let why = match asked {
                 Ok(answer) => return Ok(answer),
                 Err(why) => why,
             };
@@ -299,7 +315,7 @@ impl Asker<'_> {
         Failure::new(
             Stage::TimedOut,
             format!(
-                "no answer within the timeout of {} ms",
+                "no answer in time (the whole timeout is {} ms)",
                 self.options.timeout.as_millis()
             ),
         )
@@ -378,6 +394,18 @@ fn pause_of(response: &StreamedResponse) -> Option<Duration> {
 }
 
 impl Unanswered {
+    /// Whether the server may have done what the question asked for.
+    fn may_have_been_carried_out(&self) -> bool {
+        match self {
+            Self::Failed(failure) => {
+                matches!(failure.stage, Stage::Lost { .. } | Stage::TimedOut)
+            }
+            Self::Refused(refusal) => !matches!(refusal.code, 400..=407 | 409..=498),
+            Self::Unreadable(_) => true,
+            Self::NotStarted { .. } => false,
+        }
+    }
+
     /// Whether a call with more time might have received an answer.
     pub fn is_for_want_of_time(&self) -> bool {
         match self {

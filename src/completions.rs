@@ -259,6 +259,10 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 cancelled.all += 1;
                 cancelled.waiting += usize::from(open.running.is_none());
                 let mut outcome = Outcome::plain(status).after(attempts);
+                if !sent && attempts > 0 {
+                    outcome.message =
+                        "Cancelled before the request was sent again: nothing was deleted.".into();
+                }
                 if open
                     .running
                     .is_some_and(|running| running.may_have_logged_out())

@@ -391,7 +391,7 @@ impl Reading<'_> {
             match pause {
                 Some(pause) => sleep(pause).await,
                 None => {
-                    let secrets = [self.asker.token];
+                    let secrets = self.asker.secrets(None);
                     return why.explain(WHAT, CUT_SHORT, &secrets).after(tries);
                 }
             }

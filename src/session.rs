@@ -92,6 +92,9 @@ pub enum Logout {
     Accepted,
     /// The API refused the logout.
     Refused,
+    /// The API refused the logout, but an earlier attempt of the same call, which got no clear
+    /// answer, may have logged the instance out.
+    RefusedInDoubt,
     /// The logout was requested, but no clear answer came.
     Unclear,
 }
@@ -122,12 +125,12 @@ pub enum Note {
 }
 
 impl Note {
-    /// The note for a call that ends without a deletion.
+    /// The note that follows from the logout alone.
     pub fn of(logout: Logout) -> Self {
         match logout {
             Logout::Not | Logout::Refused => Self::Nothing,
             Logout::Accepted => Self::LoggedOut,
-            Logout::Unclear => Self::MaybeLoggedOut,
+            Logout::Unclear | Logout::RefusedInDoubt => Self::MaybeLoggedOut,
         }
     }
 }
@@ -144,11 +147,7 @@ pub struct Known {
 
 /// Decides the next step from the instance's last answer.
 pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
-    let deleted = Next::Delete(match known.logout {
-        Logout::Accepted => Note::LoggedOut,
-        Logout::Unclear => Note::MaybeLoggedOut,
-        Logout::Not | Logout::Refused => Note::Nothing,
-    });
+    let deleted = Next::Delete(Note::of(known.logout));
     match reply {
         _ if policy == Session::Ignore => deleted,
         Reply::State(State::NotAuthorized, _) => deleted,
@@ -162,7 +161,7 @@ pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
             Obstacle::Starting if policy != Session::TryLogOut && known.time => Next::Ask,
             _ if policy == Session::TryLogOut => Next::Delete(match known.logout {
                 Logout::Not | Logout::Refused => Note::NotLoggedOut(obstacle.describe()),
-                Logout::Accepted | Logout::Unclear => Note::MaybeLoggedOut,
+                Logout::Accepted | Logout::Unclear | Logout::RefusedInDoubt => Note::MaybeLoggedOut,
             }),
             _ if known.logout == Logout::Accepted => Next::Refuse(
                 Status::SessionActive,
@@ -191,14 +190,16 @@ fn next_by_state(policy: Session, state: State, name: &str, known: Known) -> Nex
         )),
         (_, Logout::Not) => Next::LogOut,
         (_, Logout::Accepted) if known.time => Next::Ask,
-        (Session::TryLogOut, Logout::Accepted) => Next::Delete(Note::MaybeLoggedOut),
+        (Session::TryLogOut, Logout::Accepted | Logout::RefusedInDoubt) => {
+            Next::Delete(Note::MaybeLoggedOut)
+        }
         (Session::TryLogOut, Logout::Refused) => Next::Delete(Note::NotLoggedOut(format!(
             "it refuses (its state is {name})"
         ))),
         (_, Logout::Accepted) => refuse(format!(
             "Call again: the logout was accepted but is not confirmed in time (the state is {name}), so the instance was not deleted."
         )),
-        (_, Logout::Refused) => refuse(format!(
+        (_, Logout::Refused | Logout::RefusedInDoubt) => refuse(format!(
             "Log it out on the device, or use the session policy TRY_LOG_OUT: the instance refuses to log out (its state is {name}), so it was not deleted."
         )),
         (_, Logout::Unclear) => refuse(format!(
@@ -257,15 +258,18 @@ pub fn read_refusal(
     secrets: &[&Secret],
 ) -> Option<Obstacle> {
     // Depending on the server, the text is the whole body or part of JSON.
-    let text = String::from_utf8_lossy(body).to_lowercase();
+    let description = read_description(body);
+    let text = description.trim().to_lowercase();
     match code {
         408 | 429 => None,
         401 | 403 => Some(Obstacle::Denied(code)),
-        400..=498 if text.contains("expired") => Some(Obstacle::Expired),
-        400..=498 if text.contains("is deleted") => Some(Obstacle::Deleted),
-        400..=498 if text.contains("starting") => Some(Obstacle::Starting),
+        // "Deleted" permits the deletion, so only the API's whole sentence counts, not the words in
+        // the page of some other server.
+        400 if text.trim_end_matches('.') == "instance is deleted" => Some(Obstacle::Deleted),
+        400 if text.contains("expired") => Some(Obstacle::Expired),
+        400 if text.contains("starting") => Some(Obstacle::Starting),
         404 if http_status == 404 => Some(Obstacle::NotFound),
-        400..=498 => Some(Obstacle::Other(sanitize(&read_description(body), secrets))),
+        400..=498 => Some(Obstacle::Other(sanitize(&description, secrets))),
         _ => None,
     }
 }
@@ -274,15 +278,19 @@ pub fn read_refusal(
 /// text.
 pub fn read_description(body: &[u8]) -> String {
     #[derive(Deserialize)]
-    struct Said {
-        #[serde(alias = "message", alias = "reason")]
-        description: String,
+    #[serde(untagged)]
+    enum Said {
+        Text(String),
+        Error {
+            #[serde(alias = "message", alias = "reason")]
+            description: String,
+        },
     }
     match (
         serde_json::from_slice::<Said>(body),
         std::str::from_utf8(body),
     ) {
-        (Ok(said), _) => said.description,
+        (Ok(Said::Text(text) | Said::Error { description: text }), _) => text,
         (Err(_), Ok(text)) if !text.trim_start().starts_with(['<', '{', '[', '"']) => text.into(),
         _ => String::new(),
     }
@@ -376,10 +384,11 @@ mod tests {
         }
     }
 
-    const LOGOUTS: [Logout; 4] = [
+    const LOGOUTS: [Logout; 5] = [
         Logout::Not,
         Logout::Accepted,
         Logout::Refused,
+        Logout::RefusedInDoubt,
         Logout::Unclear,
     ];
 
@@ -547,7 +556,8 @@ mod tests {
 
     #[test]
     fn the_texts_of_instances_that_cannot_be_asked() {
-        let rows: [(u16, &str, Option<Obstacle>); 13] = [
+        let other = |said: &str| Some(Obstacle::Other(said.into()));
+        let rows = [
             (
                 400,
                 "Instance account is expired. Renew your instance from personal area",
@@ -559,6 +569,23 @@ mod tests {
                 Some(Obstacle::Expired),
             ),
             (400, "Instance is deleted", Some(Obstacle::Deleted)),
+            (400, " instance is deleted.\n", Some(Obstacle::Deleted)),
+            (400, "\"Instance is deleted\"", Some(Obstacle::Deleted)),
+            (
+                400,
+                r#"{"statusCode":400,"message":"Instance is deleted"}"#,
+                Some(Obstacle::Deleted),
+            ),
+            // Other servers' pages, and texts about something else.
+            (400, "The header is deleted", other("The header is deleted")),
+            (
+                400,
+                "The trial of this instance is deleted at midnight",
+                other("The trial of this instance is deleted at midnight"),
+            ),
+            (466, "Instance is deleted", other("Instance is deleted")),
+            (404, "Instance is deleted", Some(Obstacle::NotFound)),
+            (404, "The page is starting", Some(Obstacle::NotFound)),
             (
                 400,
                 "instance in starting process try later",
@@ -569,8 +596,8 @@ mod tests {
                 "instance is starting or not authorized",
                 Some(Obstacle::Starting),
             ),
-            (400, "Bad", Some(Obstacle::Other("Bad".into()))),
-            (466, r#"{"message":"q"}"#, Some(Obstacle::Other("q".into()))),
+            (400, "Bad", other("Bad")),
+            (466, r#"{"message":"q"}"#, other("q")),
             (404, "<html>", Some(Obstacle::NotFound)),
             (401, "", Some(Obstacle::Denied(401))),
             (403, "", Some(Obstacle::Denied(403))),

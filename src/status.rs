@@ -58,7 +58,9 @@ pub enum Status {
         message = "The session policy forbids the deletion: the instance may still be logged in on a device.\0"
     )]
     SessionActive = 15,
-    /// The session policy could not be checked, so no deletion was sent.
+    /// The session policy could not be checked, so no deletion was sent: the list or the state was
+    /// lost, unreadable or refused (401, 403 and 429 have statuses of their own), or the instance
+    /// has expired, is being created or is starting. The message says which.
     #[strum(
         message = "The session policy could not be checked, so no deletion was sent: call again.\0"
     )]

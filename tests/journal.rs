@@ -184,6 +184,36 @@ fn a_lost_deletion_is_sent_again_and_not_found_becomes_gone() {
     assert_eq!(ends, [31, 1, 31, 0]);
 }
 
+/// The session policy reads the list, which shows that the lost deletion was carried out.
+#[test]
+fn gone_by_the_list_is_remembered() {
+    const REQUIRE_LOGGED_OUT: u32 = 1;
+    let scene = Scene::new("gone-by-the-list");
+    scene.lose_next(Stage::Acted);
+    let url = &scene.standin.endpoints().http;
+    let change = |options: &mut RawOptions| options.session = REQUIRE_LOGGED_OUT;
+    let client = scene.try_client(url, change).unwrap();
+    assert_eq!(client.delete_instance(FIRST).status, 31);
+    let gone = client.delete_instance(FIRST);
+    assert_eq!((gone.status, gone.attempts), (1, 0), "{gone:?}");
+    drop(client);
+    scene.await_closed();
+    let ends: Vec<_> = scene
+        .lines()
+        .iter()
+        .filter_map(|line| line.status)
+        .collect();
+    assert_eq!(ends, [31, 1]);
+    let before = scene.standin.stats().requests;
+    let again = scene
+        .try_client(url, change)
+        .unwrap()
+        .delete_instance(FIRST);
+    assert_eq!(again.status, 1, "{again:?}");
+    assert!(again.message().contains("journal"), "{again:?}");
+    assert_eq!(scene.standin.stats().requests, before);
+}
+
 /// The first attempt deletes the instance but is lost; the retry is told 404.
 #[test]
 fn a_call_with_retries_has_one_begin_and_one_end() {

@@ -3,7 +3,7 @@
 
 mod support;
 
-use greenapi_standin::{Config, Standin};
+use greenapi_standin::{Config, Fault, Rule, Standin, Target};
 use support::abi::{c_string, options, Client, RawResult};
 use support::Driver;
 
@@ -123,6 +123,34 @@ fn only_the_proxy_sees_its_login() {
             settings.proxy_password = Some(PASSWORD.into());
         });
         standin.fill(FIRST, 1, None);
+    }
+}
+
+/// A server that learned the login repeats it in its answer to the list.
+#[test]
+fn no_message_of_a_session_question_shows_the_login() {
+    let standin = standin();
+    standin.set(|settings| {
+        settings.proxy_user = Some(USER.into());
+        settings.proxy_password = Some(PASSWORD.into());
+    });
+    standin.add_faults([Rule {
+        method: Target::List,
+        fault: Fault {
+            status: Some(400),
+            body: Some(format!("{USER} and {PASSWORD} are refused")),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let proxy = &proxies(&standin)[0];
+    let proxy = proxy.replacen("://", "://m1k4x2:p%40ss%2Fw0rd%3Ax@", 1);
+    let http = standin.endpoints().http.clone();
+    let result = delete(&standin, &http, &proxy, 1);
+    assert_eq!(result.status, 16, "{result:?}");
+    assert!(result.message().contains("are refused"), "{result:?}");
+    for secret in [PASSWORD, USER] {
+        assert!(!support::shows(&result.message(), secret), "{result:?}");
     }
 }
 

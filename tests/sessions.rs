@@ -378,7 +378,7 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
     let living = || instance(1, "authorized");
     const DELETED: i32 = 0;
     const UNKNOWN: i32 = 16;
-    let rows: [(&str, Instance, Option<Rule>, [i32; 3]); 18] = [
+    let rows: [(&str, Instance, Option<Rule>, [i32; 3]); 20] = [
         (
             "expired",
             Instance {
@@ -425,6 +425,24 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
             "404 page",
             living(),
             Some(state_fault(404, "<html>")),
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "404 page about another thing",
+            living(),
+            Some(state_fault(
+                404,
+                "<p>The page that you asked for is deleted.",
+            )),
+            [UNKNOWN, UNKNOWN, DELETED],
+        ),
+        (
+            "400 about another thing",
+            living(),
+            Some(state_fault(
+                400,
+                "The chat of this instance is deleted at midnight",
+            )),
             [UNKNOWN, UNKNOWN, DELETED],
         ),
         (
@@ -542,6 +560,70 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
             }
         }
     });
+}
+
+/// The first request to log out is carried out, but its answer is an error; the second one is
+/// refused, as the instance is logged out by then.
+#[test]
+fn a_logout_that_may_have_been_carried_out_is_named() {
+    let answer = |status: u16, body: &str, act: bool| Fault {
+        status: Some(status),
+        body: Some(body.into()),
+        act: Some(act),
+        ..Fault::default()
+    };
+    let rule = |method, times, fault| Rule {
+        method,
+        times,
+        fault,
+        ..Rule::default()
+    };
+    for policy in [2, 3] {
+        for (refusal, named) in [
+            (None, "A logout was requested"),
+            (Some(401), "Perhaps logged out"),
+        ] {
+            let standin = standin();
+            standin.put_instances([instance(1, "authorized")]);
+            standin.add_faults([
+                rule(Target::Logout, Some(1), answer(502, "<html>", true)),
+                rule(
+                    Target::Logout,
+                    None,
+                    answer(200, r#"{"isLogout":false}"#, false),
+                ),
+            ]);
+            let refusals = refusal.map(|code| rule(Target::Delete, None, answer(code, "", false)));
+            standin.add_faults(refusals);
+            let client = client(&standin, |options| {
+                options.session = policy;
+                options.timeout_ms = 10_000;
+            });
+            let result = client.delete_instance(FIRST + 1);
+            let expected = if refusal.is_some() { 11 } else { 0 };
+            assert_eq!(result.status, expected, "{result:?}");
+            assert!(result.message().contains(named), "{result:?}");
+        }
+    }
+}
+
+/// The instance may be asked once a second, and the call ends before the logout could be sent.
+#[test]
+fn a_logout_that_was_never_sent_is_not_called_possible() {
+    for policy in [2, 3] {
+        let standin = standin();
+        standin.put_instances([instance(1, "authorized")]);
+        let client = client(&standin, |options| {
+            options.session = policy;
+            options.timeout_ms = 1_000;
+        });
+        let result = client.delete_instance(FIRST + 1);
+        assert_eq!((result.status, result.attempts), (15, 0), "{result:?}");
+        assert!(!result.message().contains("erhaps"), "{result:?}");
+        assert!(result.message().contains("no time"), "{result:?}");
+        let seen = requests(&standin, "logout");
+        assert_eq!(seen, 0, "{result:?}");
+    }
 }
 
 /// Follows the advice of each message, and succeeds.

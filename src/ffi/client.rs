@@ -122,7 +122,8 @@ pub unsafe extern "C" fn greenapi_client_free(client: *mut greenapi_client) {
 ///
 /// Returns the status that is also in the result.
 ///
-/// Blocks the calling thread for at most the client's timeout_ms. Any thread.
+/// Blocks the calling thread for at most the client's timeout_ms; with a journal whose disk hangs, up
+/// to a second more, for the record of the result. Any thread.
 ///
 /// # Safety
 /// `client` is NULL or a living client; `out_result` is NULL or may be written to.

@@ -75,22 +75,28 @@ pub struct greenapi_options {
     /// prefix), until the last of these clients is freed and its calls have ended; a forked child
     /// does not hold the journal, and its calls with such a client end in
     /// GREENAPI_STATUS_INVALID_ARGUMENT. When the disk is full or fails, calls end in
-    /// GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. While a client has a journal, the
-    /// library has one more thread. docs/JOURNAL.md lists what the journal protects against.
+    /// GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. Each open
+    /// journal has a thread of the library. docs/JOURNAL.md lists what the journal protects against.
     pub journal: *const c_char,
 }
 
 /// `session`: delete without asking for the instance's state: only the documented call is made.
 pub const GREENAPI_SESSION_IGNORE: u32 = 0;
 /// `session`: ask for the instance's state first, and delete the instance only if it is logged out
-/// (`notAuthorized`); else GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
+/// (`notAuthorized`), or if the API says that it is deleted although the account's list still shows
+/// it. In any other state GREENAPI_STATUS_SESSION_ACTIVE; if the instance cannot be asked,
+/// GREENAPI_STATUS_SESSION_UNKNOWN (`starting` is asked again while there is time); if the list does
+/// not show it as living, GREENAPI_STATUS_NOT_FOUND. Then nothing is deleted.
 pub const GREENAPI_SESSION_REQUIRE_LOGGED_OUT: u32 = 1;
 /// `session`: log the instance out unless it already is, wait for the confirmation, then delete the
-/// instance; without a confirmation GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted.
+/// instance; without a confirmation GREENAPI_STATUS_SESSION_ACTIVE, and nothing is deleted. If the
+/// instance cannot be asked or is not in the list, as GREENAPI_SESSION_REQUIRE_LOGGED_OUT. Every
+/// result of a call that logged the instance out, or may have, says so in its message.
 pub const GREENAPI_SESSION_LOG_OUT: u32 = 2;
 /// `session`: try to log the instance out, and delete it in any case once the API has answered the
-/// logout or said that the instance cannot be asked (it has expired, is being created or is
-/// starting).
+/// logout or refused to be asked about the instance (it has expired, is being created or starting,
+/// or its token is refused); the message says so. A lost answer or a 5xx is not taken for an answer:
+/// GREENAPI_STATUS_SESSION_UNKNOWN, and nothing is deleted.
 pub const GREENAPI_SESSION_TRY_LOG_OUT: u32 = 3;
 
 /// `flags`: allow plain http:// to any host. Everybody on the network path can then read the token.

@@ -283,8 +283,8 @@ impl Claim {
         outcome
     }
 
-    /// Queues the end record, unless none is needed: this call wrote no record, or an earlier
-    /// call's deletion stays in doubt.
+    /// Queues the end record, unless none is needed: this call wrote no record and settles no
+    /// earlier doubt, or an earlier call's deletion stays in doubt.
     fn note_end(&mut self, outcome: &Outcome) -> Option<(watch::Receiver<Progress>, bool)> {
         let mut state = lock(&self.shared.state);
         let pending = self
@@ -292,9 +292,14 @@ impl Claim {
             .take()
             .is_some_and(|batch| !matches!(*batch.borrow(), Progress::Failed(_)));
         let noted = std::mem::take(&mut self.noted) || pending;
-        let doubt_goes_on = self.past.deletion == Deletion::InDoubt
-            && outcome.status.effect() == Effect::NotDeleted;
-        if !noted || doubt_goes_on {
+        let in_doubt = self.past.deletion == Deletion::InDoubt;
+        let needed = match outcome.status.effect() {
+            Effect::NotDeleted => noted && !in_doubt,
+            // The account's list can settle the doubt without a deletion by this call.
+            Effect::Deleted => noted || in_doubt,
+            _ => noted,
+        };
+        if !needed {
             return None;
         }
         let event = Event::End {

@@ -254,6 +254,13 @@ fn parse(url: &str) -> Result<Proxy, &'static str> {
         ("", None) => None,
         (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
     };
+    if let (Kind::Socks5 { .. }, Some((user, password))) = (kind, &login) {
+        // RFC 1929 gives each length one byte, which must not be 0.
+        let fits = |text: &Secret| (1..=255).contains(&text.expose().len());
+        if !fits(user) || !fits(password) {
+            return Err("has a user or password that SOCKS5 cannot carry (1 to 255 bytes each)");
+        }
+    }
     Ok(Proxy {
         kind,
         host,
@@ -304,6 +311,8 @@ mod tests {
             "http://",
             "socks4://proxy",
             "http://a b",
+            "socks5://me@proxy",
+            "socks5://:pass@proxy",
             "http://proxy:x",
             "://",
         ] {

@@ -18,9 +18,14 @@ pub fn describe(error: &io::Error) -> String {
     if let Some(rustls::Error::AlertReceived(alert)) = inner.and_then(|e| e.downcast_ref()) {
         return format!("TLS alert {}", alert_name(*alert));
     }
+    if inner.is_some_and(|error| error.is::<rustls::Error>()) {
+        return "the server broke the rules of TLS".into();
+    }
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => "closed by the server",
-        io::ErrorKind::InvalidData => "the server broke the rules of TLS",
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            "the server broke the rules of HTTP"
+        }
         io::ErrorKind::ConnectionReset => "connection reset by peer",
         io::ErrorKind::TimedOut => "timed out",
         io::ErrorKind::ConnectionAborted => "given up, as the server sent frames without end",
