@@ -216,6 +216,7 @@ impl Asker<'_> {
                     .is_err_and(Unanswered::may_have_been_carried_out);
             let why = match asked {
                 Ok(answer) => return Ok(answer),
+                Err(Unanswered::NotStarted { .. }) if tries > 0 => return Err(last),
                 Err(why) => why,
             };
             drop(turn);
@@ -250,11 +251,15 @@ impl Asker<'_> {
 
     /// Waits until the pace allows a question, and counts it.
     pub async fn start(&self, until: Option<Instant>) -> Result<(), Unanswered> {
-        match self.pace.wait(until).await {
+        match self.pace.start(until).await {
             true => Ok(()),
-            false => Err(Unanswered::NotStarted {
-                held: self.pace.is_held(),
-            }),
+            false => Err(self.not_started()),
+        }
+    }
+
+    fn not_started(&self) -> Unanswered {
+        Unanswered::NotStarted {
+            held: self.pace.is_held(),
         }
     }
 
@@ -265,6 +270,9 @@ impl Asker<'_> {
         path: &str,
         until: Instant,
     ) -> Result<StreamedResponse, Unanswered> {
+        if !self.pace.turn(until).await {
+            return Err(self.not_started());
+        }
         let user_agent = &self.options.user_agent;
         let reading = self.transport.read(endpoint, path, user_agent);
         let mut response = timeout_at(until.into(), reading)

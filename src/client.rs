@@ -55,6 +55,8 @@ pub struct Client {
 #[derive(Default)]
 struct Local {
     schedule: Mutex<Requests>,
+    /// See [`Pace`].
+    turns: tokio::sync::Mutex<()>,
     /// The transport, with the engine that it belongs to.
     transport: Mutex<Option<(Arc<Engine>, Arc<Transport>)>>,
     account: Account,
@@ -156,7 +158,7 @@ impl Client {
         Outcome::new(
             Status::NotStarted,
             match held.is_some_and(|until| until > Instant::now()) {
-                true => "Call again later: the API asked this client for a pause (429) that does not fit into the timeout, so no request was sent.",
+                true => "Call again later: the API asked this client for a pause (429) that does not fit into the timeout, so no deletion was sent.",
                 false => Status::NotStarted.message(),
             },
         )
@@ -165,6 +167,7 @@ impl Client {
     pub fn pace(&self) -> Pace<'_> {
         Pace {
             schedule: &self.local.get().schedule,
+            turns: &self.local.get().turns,
             limits: self.limits(),
             holds: !self.options.independent,
         }
@@ -187,8 +190,14 @@ impl Client {
             false => schedule::Limits {
                 max_in_flight: self.options.max_in_flight,
                 interval: self.options.interval,
+                at_once: self.sends_at_once(),
             },
         }
+    }
+
+    /// Whether nothing happens between a deletion's permit and its request.
+    fn sends_at_once(&self) -> bool {
+        self.journal.is_none() && self.options.session == Session::Ignore
     }
 
     /// Starts the call of a submission, or refuses it while memory is short; false if it was
@@ -213,7 +222,7 @@ impl Client {
             permit.give_back();
             return false;
         };
-        lock(&self.local.get().schedule).count_start(now, self.limits());
+        lock(&self.local.get().schedule).count_deletion(now, self.limits());
         let transport = self.transport(engine);
         let run = self
             .clone()
@@ -359,6 +368,9 @@ impl Client {
                 &with_logins
             }
         };
+        if !self.sends_at_once() && !self.pace().turn(deadline).await {
+            return self.not_started();
+        }
         let mut history = History::default();
         let mut not_before = None;
         loop {
@@ -410,7 +422,8 @@ impl Client {
                     if !pause.is_zero() {
                         tokio::time::sleep(pause).await;
                     }
-                    if !self.pace().wait(Some(deadline)).await {
+                    if !self.pace().start(Some(deadline)).await || !self.pace().turn(deadline).await
+                    {
                         return history.conclude(call.attempts());
                     }
                 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::time::{sleep_until, timeout_at};
 
 use crate::engine::{Dispatcher, Engine};
 use crate::schedule::{Limits, Schedule};
@@ -80,6 +81,9 @@ impl Drop for Permit {
 #[derive(Clone, Copy)]
 pub struct Pace<'a> {
     pub schedule: &'a Mutex<Requests>,
+    /// Locked by the request that waits for its turn. Others wait for the lock, so that they are sent
+    /// in the order in which they came, and only one of them wakes at a time.
+    pub turns: &'a tokio::sync::Mutex<()>,
     pub limits: Limits,
     /// Whether a 429 to one call delays the others.
     pub holds: bool,
@@ -101,7 +105,7 @@ impl Pace<'_> {
 
     /// Waits until the pace and any 429 allow a request that is not the first of its call, and
     /// counts the request; false if that would be after the deadline.
-    pub async fn wait(&self, deadline: Option<Instant>) -> bool {
+    pub async fn start(&self, deadline: Option<Instant>) -> bool {
         loop {
             let opening = lock(self.schedule).try_start(Instant::now(), self.limits);
             let Err(opening) = opening else {
@@ -112,8 +116,25 @@ impl Pace<'_> {
             }
             // Other calls may wait for the same time, and only one of them may start; so the loop
             // tries again after waking.
-            tokio::time::sleep_until(opening.into()).await;
+            sleep_until(opening.into()).await;
         }
+    }
+
+    /// Waits for the turn of a request whose start has been counted: it may be sent right after this
+    /// returns. False if that would be after the deadline.
+    pub async fn turn(&self, deadline: Instant) -> bool {
+        let taken = async {
+            let _first = self.turns.lock().await;
+            loop {
+                let opening = lock(self.schedule).try_turn(Instant::now(), self.limits);
+                match opening {
+                    Ok(()) => return true,
+                    Err(opening) if opening >= deadline => return false,
+                    Err(opening) => sleep_until(opening.into()).await,
+                }
+            }
+        };
+        timeout_at(deadline.into(), taken).await.unwrap_or(false)
     }
 
     /// How long a request that is not the first of its call has to wait.

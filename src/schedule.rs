@@ -1,6 +1,11 @@
 //! Decides when each request of a client may start: `max_in_flight`, the pace, and the pause that a
 //! 429 asks for. Deletions wait in one queue and questions in another; while both queues have
 //! entries, they take turns. Pure: the time is a parameter, and the waiting values have any type.
+//!
+//! The pace is kept twice, because a call may do something else between its start and its request,
+//! such as waiting for the journal. Each request is *started* once, at the latest before the call
+//! prepares it; this limits how many there are in a second. Right before it is sent, it takes its
+//! *turn*, which spaces the requests evenly even if the preparations of many of them end at once.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,6 +27,8 @@ pub struct Limits {
     pub max_in_flight: u32,
     /// The least time between the starts of two requests; zero: no limit.
     pub interval: Duration,
+    /// Whether a deletion is sent as soon as it has its permit, so that its start is its turn too.
+    pub at_once: bool,
 }
 
 impl Limits {
@@ -29,6 +36,7 @@ impl Limits {
     pub const NONE: Self = Self {
         max_in_flight: u32::MAX,
         interval: Duration::ZERO,
+        at_once: true,
     };
 }
 
@@ -43,7 +51,9 @@ pub struct Schedule<D, Q> {
     in_flight: u32,
     /// Because of the pace, no request starts before this time.
     next_start: Option<Instant>,
-    /// Because of a 429, no request starts before this time.
+    /// Because of the pace, no request is sent before this time.
+    next_turn: Option<Instant>,
+    /// Because of a 429, no request starts or is sent before this time.
     held_until: Option<Instant>,
     /// A timer is set to this time, at which [`Schedule::next`] will be called again.
     timer_until: Option<Instant>,
@@ -70,6 +80,7 @@ impl<D, Q> Default for Schedule<D, Q> {
             question_is_next: false,
             in_flight: 0,
             next_start: None,
+            next_turn: None,
             held_until: None,
             timer_until: None,
         }
@@ -102,7 +113,8 @@ impl<D, Q> Schedule<D, Q> {
         if is_empty || self.in_flight >= limits.max_in_flight {
             return Next::Nothing;
         }
-        if let Some(opening) = self.opening().filter(|opening| *opening > now) {
+        let turn = self.next_turn.filter(|_| limits.at_once);
+        if let Err(opening) = open(self.opening().max(turn), now) {
             if self.timer_until >= Some(opening) {
                 return Next::Nothing;
             }
@@ -134,26 +146,33 @@ impl<D, Q> Schedule<D, Q> {
         self.in_flight -= 1;
     }
 
-    /// Counts the start of a request.
-    pub fn count_start(&mut self, now: Instant, limits: Limits) {
-        if limits.interval.is_zero() {
-            return;
+    /// Counts the start of a deletion that [`Schedule::next`] returned.
+    pub fn count_deletion(&mut self, now: Instant, limits: Limits) {
+        self.count_start(now, limits);
+        if limits.at_once {
+            advance(&mut self.next_turn, now, limits);
         }
-        let due = self.next_start.unwrap_or(now);
-        let due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now));
-        self.next_start = due.checked_add(limits.interval);
+    }
+
+    /// Counts the start of a request whose turn is yet to come.
+    pub fn count_start(&mut self, now: Instant, limits: Limits) {
+        advance(&mut self.next_start, now, limits);
     }
 
     /// Counts the start of a request that is not the first of its call; fails with the time before
     /// which the request may not start.
     pub fn try_start(&mut self, now: Instant, limits: Limits) -> Result<(), Instant> {
-        match self.opening().filter(|opening| *opening > now) {
-            Some(opening) => Err(opening),
-            None => {
-                self.count_start(now, limits);
-                Ok(())
-            }
-        }
+        open(self.opening(), now)?;
+        self.count_start(now, limits);
+        Ok(())
+    }
+
+    /// Takes the turn of a request whose start has been counted; fails with the time before which
+    /// the request may not be sent.
+    pub fn try_turn(&mut self, now: Instant, limits: Limits) -> Result<(), Instant> {
+        open(self.next_turn.max(self.held_until), now)?;
+        advance(&mut self.next_turn, now, limits);
+        Ok(())
     }
 
     /// Notes a pause that the API asked for: no request starts before the pause is over.
@@ -200,6 +219,24 @@ impl<D, Q> Schedule<D, Q> {
     }
 }
 
+/// Fails with `opening` if that is later than `now`.
+fn open(opening: Option<Instant>, now: Instant) -> Result<(), Instant> {
+    match opening {
+        Some(opening) if opening > now => Err(opening),
+        _ => Ok(()),
+    }
+}
+
+/// Sets `next`, the earliest time of the next request, after one at `now`.
+fn advance(next: &mut Option<Instant>, now: Instant, limits: Limits) {
+    if limits.interval.is_zero() {
+        return;
+    }
+    let due = next.unwrap_or(now);
+    let due = due.max(now.checked_sub(CATCH_UP).unwrap_or(now));
+    *next = due.checked_add(limits.interval);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +253,8 @@ mod tests {
         /// A call that has its permit wants to send a retry or a question about a session; the flag
         /// says whether it may.
         TryStart(bool),
+        /// A call wants to send a request whose start was counted; the flag says whether it may.
+        TryTurn(bool),
         /// The values that start now, and the time to which a timer must be set afterwards.
         Start(&'static [u32], Option<u32>),
     }
@@ -227,6 +266,12 @@ mod tests {
         let paced = |ms: u32, max_in_flight| Limits {
             max_in_flight,
             interval: MS * ms,
+            at_once: true,
+        };
+        // The deletions of a client with a session policy or a journal.
+        let prepared = |ms: u32, max_in_flight| Limits {
+            at_once: false,
+            ..paced(ms, max_in_flight)
         };
         type Row = (&'static str, Limits, Vec<(u32, Do)>);
         #[rustfmt::skip]
@@ -285,6 +330,20 @@ mod tests {
                 (100, Start(&[101], Some(200))), (150, Hold(350)), (200, Start(&[], Some(500))),
                 (500, Start(&[2], None)),
             ]),
+            ("deletions prepared at one time are sent one by one, and are not counted again", prepared(100, 9), vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Enqueue(3)), (0, Start(&[1], Some(100))),
+                (100, Start(&[2], Some(200))), (150, TryTurn(true)), (150, TryTurn(false)),
+                (200, Start(&[3], None)), (249, TryTurn(false)), (250, TryTurn(true)),
+                (300, TryStart(true)), (349, TryTurn(false)), (350, TryTurn(true)),
+            ]),
+            ("a deletion that needs no preparation has its turn with its permit", paced(100, 9), vec![
+                (0, Enqueue(1)), (0, Start(&[1], None)), (50, TryTurn(false)), (100, TryTurn(true)),
+                (150, Enqueue(2)), (150, Start(&[], Some(200))), (200, Start(&[2], None)),
+            ]),
+            ("a 429 holds back what has its permit", prepared(0, 9), vec![
+                (0, Enqueue(1)), (0, Enqueue(2)), (0, Start(&[1, 2], None)), (10, TryTurn(true)),
+                (20, Hold(500)), (30, TryTurn(false)), (520, TryTurn(true)),
+            ]),
         ];
         for (name, limits, life) in rows {
             let origin = Instant::now();
@@ -304,11 +363,22 @@ mod tests {
                             "{described}"
                         );
                     }
+                    TryTurn(expected) => {
+                        assert_eq!(
+                            schedule.try_turn(now, limits).is_ok(),
+                            expected,
+                            "{described}"
+                        );
+                    }
                     Start(expected, timer) => {
                         let mut started = Vec::new();
                         let wanted = loop {
                             match schedule.next(now, limits) {
-                                Next::Start(value) | Next::Ask(value) => {
+                                Next::Start(value) => {
+                                    started.push(value);
+                                    schedule.count_deletion(now, limits);
+                                }
+                                Next::Ask(value) => {
                                     started.push(value);
                                     schedule.count_start(now, limits);
                                 }

@@ -994,3 +994,95 @@ fn an_instance_is_asked_at_its_own_host() {
     assert_eq!(refused.status, 20);
     assert!(refused.message().starts_with("instance_url"), "{refused:?}");
 }
+
+fn hold_states(standin: &Standin, id: Option<i64>) {
+    standin.add_faults([Rule {
+        method: Target::State,
+        id,
+        fault: Fault {
+            hold: true,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+}
+
+fn wait_held(standin: &Standin, count: u64) {
+    let until = greenapi_standin::Until {
+        held: Some(count),
+        ..Default::default()
+    };
+    assert!(standin.wait(&until, std::time::Duration::from_secs(60)));
+}
+
+/// The answers to all states come at once, and the deletions that follow are still paced.
+#[test]
+fn deletions_whose_checks_end_together_are_paced_evenly() {
+    const COUNT: u64 = 20;
+    let standin = standin();
+    standin.put_instances((0..COUNT as i64).map(|index| instance(index, "notAuthorized")));
+    hold_states(&standin, None);
+    let client = client(&standin, |options| options.requests_per_second = 50.0);
+    let queue = support::abi::Queue::new();
+    for index in 0..COUNT {
+        assert_eq!(queue.submit(&client, FIRST + index as i64, index), 0);
+    }
+    wait_held(&standin, COUNT);
+    standin.release();
+    let mut done = 0;
+    while done < COUNT {
+        for result in queue.take(20, -1) {
+            assert_eq!(result.status, 0, "{result:?}");
+            done += 1;
+        }
+    }
+    let arrivals = standin.arrivals();
+    let total = arrivals[COUNT as usize - 1].at_ms - arrivals[0].at_ms;
+    // 19 pauses of 20 ms are 380 ms. After a late timer the next pause may be a little shorter.
+    assert!(total >= 370, "{total} ms for 20 deletions at 50 a second");
+}
+
+/// One call is asked for a pause while the state of another call's instance is being asked.
+#[test]
+fn a_429_holds_back_a_deletion_whose_state_is_being_asked() {
+    for (pause, cancels, expected) in [
+        ("1", false, (0, 1)),
+        ("200", false, (26, 0)),
+        ("20", true, (23, 0)),
+    ] {
+        let standin = standin();
+        standin.put_instances([instance(1, "notAuthorized"), instance(2, "notAuthorized")]);
+        hold_states(&standin, Some(FIRST + 2));
+        standin.add_faults([Rule {
+            method: Target::Delete,
+            id: Some(FIRST + 1),
+            fault: Fault {
+                status: Some(429),
+                headers: vec![("Retry-After".into(), pause.into())],
+                ..Fault::default()
+            },
+            ..Rule::default()
+        }]);
+        let client = client(&standin, |options| {
+            options.max_retries = 0;
+            options.timeout_ms = 60_000;
+        });
+        let queue = support::abi::Queue::new();
+        assert_eq!(queue.submit(&client, FIRST + 2, 2), 0);
+        wait_held(&standin, 1);
+        let throttled = client.delete_instance(FIRST + 1);
+        assert_eq!(throttled.status, 13, "{throttled:?}");
+        standin.release();
+        if cancels {
+            assert_eq!(queue.cancel(2), 1);
+        }
+        let result = queue.take(1, -1).remove(0);
+        assert_eq!((result.status, result.attempts), expected, "{result:?}");
+        let arrivals = standin.arrivals();
+        assert_eq!(arrivals.len(), 1 + expected.1 as usize, "{pause}");
+        if let [first, second] = arrivals[..] {
+            let gap = second.at_ms - first.at_ms;
+            assert!(gap >= 990, "the deletion came {gap} ms after the 429");
+        }
+    }
+}
