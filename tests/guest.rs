@@ -55,6 +55,7 @@ programs!(
     dlopen_loop,
     environment_read_once,
     exit_inside_call,
+    fork_beside_journal,
     fork_child_exit,
     fork_exec_descriptors,
     fork_in_progress,

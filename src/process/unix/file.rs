@@ -144,6 +144,9 @@ impl HeldFile {
 
 impl Drop for HeldFile {
     fn drop(&mut self) {
+        // Unlocked explicitly, because closing does not unlock a file of which a child has a copy: one
+        // forked after the next step, or between the opening of the file and the taking of the slot.
+        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
         // Freed before the file is closed, because after that the number may be reused at once, and
         // a child would close another file.
         self.slot.descriptor.store(FREE, Ordering::Relaxed);
