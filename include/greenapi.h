@@ -151,12 +151,14 @@ enum greenapi_status
    */
   GREENAPI_STATUS_CONNECTION_LOST = 31,
   /**
-   * The server answered with 5xx or 499, and the retries are used up.
+   * The server answered with 5xx or 499 (as the HTTP status, or as the API's `code` inside a
+   * success), and the retries are used up.
    */
   GREENAPI_STATUS_SERVER_ERROR = 32,
   /**
    * An HTTP success status with a body that is no valid response of this API: not JSON, of wrong
-   * types, contradictory, too large, or empty.
+   * types, contradictory, larger than 64 KiB, or empty. At the end of a list: a part of the list
+   * could not be read.
    */
   GREENAPI_STATUS_BAD_RESPONSE = 33,
   /**
@@ -381,9 +383,9 @@ typedef struct greenapi_options {
   uint32_t connect_timeout_ms;
   /**
    * Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
-   * connections and the answers 429, 499, 500, 502, 503, 504, with growing random pauses (the
-   * first up to 200 ms, none longer than 5 s unless `Retry-After` asks for more), never past the
-   * timeout.
+   * connections, requests that the server did not process, and the answers 429, 499, 500, 502,
+   * 503, 504, with growing random pauses (the first up to 200 ms, none longer than 5 s unless
+   * `Retry-After` asks for more), never past the timeout.
    */
   uint32_t max_retries;
   /**
@@ -579,7 +581,8 @@ extern "C" {
 
 /**
  * Deletes one instance with the default options: 30 s for the whole call, 10 s to connect, 3
- * retries, the system's certificates and proxy settings. Deleting cannot be undone.
+ * retries, the system's certificates and proxy settings, no session policy, no journal. Deleting
+ * cannot be undone.
  *
  * Sends `POST {url}/partner/deleteInstanceAccount/{token}` with `{"idInstance": id}`. This API
  * reports its errors inside HTTP 200, so only its `"deleteInstanceAccount": true` counts as a

@@ -110,13 +110,15 @@ pub enum Status {
         message = "The connection broke before the answer, so the instance may or may not have been deleted: call again with the same id.\0"
     )]
     ConnectionLost = 31,
-    /// The server answered with 5xx or 499, and the retries are used up.
+    /// The server answered with 5xx or 499 (as the HTTP status, or as the API's `code` inside a
+    /// success), and the retries are used up.
     #[strum(
         message = "The server failed, so the instance may or may not have been deleted: call again with the same id.\0"
     )]
     ServerError = 32,
     /// An HTTP success status with a body that is no valid response of this API: not JSON, of wrong
-    /// types, contradictory, too large, or empty.
+    /// types, contradictory, larger than 64 KiB, or empty. At the end of a list: a part of the list
+    /// could not be read.
     #[strum(
         message = "The response did not come from this API, so the instance may or may not have been deleted: check the URL and call again with the same id.\0"
     )]

@@ -7,7 +7,8 @@ use crate::client::Client;
 use crate::status::Status;
 
 /// Deletes one instance with the default options: 30 s for the whole call, 10 s to connect, 3
-/// retries, the system's certificates and proxy settings. Deleting cannot be undone.
+/// retries, the system's certificates and proxy settings, no session policy, no journal. Deleting
+/// cannot be undone.
 ///
 /// Sends `POST {url}/partner/deleteInstanceAccount/{token}` with `{"idInstance": id}`. This API
 /// reports its errors inside HTTP 200, so only its `"deleteInstanceAccount": true` counts as a
