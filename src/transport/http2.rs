@@ -1,14 +1,14 @@
 //! One request and its answer as a stream of a shared HTTP/2 connection, by the h2 crate.
 //!
-//! Between h2 and the socket stands [`Observed`], which reads the heads of incoming frames, because
-//! h2 does not report what the outcome of a call rests on: whether any byte of an answer has come
-//! on a stream, and whether the server sends frames while no request is open.
+//! Between h2 and the socket stands [`Observed`], because h2 does not report what the outcome of a
+//! call rests on: whether any byte of an answer has come on a stream, whether any byte has left since
+//! a request was begun, and whether the server sends frames while no request is open.
 
 use std::collections::HashMap;
 use std::future::{poll_fn, Future};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{ready, Context, Poll};
 use std::time::Instant;
@@ -70,6 +70,8 @@ struct Streams {
     refused_client: AtomicBool,
     /// The last stream whose head was longer than [`HEAD_LIMIT`], compressed; 0 if none was.
     long_head: AtomicU32,
+    /// Bytes that reached the kernel.
+    written: AtomicU64,
 }
 
 struct StreamPermit<'a>(&'a Streams);
@@ -202,6 +204,7 @@ impl Connection {
         if !call.begin_send() {
             return Ended::Unsent("cancelled".into());
         }
+        let written = self.streams.written.load(Ordering::Relaxed);
         let (mut response, mut stream) = match send.send_request(head, false) {
             Ok(begun) => begun,
             Err(error) => {
@@ -236,6 +239,14 @@ impl Connection {
         }
         if self.streams.refused_client.load(Ordering::Relaxed) {
             return Ended::ClientRefused(reason);
+        }
+        if error.is_io() {
+            // From here on nothing more can leave, so the count is final.
+            self.task.abort();
+            if self.streams.written.load(Ordering::Relaxed) == written {
+                call.retract();
+                return Ended::Unsent(reason);
+            }
         }
         // By RFC 9113, 6.8 and 8.7, the server has not processed the request: h2 reports a GOAWAY only
         // to streams above its last one. A server that has begun to answer has processed the request.
@@ -348,6 +359,13 @@ struct Observed {
 }
 
 impl Observed {
+    /// After each step that may write: TLS keeps some bytes until a later one, and an error does not
+    /// mean that none left.
+    fn count(&self) {
+        let written = self.io.written();
+        self.streams.written.store(written, Ordering::Relaxed);
+    }
+
     fn observe(&mut self, mut bytes: &[u8]) {
         self.heard |= !bytes.is_empty();
         loop {
@@ -426,15 +444,21 @@ impl AsyncWrite for Observed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.count();
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.count();
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let shut_down = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.count();
+        shut_down
     }
 }
 
@@ -536,7 +560,7 @@ mod tests {
     ) -> T
     where
         C: Future<Output = T>,
-        S: Future<Output = Server>,
+        S: Future<Output: Into<Option<Server>>>,
     {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -552,7 +576,9 @@ mod tests {
                     let frame = frame(SETTINGS, 0, 0, settings);
                     tcp.write_all(&frame).await.unwrap();
                 }
-                let Server(mut tcp) = server(Server(tcp)).await;
+                let Some(Server(mut tcp)) = server(Server(tcp)).await.into() else {
+                    return;
+                };
                 // What was sent has to arrive: a reset would overtake it.
                 let _ = tcp.shutdown().await;
                 while tcp.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
@@ -704,5 +730,31 @@ mod tests {
                 },
             );
         }
+    }
+
+    #[test]
+    fn a_request_of_which_no_byte_left_is_unsent() {
+        let (give, given) = tokio::sync::oneshot::channel();
+        let ended = run(
+            Some(&[]),
+            |connection| async move {
+                assert_eq!(show(&exchange(&connection).await), "answered 200 true");
+                let Server(server) = given.await.expect("the server has answered");
+                let mut second = std::pin::pin!(exchange(&connection));
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                assert!(second.as_mut().poll(&mut context).is_pending());
+                // The request is begun, but the connection's task has not run since.
+                server.set_zero_linger().expect("a reset at once");
+                drop(server);
+                second.await
+            },
+            |mut server| async move {
+                let id = server.request().await.expect("a request");
+                server.send(&[answer(id)]).await;
+                assert!(give.send(server).is_ok());
+                None
+            },
+        );
+        assert!(show(&ended).starts_with("unsent: "), "{}", show(&ended));
     }
 }
