@@ -1,11 +1,16 @@
 //! Out of memory: in every kind of call each allocation of the process fails in turn, alone or
-//! together with all later ones (`tests/memory/torture.c` under `tests/memory/shortage.c`).
+//! together with all later ones (`tests/memory/torture.c` under `tests/memory/shortage.c`); and a
+//! limit of memory moves down and up under a load of 64 calls (`tests/memory/load.c`).
 //!
 //! `cargo test` tries a sample of the allocations of each kind. To try all, for some four hours on two cores,
 //! or only those of the kinds whose name contains a text:
 //!
 //!     GREENAPI_TEST_MEMORY=all cargo test --test memory -- --nocapture
 //!     GREENAPI_TEST_MEMORY='all:queue, session' cargo test --test memory -- --nocapture
+//!
+//! The load for a minute instead of four seconds:
+//!
+//!     GREENAPI_TEST_MEMORY=load cargo test --test memory under_load -- --nocapture
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 mod support;
@@ -32,6 +37,8 @@ const FIRST: i64 = 5_000_000_000;
 /// How many allocations of each kind of call and mode `cargo test` tries.
 const SAMPLE: usize = 3;
 
+const OK: i32 = 0;
+const OUT_OF_RESOURCES: i32 = 24;
 const INTERNAL: i32 = 40;
 
 /// A kind of call.
@@ -346,6 +353,7 @@ const KINDS: &[Kind] = &[
 
 struct Programs {
     torture: PathBuf,
+    load: PathBuf,
     shortage: PathBuf,
 }
 
@@ -365,6 +373,7 @@ fn programs() -> &'static Programs {
             .arg(folder.join("shortage.c")));
         Programs {
             torture: compile(&folder.join("torture.c"), &[]),
+            load: compile(&folder.join("load.c"), &[]),
             shortage,
         }
     })
@@ -374,9 +383,18 @@ fn programs() -> &'static Programs {
 /// others. `None`: all kinds, at a sample of their allocations.
 fn whole() -> Option<String> {
     let chosen = env::var("GREENAPI_TEST_MEMORY").ok()?;
+    if chosen == LOAD {
+        return None;
+    }
     let (all, name) = chosen.split_once(':').unwrap_or((&chosen, ""));
-    assert_eq!(all, "all", "GREENAPI_TEST_MEMORY is all or all:NAME");
+    assert_eq!(all, "all", "GREENAPI_TEST_MEMORY is all, all:NAME or load");
     Some(name.trim().to_owned())
+}
+
+const LOAD: &str = "load";
+
+fn load_is_long() -> bool {
+    env::var("GREENAPI_TEST_MEMORY").is_ok_and(|chosen| chosen == LOAD)
 }
 
 fn chosen_kinds() -> Vec<Kind> {
@@ -674,6 +692,67 @@ fn no_allocation_that_fails_ends_the_host() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// Runs load.c under one limit and compares its results with the ledger.
+fn load(limit: &str) {
+    let (seconds, count) = match load_is_long() {
+        true => (60, 600_000),
+        false => (4, 60_000),
+    };
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    // The program may use more ids: the API then answers that it knows no such instance.
+    standin.fill(FIRST, count, Some("notAuthorized"));
+    let endpoints = standin.endpoints();
+    let mut command = Command::new(&programs().load);
+    if limit == "live" {
+        command.env("LD_PRELOAD", &programs().shortage);
+    }
+    let output = run(command
+        .args([limit, &seconds.to_string(), &FIRST.to_string()])
+        .env("GREENAPI_URL", &endpoints.http)
+        .env("GREENAPI_HTTPS_URL", &endpoints.https)
+        .env("GREENAPI_CA_FILE", &endpoints.ca_file)
+        .env("GREENAPI_TOKEN", &endpoints.token));
+    assert!(output.stderr.is_empty(), "{output:?}");
+
+    let deleted: BTreeSet<i64> = standin.ledger().iter().map(|row| row.id).collect();
+    let printed = String::from_utf8(output.stdout).expect("text");
+    let (shortages, results) = printed.split_once('\n').expect("lines");
+    let mut statuses: BTreeMap<i32, usize> = BTreeMap::new();
+    for line in results.lines() {
+        let (id, status) = line.split_once(' ').expect("an id and a status");
+        let (id, status) = (
+            id.parse().expect("an id"),
+            status.parse().expect("a status"),
+        );
+        *statuses.entry(status).or_default() += 1;
+        let contradiction = match status {
+            0..=9 => !deleted.contains(&id),
+            10..=29 => deleted.contains(&id),
+            _ => !(30..40).contains(&status),
+        };
+        assert!(
+            !contradiction,
+            "limit of {limit}: id {id} ended in {status}, which is wrong"
+        );
+    }
+    println!("limit of {limit}: {shortages}, results {statuses:?}");
+    for status in [OK, OUT_OF_RESOURCES] {
+        assert!(statuses.contains_key(&status), "{limit}: {statuses:?}");
+    }
+}
+
+#[test]
+fn calls_under_load_survive_a_limit_of_memory() {
+    if is_left_out("c") {
+        return;
+    }
+    thread::scope(|scope| {
+        for limit in ["live", "space", "data"] {
+            scope.spawn(move || load(limit));
+        }
+    });
 }
 
 /// Only the library's allocations fail: Python itself ends when its own do.

@@ -13,9 +13,8 @@
  * tests/memory.rs runs it for each N and compares with the stand-in's ledger. The options come from
  * the environment, as for tests/drivers.
  */
-#include "../guest/guest.h"
+#include "memory.h"
 
-#include <dlfcn.h>
 #include <netdb.h>
 
 enum { COUNT = 20, WHOLE_TIME_LIMIT = 30 };
@@ -84,14 +83,6 @@ static greenapi_options read_options(void)
     if (getenv("GREENAPI_ALLOW_HTTP") != NULL)
         options.flags = GREENAPI_FLAG_ALLOW_HTTP;
     return options;
-}
-
-/* Checks that a result has a terminated message and a known status. */
-static void look_at(const greenapi_result *result)
-{
-    guest_check(memchr(result->message, '\0', sizeof result->message) != NULL &&
-                    result->message[0] != '\0',
-                "a result without a message: status %d", (int)result->status);
 }
 
 static greenapi_client *make_client(greenapi_result *error)
@@ -445,9 +436,8 @@ int main(int argc, char **argv)
     number = atol(argv[3]);
     all = strcmp(argv[4], "all") == 0;
     next_id = atoll(argv[5]);
-    *(void **)&begin = dlsym(RTLD_DEFAULT, "shortage_begin");
-    *(void **)&end = dlsym(RTLD_DEFAULT, "shortage_end");
-    guest_check(begin != NULL && end != NULL, "shortage.so is not preloaded");
+    *(void **)&begin = shortage_function("shortage_begin");
+    *(void **)&end = shortage_function("shortage_end");
     alarm(WHOLE_TIME_LIMIT);
     for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++)
         if (strcmp(SHAPES[i].name, argv[1]) == 0) {
