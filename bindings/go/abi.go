@@ -5,9 +5,6 @@ package greenapi
 // This file converts between the types of greenapi.h and Go's; beside it only the watches use C.
 
 /*
-#cgo !greenapi_static pkg-config: greenapi
-#cgo greenapi_static pkg-config: greenapi-static
-
 #include <stdlib.h>
 
 #include <greenapi.h>
