@@ -1,6 +1,7 @@
 //! Out of memory: in every kind of call each allocation of the process fails in turn, alone or
 //! together with all later ones (`tests/memory/torture.c` under `tests/memory/shortage.c`); and a
-//! limit of memory moves down and up under a load of 64 calls (`tests/memory/load.c`).
+//! limit of memory moves down and up under a load of 64 calls (`tests/memory/load.c`). The same
+//! allocations fail over and over in one process (`tests/memory/rounds.c`).
 //!
 //! `cargo test` tries a sample of the allocations of each kind. To try all, for some four hours on two cores,
 //! or only those of the kinds whose name contains a text:
@@ -354,6 +355,7 @@ const KINDS: &[Kind] = &[
 struct Programs {
     torture: PathBuf,
     load: PathBuf,
+    rounds: PathBuf,
     shortage: PathBuf,
 }
 
@@ -374,6 +376,7 @@ fn programs() -> &'static Programs {
         Programs {
             torture: compile(&folder.join("torture.c"), &[]),
             load: compile(&folder.join("load.c"), &[]),
+            rounds: compile(&folder.join("rounds.c"), &[]),
             shortage,
         }
     })
@@ -751,6 +754,33 @@ fn calls_under_load_survive_a_limit_of_memory() {
     thread::scope(|scope| {
         for limit in ["live", "space", "data"] {
             scope.spawn(move || load(limit));
+        }
+    });
+}
+
+#[test]
+fn shortages_that_recur_leave_no_memory_behind() {
+    if is_left_out("c") {
+        return;
+    }
+    let standin = Standin::start(Config::default()).expect("the stand-in starts");
+    let endpoints = standin.endpoints();
+    let cases = [
+        ("client", &endpoints.https),
+        ("thread", &endpoints.http),
+        ("queue", &endpoints.https),
+        ("bulk", &endpoints.http),
+    ];
+    thread::scope(|scope| {
+        for (shape, url) in cases {
+            scope.spawn(move || {
+                run(Command::new(&programs().rounds)
+                    .args([shape, "2"])
+                    .env("LD_PRELOAD", &programs().shortage)
+                    .env("GREENAPI_URL", url)
+                    .env("GREENAPI_CA_FILE", &endpoints.ca_file)
+                    .env("GREENAPI_TOKEN", &endpoints.token));
+            });
         }
     });
 }
