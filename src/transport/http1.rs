@@ -110,8 +110,8 @@ enum Framing {
     Chunked,
     /// The body ends with the connection.
     Close,
-    /// A coding that was not asked for.
-    Unknown,
+    /// Not credible, for this reason.
+    Unknown(&'static str),
 }
 
 struct Head {
@@ -119,6 +119,18 @@ struct Head {
     framing: Framing,
     reusable: bool,
     retry_after: Option<String>,
+}
+
+impl Head {
+    /// The head of an answer that is not read further.
+    fn incomplete(http_status: Option<u16>, reason: &'static str) -> Self {
+        Self {
+            http_status: http_status.unwrap_or_default(),
+            framing: Framing::Unknown(reason),
+            reusable: false,
+            retry_after: None,
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -138,9 +150,7 @@ impl Reader<'_> {
             Framing::Length(length) => self.exactly(length as usize).await?,
             Framing::Close => self.until_close().await?,
             Framing::Chunked => self.chunked().await?,
-            Framing::Unknown => {
-                ResponseBody::Unreadable("its answer has a Transfer-Encoding that nobody asked for")
-            }
+            Framing::Unknown(reason) => ResponseBody::Unreadable(reason),
         };
         let reusable = head.reusable && matches!(body, ResponseBody::Whole(_));
         let answer = Response {
@@ -173,7 +183,11 @@ impl Reader<'_> {
                 }
             }
             if self.buffer.len() > HEAD_LIMIT {
-                return Err(Problem::Grammar(ResponseBody::HEAD_TOO_LONG));
+                let mut headers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
+                let mut answer = httparse::Response::new(&mut headers);
+                // The status line may be there, although the head is not.
+                let _ = answer.parse(&self.buffer);
+                return Ok(Head::incomplete(answer.code, ResponseBody::HEAD_TOO_LONG));
             }
             seen = self.buffer.len();
             self.more().await?;
@@ -292,9 +306,9 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(Problem::Grammar(
-                "its answer has more than 128 header lines",
-            ))
+            const REASON: &str = "its answer has more than 128 header lines";
+            let head = Head::incomplete(answer.code, REASON);
+            return Ok(Some((bytes.len(), Some(head))));
         }
         Err(_) => return Err(Problem::Grammar("its answer is not HTTP")),
     };
@@ -303,6 +317,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
         return Ok(Some((length, None)));
     }
     let mut length_header: Option<&[u8]> = None;
+    let mut two_lengths = false;
     let (mut chunked, mut encodings, mut close) = (false, 0, false);
     let mut retry_after = None;
     for header in answer.headers.iter() {
@@ -315,9 +330,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
             for length in tokens {
                 // Repeating the same length is allowed; two lengths would be two messages
                 // (RFC 9112, 6.3).
-                if *length_header.get_or_insert(length) != length {
-                    return Err(Problem::Grammar(NO_LENGTH));
-                }
+                two_lengths |= *length_header.get_or_insert(length) != length;
             }
         } else if is("transfer-encoding") {
             for encoding in tokens {
@@ -332,16 +345,17 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Option<Head>)>, Problem> {
     }
     let framing = match (http_status, encodings, length_header) {
         (101 | 204 | 304, ..) => Framing::Empty,
+        _ if two_lengths => Framing::Unknown(NO_LENGTH),
         (_, 1, _) if chunked => Framing::Chunked,
         (_, 0, Some(length)) => match std::str::from_utf8(length).map(str::parse) {
             Ok(Ok(number)) if length.iter().all(u8::is_ascii_digit) => Framing::Length(number),
-            _ => return Err(Problem::Grammar(NO_LENGTH)),
+            _ => Framing::Unknown(NO_LENGTH),
         },
         (_, 0, None) => Framing::Close,
-        _ => Framing::Unknown,
+        _ => Framing::Unknown("its answer has a Transfer-Encoding that nobody asked for"),
     };
     let reusable = answer.version == Some(1)
-        && !matches!(framing, Framing::Close | Framing::Unknown)
+        && !matches!(framing, Framing::Close | Framing::Unknown(_))
         && http_status != 101
         && (encodings == 0 || length_header.is_none())
         && !close;
@@ -444,9 +458,9 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n", LOST),
             // Not HTTP, or not credible.
             ("SSH-2.0-OpenSSH_9.2\r\n", "0 (its answer is not HTTP) close"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nhi", "0 (its answer has no credible Content-Length) close"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi", "0 (its answer has no credible Content-Length) close"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", "0 (its answer has no credible Content-Length) close"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nhi", "200 (its answer has no credible Content-Length) close"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi", "200 (its answer has no credible Content-Length) close"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", "200 (its answer has no credible Content-Length) close"),
             ("HTTP/1.1 502 Bad\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n", "502 (the chunks of its answer are not well-formed) close"),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhixx", "200 (the chunks of its answer are not well-formed) close"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "200 (its answer is larger than 64 KiB) close"),
@@ -508,11 +522,11 @@ mod tests {
         let floods = [
             (
                 format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: x\r\n".repeat(129)),
-                "more than 128 header lines",
+                "200 (its answer has more than 128 header lines)",
             ),
             (
                 "HTTP/1.1 200 OK\r\nX: ".to_owned() + &"x".repeat(1 << 20),
-                "longer than 64 KiB",
+                "200 (the head of its answer is longer than 64 KiB)",
             ),
             (
                 "HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n".repeat(100_000),
