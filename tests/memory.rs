@@ -23,7 +23,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -48,6 +48,9 @@ struct Kind {
     name: &'static str,
     /// The shape that torture.c runs.
     shape: &'static str,
+    /// With the static library. Only warm, because memory must not run out while a thread of the
+    /// library starts.
+    is_static: bool,
     url: fn(&Endpoints) -> String,
     options: &'static [(&'static str, Value)],
     state: &'static str,
@@ -122,6 +125,7 @@ impl Kind {
 const PLAIN: Kind = Kind {
     name: "",
     shape: "client",
+    is_static: false,
     url: http,
     options: &[],
     state: "notAuthorized",
@@ -350,10 +354,32 @@ const KINDS: &[Kind] = &[
         options: &[("RES_OPTIONS", Is("timeout:1 attempts:1"))],
         ..PLAIN
     },
+    Kind {
+        name: "static library: client",
+        url: https,
+        options: TLS,
+        is_static: true,
+        ..PLAIN
+    },
+    Kind {
+        name: "static library: bulk",
+        shape: "bulk",
+        is_static: true,
+        ..PLAIN
+    },
+    Kind {
+        name: "static library: queue",
+        shape: "queue",
+        url: https,
+        options: TLS,
+        is_static: true,
+        ..PLAIN
+    },
 ];
 
 struct Programs {
     torture: PathBuf,
+    torture_static: PathBuf,
     load: PathBuf,
     rounds: PathBuf,
     shortage: PathBuf,
@@ -375,11 +401,28 @@ fn programs() -> &'static Programs {
             .arg(folder.join("shortage.c")));
         Programs {
             torture: compile(&folder.join("torture.c"), &[]),
+            torture_static: with_static_library(&folder.join("torture.c")),
             load: compile(&folder.join("load.c"), &[]),
             rounds: compile(&folder.join("rounds.c"), &[]),
             shortage,
         }
     })
+}
+
+fn with_static_library(source: &Path) -> PathBuf {
+    let flags = run(Command::new(tool("pkg-config"))
+        .args(["--cflags", "--libs", "greenapi-static"])
+        .env(
+            "PKG_CONFIG_PATH",
+            support::installed().join("lib/pkgconfig"),
+        ));
+    let program = scratch("programs").join("memory-torture-static");
+    run(Command::new(tool("cc"))
+        .args(["-std=c11", "-O1", "-D_GNU_SOURCE", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .args(String::from_utf8_lossy(&flags.stdout).split_whitespace()));
+    program
 }
 
 /// Which kinds are tried at all their allocations: those whose name contains this text, and no
@@ -476,7 +519,10 @@ impl Worker {
 
     fn command(&self, kind: Kind) -> Command {
         let endpoints = self.standin.endpoints();
-        let mut command = Command::new(&programs().torture);
+        let mut command = Command::new(match kind.is_static {
+            true => &programs().torture_static,
+            false => &programs().torture,
+        });
         command
             .env("LD_PRELOAD", &programs().shortage)
             .env("GREENAPI_URL", (kind.url)(endpoints))
@@ -650,6 +696,7 @@ fn no_allocation_that_fails_ends_the_host() {
     let cases: Vec<(Kind, bool)> = chosen_kinds()
         .into_iter()
         .flat_map(|kind| [(kind, false), (kind, true)])
+        .filter(|(kind, warm)| *warm || !kind.is_static)
         .collect();
     let rows = Mutex::new(Vec::new());
     in_parallel(&cases, |(kind, warm), worker| {

@@ -50,6 +50,11 @@ static void fail_from_here(void)
 
 static void memory_is_back(void)
 {
+    if (number > 0 && all) {
+        /* The library must not stand in for its program's allocator. */
+        void *volatile own = malloc(100);
+        guest_check(own == NULL || end() < number, "the program's own malloc got memory");
+    }
     dprintf(STDOUT_FILENO, "seen %ld\n", end());
     for (size_t i = 0; i < said_count; i++)
         print("during", said[i].id, said[i].status, said[i].attempts);
