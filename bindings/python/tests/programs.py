@@ -1,11 +1,45 @@
 """Child programs, for behaviour that only shows from outside of a process."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+import pytest
+
+WINDOWS = sys.platform == "win32"
+
+not_on_windows = pytest.mark.skipif(WINDOWS, reason="needs what only Unix has")
+
+
+def _trio_runs() -> bool:
+    if WINDOWS:
+        import trio
+
+        try:
+            trio.run(trio.sleep, 0)
+        except OSError:
+            return False
+    return True
+
+
+needs_trio = pytest.mark.skipif(not _trio_runs(), reason="trio does not run under Wine")
+
+# At the start of a program that `press_ctrl_c` is for.
+INTERRUPTIBLE = (
+    """
+import _thread, os, threading
+def press():
+    if os.read(0, 1):
+        _thread.interrupt_main()
+threading.Thread(target=press, daemon=True).start()
+"""
+    if WINDOWS
+    else ""
+)
 
 # Long enough for a busy machine; a program that hangs is killed then and fails its test.
 PATIENCE = 60
@@ -34,6 +68,17 @@ def program(
 ) -> "contextlib.AbstractContextManager[subprocess.Popen[str]]":
     """Starts Python with this source, as `start` does."""
     return start([sys.executable, "-c", source, *arguments], environment, **more)
+
+
+def press_ctrl_c(process: "subprocess.Popen[str]") -> None:
+    """Interrupts a program that begins with `INTERRUPTIBLE`, whose standard input is a pipe."""
+    if not WINDOWS:
+        process.send_signal(signal.SIGINT)
+        return
+    # A program can press Ctrl-C only in its own console, for all programs there.
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:

@@ -39,7 +39,8 @@ class Standin:
     def environment(self, **more: str) -> dict[str, str]:
         """The environment for a program that uses this stand-in."""
         source = str(Path(__file__).parents[1] / "src")
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        names = ("PATH", "HOME", "SYSTEMROOT")
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
         return {
             **inherited,
             "PYTHONPATH": source,

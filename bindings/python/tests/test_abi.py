@@ -15,6 +15,10 @@ from pycparser import c_ast, c_parser
 
 import greenapi
 from greenapi import _abi
+from programs import not_on_windows
+
+# They run a C compiler of Unix.
+pytestmark = not_on_windows
 
 HEADER = Path(__file__).parents[3] / "include" / "greenapi.h"
 

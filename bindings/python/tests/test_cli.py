@@ -1,9 +1,7 @@
 """The command, through pipes and through a terminal."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import select
 import shlex
@@ -11,7 +9,6 @@ import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 from typing import Any, Optional
@@ -19,12 +16,30 @@ from typing import Any, Optional
 import pytest
 
 import greenapi
-from programs import PATIENCE, finish, start
+from programs import (
+    INTERRUPTIBLE,
+    PATIENCE,
+    WINDOWS,
+    finish,
+    not_on_windows,
+    press_ctrl_c,
+    start,
+)
 from standin import Standin
 
+if sys.platform != "win32":
+    import fcntl
+    import pty
+    import termios
+
 COMMAND = [sys.executable, "-m", "greenapi"]
+INTERRUPTIBLE_COMMAND = (
+    [sys.executable, "-c", f"{INTERRUPTIBLE}\nimport greenapi.__main__"] if WINDOWS else COMMAND
+)
 # Detached from the terminal that the tests themselves may run on.
 DETACHED: dict[str, Any] = {"start_new_session": True}
+if sys.platform == "win32":
+    DETACHED = {"creationflags": subprocess.DETACHED_PROCESS}
 
 
 def greenapi_command(
@@ -257,6 +272,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
+@not_on_windows
 def test_terminal_asks(standin: Standin) -> None:
     [id_instance] = standin.instances(1)
     for answer, expected in (("n\n", 2), ("\n", 2), ("y\n", 0)):
@@ -269,6 +285,7 @@ def test_terminal_asks(standin: Standin) -> None:
     assert standin.deleted() == {id_instance}
 
 
+@not_on_windows
 def test_terminal_asks_for_the_number(standin: Standin) -> None:
     ids = list(range(1101000001, 1101000008))
     standin.add(
@@ -290,6 +307,7 @@ def test_terminal_asks_for_the_number(standin: Standin) -> None:
     assert standin.deleted() == set(ids)
 
 
+@not_on_windows
 def test_terminal_asks_where_the_list_cannot_be_read(standin: Standin) -> None:
     ids = standin.instances(2)
     standin.rule({"method": "list", "fault": {"status": 403}})
@@ -302,6 +320,7 @@ def test_terminal_asks_where_the_list_cannot_be_read(standin: Standin) -> None:
     assert standin.deleted() == set(ids)
 
 
+@not_on_windows
 def test_terminal_asks_for_the_token_without_showing_it(standin: Standin) -> None:
     [id_instance] = standin.instances(1)
     terminal = Terminal(standin, "--yes", str(id_instance), GREENAPI_TOKEN="")
@@ -312,6 +331,7 @@ def test_terminal_asks_for_the_token_without_showing_it(standin: Standin) -> Non
     assert standin.deleted() == {id_instance}
 
 
+@not_on_windows
 def test_ctrl_c_at_the_question(standin: Standin) -> None:
     terminal = Terminal(standin, "1")
     terminal.read_until("[y/N] ")
@@ -320,6 +340,7 @@ def test_ctrl_c_at_the_question(standin: Standin) -> None:
     assert "Traceback" not in terminal.text
 
 
+@not_on_windows
 def test_progress_bar(standin: Standin, tmp_path: Path) -> None:
     ids = standin.instances(300)
     standin.rule({"id": ids[7], "fault": {"status": 403}})
@@ -340,6 +361,7 @@ def test_progress_bar(standin: Standin, tmp_path: Path) -> None:
     assert f"{ids[0]} OK" not in text
 
 
+@not_on_windows
 def test_no_bar_without_tqdm(standin: Standin, tmp_path: Path) -> None:
     (tmp_path / "tqdm.py").write_text("raise ImportError")
     ids = standin.instances(3)
@@ -352,16 +374,24 @@ def test_no_bar_without_tqdm(standin: Standin, tmp_path: Path) -> None:
 # --- leaving early ---
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+ENDING = [signal.SIGINT]
+if sys.platform != "win32":
+    ENDING += [signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", ENDING)
 def test_signals_that_end(standin: Standin, number: signal.Signals) -> None:
     ids = standin.instances(50)
     standin.rule({"skip": 2, "fault": {"hold": True}})
     arguments = ["delete", "--yes", "--json", "--max-in-flight", "4", *map(str, ids)]
-    with start([*COMMAND, *arguments], standin.environment()) as process:
+    with start([*INTERRUPTIBLE_COMMAND, *arguments], standin.environment(), stdin=-1) as process:
         assert process.stdout is not None
         begun = process.stdout.readline() + process.stdout.readline()
         standin.wait(held=4)
-        process.send_signal(number)
+        if number == signal.SIGINT:
+            press_ctrl_c(process)
+        else:
+            process.send_signal(number)
         code, out, err = finish(process)
     assert code == 128 + number
     assert "Traceback" not in err
@@ -384,6 +414,7 @@ def test_signals_that_end(standin: Standin, number: signal.Signals) -> None:
     assert f"go on with: {again}\n" in err
 
 
+@not_on_windows
 def test_an_ignored_signal_stays_ignored(standin: Standin) -> None:
     ids = standin.instances(2)
     standin.rule({"skip": 1, "fault": {"hold": True}})
@@ -401,13 +432,15 @@ def test_a_run_with_a_journal_goes_on(standin: Standin, tmp_path: Path) -> None:
     standin.rule({"skip": 5, "fault": {"hold": True}})
     journal = tmp_path / "run.journal"
     arguments = ["--yes", "--max-in-flight", "3", "--journal", str(journal), *map(str, ids)]
-    with start([*COMMAND, "delete", *arguments], standin.environment()) as process:
+    command = [*INTERRUPTIBLE_COMMAND, "delete", *arguments]
+    with start(command, standin.environment(), stdin=-1) as process:
         standin.wait(held=3)
-        process.send_signal(signal.SIGTERM)
+        press_ctrl_c(process)
         code, _, err = finish(process)
-    assert code == 143
+    assert code == 130
     again = err.partition("go on with: greenapi ")[2].strip()
-    assert shlex.split(again) == ["delete", *arguments]
+    again_arguments = again.split() if WINDOWS else shlex.split(again)
+    assert again_arguments == ["delete", *arguments]
     standin.clear_faults()
     standin.release()
     shown = greenapi_command(standin, "journal", str(journal))
@@ -417,7 +450,7 @@ def test_a_run_with_a_journal_goes_on(standin: Standin, tmp_path: Path) -> None:
     found = json.loads(greenapi_command(standin, "journal", "--json", str(journal)).stdout)
     assert (found["gone"], found["not_deleted"], len(found["unknown"])) == (5, [], 3)
     assert found["address"] == standin.url
-    done = greenapi_command(standin, *shlex.split(again))
+    done = greenapi_command(standin, *again_arguments)
     assert done.returncode == 0, done.stderr
     assert "20 gone" in done.stderr
     assert standin.deleted() == set(ids)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from programs import not_on_windows
 from standin import Standin
 from test_cli import Terminal, delete, greenapi_command
 
@@ -91,6 +92,7 @@ def test_table(standin: Standin) -> None:
     )
 
 
+@not_on_windows
 def test_the_table_fits_the_terminal(standin: Standin) -> None:
     standin.add([{"id": 1101000009, "name": "很长的名字" * 20, "state": "authorized"}])
     terminal = Terminal(standin, command="list")

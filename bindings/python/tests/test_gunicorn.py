@@ -7,8 +7,10 @@ import socket
 import sys
 from pathlib import Path
 
-from programs import PATIENCE, start
+from programs import PATIENCE, not_on_windows, start
 from standin import Standin
+
+pytestmark = not_on_windows
 
 APPLICATION = """
 import os

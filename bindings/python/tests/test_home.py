@@ -5,12 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import greenapi
 from greenapi import Effect, Status, _errors
-from programs import run
+from programs import not_on_windows, run
 from standin import Standin
 
 
@@ -35,7 +34,10 @@ def test_a_result_as_a_dict() -> None:
     }
 
 
+@not_on_windows
 def test_numpy(standin: Standin) -> None:
+    import numpy as np
+
     ids = np.array(standin.instances(4))
     with greenapi.Client(
         standin.url,
@@ -91,6 +93,7 @@ print(len(ticks) > 1)
 """
 
 
+@not_on_windows
 def test_eventlet(standin: Standin) -> None:
     ids = standin.instances(60)
     standin.fault(delay_ms=5)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import pickle
 import runpy
-import signal
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +14,7 @@ import trio
 
 import greenapi
 from greenapi import Instance, State
-from programs import program
+from programs import INTERRUPTIBLE, needs_trio, press_ctrl_c, program
 from standin import Standin
 
 UTC = timezone.utc
@@ -41,7 +40,7 @@ def by_trio(standin: Standin, states: bool = False) -> list[Instance]:
     return found
 
 
-WAYS: list[Callable[..., list[Instance]]] = [by_client, by_asyncio, by_trio]
+WAYS = [by_client, by_asyncio, pytest.param(by_trio, marks=needs_trio)]
 every_way = pytest.mark.parametrize("instances", WAYS)
 
 
@@ -170,7 +169,9 @@ def test_leaving_early(standin: Standin, client: greenapi.Client) -> None:
         client.instances(states=1)  # type: ignore[arg-type]
 
 
-INTERRUPTED = """
+INTERRUPTED = (
+    INTERRUPTIBLE
+    + """
 import asyncio, os
 import greenapi
 url, token = os.environ["GREENAPI_URL"], os.environ["GREENAPI_TOKEN"]
@@ -183,6 +184,7 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
     input()
 """
+)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_ctrl_c_ends_it_at_once(standin: Standin, call: str) -> None:
     source = INTERRUPTED.format(call=call)
     with program(source, standin.environment(), stdin=-1) as process:
         standin.wait(held=1)
-        process.send_signal(signal.SIGINT)
+        press_ctrl_c(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "interrupted\n"
         standin.wait(open=0)

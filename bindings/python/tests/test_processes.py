@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import greenapi
-from programs import finish, program, run
+from programs import finish, not_on_windows, program, run
 from standin import Standin
 
 PRELUDE = """
@@ -35,6 +35,7 @@ def in_child(work):
 """
 
 
+@not_on_windows
 def test_fork_while_threads_call(standin: Standin) -> None:
     ids = standin.instances(460)
     source = (
@@ -61,6 +62,7 @@ for thread in threads: thread.join()
     assert standin.deleted() == set(ids)
 
 
+@not_on_windows
 def test_async_after_fork(standin: Standin) -> None:
     ids = standin.instances(4)
     source = (
@@ -85,6 +87,7 @@ asyncio.run(one(ids[3]))
     assert standin.deleted() == set(ids)
 
 
+@not_on_windows
 def test_fork_inside_a_running_loop(standin: Standin) -> None:
     ids = standin.instances(3)
     standin.rule({"id": ids[0], "fault": {"hold": True}})
@@ -126,6 +129,7 @@ asyncio.run(main())
     assert standin.deleted() == set(ids)
 
 
+@not_on_windows
 def test_bulk_run_of_the_parent_is_refused_in_the_child(standin: Standin) -> None:
     ids = standin.instances(40)
     source = (
@@ -177,7 +181,14 @@ if __name__ == "__main__":
 )
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("fork", marks=not_on_windows),
+        "spawn",
+        pytest.param("forkserver", marks=not_on_windows),
+    ],
+)
 def test_multiprocessing(standin: Standin, tmp_path: Path, method: str) -> None:
     ids = standin.instances(60)
     # A file, because the spawned workers import it.
@@ -269,6 +280,7 @@ async_client = greenapi.AsyncClient(url, token)
     assert run(source, standin.environment(), str(id_instance)) == (0, "", "")
 
 
+@not_on_windows
 def test_no_descriptor_is_inherited_by_programs(standin: Standin) -> None:
     [id_instance] = standin.instances(1)
     source = (
@@ -315,12 +327,14 @@ def test_library_that_is_nowhere(standin: Standin, tmp_path: Path) -> None:
 
 
 def test_library_of_somebody_else(standin: Standin) -> None:
-    library = "libc.so.6" if sys.platform.startswith("linux") else "libSystem.dylib"
+    libraries = {"linux": "libc.so.6", "win32": "kernel32.dll"}
+    library = libraries.get(sys.platform, "libSystem.dylib")
     code, err = load(standin.environment(GREENAPI_LIBRARY=library))
     assert code == 1
     assert "is not greenapi's library" in err
 
 
+@not_on_windows
 def test_library_of_another_version(standin: Standin, tmp_path: Path) -> None:
     source = tmp_path / "other.c"
     source.write_text('const char *greenapi_version(void) { return "99.0.0"; }\n')

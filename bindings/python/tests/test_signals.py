@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from programs import finish, program, run
+from programs import INTERRUPTIBLE, finish, not_on_windows, press_ctrl_c, program, run
 from standin import Standin
 
-PRELUDE = """
+PRELUDE = f"""{INTERRUPTIBLE}
 import asyncio, os, sys, threading
 import greenapi
 url, token = os.environ["GREENAPI_URL"], os.environ["GREENAPI_TOKEN"]
@@ -42,7 +42,7 @@ def test_ctrl_c_ends_the_call_and_cancels_the_request(standin: Standin, call: st
     with program(source, standin.environment(), *arguments, stdin=-1) as process:
         standin.wait(held=len(ids))
         pressed = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        press_ctrl_c(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "interrupted\n"
         # The deadline is 30 seconds away: only the signal can have ended the wait.
@@ -65,14 +65,15 @@ except KeyboardInterrupt:
     print(client.delete_instance(ids[1]).status.name)
 """
     )
-    with program(source, standin.environment(), *map(str, ids)) as process:
+    with program(source, standin.environment(), *map(str, ids), stdin=-1) as process:
         standin.wait(held=1)
-        process.send_signal(signal.SIGINT)
+        press_ctrl_c(process)
         assert finish(process) == (0, "OK\n", "")
     standin.release()
     assert standin.deleted() == {ids[1]}
 
 
+@not_on_windows
 def test_handlers_run_while_a_call_waits(standin: Standin) -> None:
     [id_instance] = standin.instances(1)
     standin.hold()
@@ -97,6 +98,7 @@ print(client.delete_instance(ids[0]).status.name, flush=True)
         assert finish(process) == (0, "OK\n", "")
 
 
+@not_on_windows
 def test_handler_may_call_the_library(standin: Standin) -> None:
     ids = standin.instances(2)
     standin.rule({"id": ids[0], "fault": {"hold": True}})
@@ -126,10 +128,11 @@ def test_dispositions_are_not_changed(standin: Standin) -> None:
         + """
 import signal
 before = {one: signal.getsignal(one) for one in signal.valid_signals()}
-mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+masks = hasattr(signal, "pthread_sigmask")
+mask = masks and signal.pthread_sigmask(signal.SIG_BLOCK, [])
 client.delete_instance(ids[0])
 assert before == {one: signal.getsignal(one) for one in signal.valid_signals()}
-assert mask == signal.pthread_sigmask(signal.SIG_BLOCK, [])
+assert mask == (masks and signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
     )
     assert run(source, standin.environment(), str(id_instance)) == (0, "", "")

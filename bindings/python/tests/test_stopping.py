@@ -15,7 +15,7 @@ import pytest
 
 import greenapi
 from greenapi import Effect, Status
-from programs import finish, program
+from programs import INTERRUPTIBLE, WINDOWS, finish, press_ctrl_c, program
 from standin import Standin
 
 NOT_SENT, SENT = Status.CANCELLED, Status.CANCELLED_IN_FLIGHT
@@ -182,7 +182,9 @@ def test_bad_id_is_shown_with_its_place(standin: Standin, client: greenapi.Clien
     assert list(results) == []
 
 
-INTERRUPTED_RUN = """
+INTERRUPTED_RUN = (
+    INTERRUPTIBLE
+    + """
 import json, os, sys
 import greenapi
 client = greenapi.Client(os.environ["GREENAPI_URL"], os.environ["GREENAPI_TOKEN"], max_in_flight=4)
@@ -198,16 +200,17 @@ except KeyboardInterrupt:
     seen += results
 print(json.dumps([result.as_dict() for result in seen]))
 """
+)
 
 
 def test_ctrl_c_leaves_the_rest_to_be_drawn(standin: Standin) -> None:
     ids = held(standin, 2, 30)
-    with program(INTERRUPTED_RUN, standin.environment(), *map(str, ids)) as process:
+    with program(INTERRUPTED_RUN, standin.environment(), *map(str, ids), stdin=-1) as process:
         standin.wait(held=4)
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        press_ctrl_c(process)
         code, out, err = finish(process)
     assert (code, err) == (0, "")
     results = json.loads(out.splitlines()[-1])
@@ -220,7 +223,9 @@ def test_ctrl_c_leaves_the_rest_to_be_drawn(standin: Standin) -> None:
 
 # --- one call ---
 
-INTERRUPTED_CALL = """
+INTERRUPTED_CALL = (
+    INTERRUPTIBLE
+    + """
 import os, signal, sys, traceback
 import greenapi
 url, token, one = os.environ["GREENAPI_URL"], os.environ["GREENAPI_TOKEN"], int(sys.argv[1])
@@ -228,7 +233,8 @@ class Stopped(Exception):
     pass
 def stop(number, frame):
     raise Stopped
-signal.signal(signal.SIGUSR1, stop)
+if hasattr(signal, "SIGUSR1"):
+    signal.signal(signal.SIGUSR1, stop)
 try:
     {call}
 except BaseException as error:
@@ -237,6 +243,7 @@ except BaseException as error:
     if sys.version_info >= (3, 11):
         assert f"greenapi: {{one}} {{known.status}}: " in "".join(traceback.format_exception(error))
 """
+)
 
 CALLS = {
     "one call": "greenapi.delete_instance(url, token, one)",
@@ -244,15 +251,19 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "Stopped"])
 @pytest.mark.parametrize("call", CALLS)
-def test_an_interrupt_carries_the_fate(standin: Standin, call: str, number: signal.Signals) -> None:
+def test_an_interrupt_carries_the_fate(standin: Standin, call: str, kind: str) -> None:
+    if WINDOWS and kind == "Stopped":
+        pytest.skip("Windows has no SIGUSR1")
     [one] = held(standin, 0, 1)
     source = INTERRUPTED_CALL.format(call=CALLS[call])
-    with program(source, standin.environment(), str(one)) as process:
+    with program(source, standin.environment(), str(one), stdin=-1) as process:
         standin.wait(held=1)
-        process.send_signal(number)
-        kind = "KeyboardInterrupt" if number == signal.SIGINT else "Stopped"
+        if kind == "Stopped":
+            process.send_signal(signal.SIGUSR1)
+        else:
+            press_ctrl_c(process)
         assert finish(process) == (0, f"{kind} {one} CANCELLED_IN_FLIGHT 1\n", "")
     standin.wait(open=0)
 

@@ -7,7 +7,10 @@ import trio
 
 import greenapi
 from greenapi import Status
+from programs import needs_trio
 from standin import Standin
+
+pytestmark = needs_trio
 
 
 async def aside(function: object, **arguments: int) -> None:

@@ -4,7 +4,6 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use greenapi_standin::{Config, Standin};
-use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::oneshot;
 
 const HELP: &str = "\
@@ -94,16 +93,28 @@ fn wait_for_the_end(stay: bool) -> io::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
         let input = input_ended();
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = input, if !stay => {}
+            signalled = signalled() => signalled,
+            _ = input, if !stay => Ok(()),
         }
-        Ok(())
     })
+}
+
+#[cfg(unix)]
+async fn signalled() -> io::Result<()> {
+    use tokio::signal::unix::{signal, SignalKind};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(windows)]
+async fn signalled() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 /// Reads the standard input on a separate thread: a blocking read cannot be cancelled, and the

@@ -1,13 +1,16 @@
 """The client for asyncio and trio: the event loop itself watches the queue's descriptor.
 
-There is no thread and no polling; only for a loop that cannot watch sockets, which Windows'
-ProactorEventLoop is, a thread watches. A client is registered with a loop only while a call is
+There is no thread and no polling; only for loops that cannot watch sockets, which Windows'
+ProactorEventLoop is, one thread watches. A client is registered with a loop only while a call is
 under way in that loop or a caller waits for a result, so loops may come and go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 import selectors
 import socket
 import sys
@@ -33,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable
     from types import TracebackType
-    from typing import Any, Callable, NoReturn, Protocol, SupportsIndex, TypeVar, Union
+    from typing import Any, Callable, ClassVar, NoReturn, Protocol, SupportsIndex, TypeVar, Union
 
     from ._handle import Owned
     from ._instances import Instance, Listing
@@ -60,7 +63,8 @@ if TYPE_CHECKING:
         # Makes an event that is set once.
         def event(self) -> _Event: ...
 
-        # Calls back while a descriptor is readable; returns the function that ends the watch.
+        # Calls back while a descriptor is readable; returns the function that ends the watch, which
+        # is harmless in a loop that is not usable.
         def watch(self, fd: int, callback: Callable[[], object]) -> Callable[[], None]: ...
 
         # Runs a function in a task of its own, and then `end` in any case; returns a function that
@@ -267,7 +271,7 @@ class AsyncDeletions:
             await loop.wait(event, pause)
         finally:
             # After a fork the selector is still the parent's.
-            if loop.usable and not bulk.inherited:
+            if not bulk.inherited:
                 stop()
 
     def cancel(self) -> None:
@@ -408,10 +412,11 @@ class _Asyncio:
         try:
             self.running.add_reader(fd, callback)
         except NotImplementedError:
-            return _watch_in_thread(self.running, fd, callback)
+            return _Watcher.of_this_process().watch(self.running, fd, callback)
 
         def stop() -> None:
-            self.running.remove_reader(fd)
+            if self.usable:
+                self.running.remove_reader(fd)
 
         return stop
 
@@ -435,49 +440,122 @@ class _Asyncio:
                 timer.cancel()
 
 
-def _watch_in_thread(
-    loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], object]
-) -> Callable[[], None]:
-    """Watches a descriptor in a thread for a loop without readers, Windows' ProactorEventLoop."""
-    ours, theirs = socket.socketpair()
-    handled = threading.Event()
-    stopped = False
+class _Watch:
+    """A descriptor that the watcher watches for a loop, until there is no callback any more."""
 
-    def deliver() -> None:
-        try:
-            if not stopped:
-                callback()
-        finally:
-            handled.set()
+    def __init__(
+        self,
+        watcher: _Watcher,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        callback: Callable[[], object],
+    ) -> None:
+        self.fd = fd
+        self.callback: Callable[[], object] | None = callback
+        self._watcher = watcher
+        self._loop = loop
 
-    # Registered here, because the descriptor may be closed again by the thread's first turn.
-    selector = selectors.DefaultSelector()
-    selector.register(fd, selectors.EVENT_READ)
-    selector.register(theirs, selectors.EVENT_READ)
+    def readable(self) -> None:
+        """Tells the loop, from the watcher's thread."""
+        # A closed loop raises RuntimeError.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._deliver)
 
-    def watch() -> None:
-        with theirs, selector:
-            while True:
-                try:
-                    selector.select()
-                    handled.clear()
-                    if stopped:
-                        return
-                    loop.call_soon_threadsafe(deliver)
-                except (OSError, RuntimeError):
-                    # The descriptor or the loop was closed.
-                    return
-                # The descriptor stays readable until the loop has taken what is there.
-                handled.wait()
+    def _deliver(self) -> None:
+        if self.callback is not None:
+            self.callback()
+            # Not before the waiting task's turn, which usually stops the watch.
+            self._loop.call_soon(self._go_on)
 
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        ours.close()
-        handled.set()
+    def _go_on(self) -> None:
+        if self.callback is not None:
+            self._watcher.order(self)
 
-    threading.Thread(target=watch, name="greenapi-watch", daemon=True).start()
-    return stop
+
+class _Watcher:
+    """The thread that watches for all loops without readers, which Windows' ProactorEventLoop is.
+
+    It is never ended: another one would need another pair of sockets, which on Windows are
+    connections whose ports remain taken for minutes.
+    """
+
+    _of_process: ClassVar[dict[int, _Watcher]] = {}
+
+    # Windows' select accepts 512 sockets.
+    _LIMIT = 500
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._running = False
+        self._orders: deque[_Watch] = deque()
+        self._watches = 0
+
+    @classmethod
+    def of_this_process(cls) -> _Watcher:
+        """The watcher; after a fork the child's is a new one."""
+        # setdefault, because a lock might be held by another thread at a fork.
+        process = os.getpid()
+        return cls._of_process.get(process) or cls._of_process.setdefault(process, cls())
+
+    def watch(
+        self, loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], object]
+    ) -> Callable[[], None]:
+        """Calls back in the loop while a descriptor is readable; returns what ends that."""
+        with self._starting:
+            if self._watches >= self._LIMIT:
+                raise OSError(errno.EMFILE, "too many runs wait at once for one thread")
+            if not self._running:
+                self._ours, theirs = socket.socketpair()
+                # A full buffer wakes the thread as well.
+                self._ours.setblocking(False)
+                threading.Thread(
+                    target=self._run, args=(theirs,), name="greenapi-watch", daemon=True
+                ).start()
+                self._running = True
+            self._watches += 1
+        watch = _Watch(self, loop, fd, callback)
+        self.order(watch)
+
+        def stop() -> None:
+            if watch.callback is not None:
+                # It refers to what the caller has, which may be dropped now.
+                watch.callback = None
+                with self._starting:
+                    self._watches -= 1
+                self.order(watch)
+
+        return stop
+
+    def order(self, watch: _Watch) -> None:
+        """Has the thread look at a watch, whose descriptor it begins or ends to watch."""
+        self._orders.append(watch)
+        with contextlib.suppress(BlockingIOError):
+            self._ours.send(b"\0")
+
+    def _run(self, woken: socket.socket) -> None:
+        selector = selectors.DefaultSelector()
+        selector.register(woken, selectors.EVENT_READ)
+        while True:
+            try:
+                ready = selector.select()
+            except OSError:
+                # A descriptor was closed, and the order to end its watch has come.
+                ready = []
+            for key, _ in ready:
+                if key.data is None:
+                    woken.recv(4096)
+                else:
+                    # It stays readable until the loop has taken what is there.
+                    selector.unregister(key.fd)
+                    key.data.readable()
+            while self._orders:
+                watch = self._orders.popleft()
+                watched = selector.get_map().get(watch.fd)
+                if watch.callback is None:
+                    if watched is not None and watched.data is watch:
+                        selector.unregister(watch.fd)
+                elif watched is None:
+                    selector.register(watch.fd, selectors.EVENT_READ, watch)
 
 
 def _current_loop() -> _Loop:
@@ -500,7 +578,7 @@ async def _readable(what: Waitable) -> None:
         await event.wait()
     finally:
         # After a fork the selector is still the parent's.
-        if loop.usable and not what.inherited:
+        if not what.inherited:
             stop()
 
 
@@ -563,7 +641,7 @@ class _Channel:
     def _retire_if_idle(self) -> None:
         if self._waiting:
             return
-        if self._loop.usable and not self._queue.inherited:
+        if not self._queue.inherited:
             self._stop()
         if self._owes:
             self._queue.close()

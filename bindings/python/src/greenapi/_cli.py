@@ -6,7 +6,16 @@ import argparse
 import sys
 
 from . import __version__, _cli_delete, _cli_journal, _cli_list
-from ._cli_common import PIPE_CLOSED, USAGE, Stopped, UsageError, lose_output, signals
+from ._cli_common import (
+    PIPE_CLOSED,
+    USAGE,
+    Stopped,
+    UsageError,
+    lose_output,
+    prepare_output,
+    reader_left,
+    signals,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: The arguments after the program's name; ``None`` for the process's own.
     """
+    prepare_output()
     given = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options = parser.parse_args(given)
@@ -29,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stopped:
         print("greenapi: interrupted, nothing was deleted", file=sys.stderr)
         return stopped.exit_status
-    except BrokenPipeError:
+    except OSError as error:
+        if not reader_left(error):
+            raise
         lose_output()
         return PIPE_CLOSED
 

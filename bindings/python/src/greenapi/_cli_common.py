@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import re
 import shlex
@@ -116,17 +118,26 @@ def again(options: argparse.Namespace, *more: str) -> str:
     """The command line, quoted for a shell, with further arguments."""
     # A proxy's password stays out of logs.
     shown = [re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:PASSWORD@", one) for one in options.given]
-    return shlex.join(["greenapi", *shown, *(one for one in more if one not in shown)])
+    words = ["greenapi", *shown, *(one for one in more if one not in shown)]
+    if sys.platform == "win32":
+        from subprocess import list2cmdline
+
+        return list2cmdline(words)
+    return shlex.join(words)
 
 
 # --- the terminal ---
 
+# Not the standard streams: those may be the list of ids and a log.
+TERMINAL_IN, TERMINAL_OUT = (
+    ("CONIN$", "CONOUT$") if sys.platform == "win32" else ("/dev/tty", "/dev/tty")
+)
+
 
 def require_terminal(purpose: str, instead: str) -> None:
     """Raises `UsageError` where nobody can be asked."""
-    # Not the standard streams: those may be the list of ids and a log.
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        os.close(os.open(TERMINAL_IN, os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
     except OSError as error:
         raise UsageError(f"there is no terminal to {purpose}: {instead}") from error
 
@@ -143,6 +154,25 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
+def prepare_output() -> None:
+    """Makes output for other programs UTF-8, as JSON has to be.
+
+    For files and pipes Windows has an encoding of its own, which lacks most characters that a name
+    of an instance may contain.
+    """
+    if sys.platform != "win32" or "PYTHONIOENCODING" in os.environ:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
+
+
+def reader_left(error: OSError) -> bool:
+    """Whether writing failed because the reader of the output went away."""
+    invalid = sys.platform == "win32" and error.errno == errno.EINVAL
+    return isinstance(error, BrokenPipeError) or invalid
+
+
 def lose_output() -> None:
     """Discards further standard output, whose reader went away."""
     # The interpreter flushes standard output once more at its end.
@@ -152,36 +182,52 @@ def lose_output() -> None:
 # --- signals ---
 
 _ENDING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
 ]
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
-    """Turns SIGINT, SIGTERM and SIGHUP into `Stopped`."""
+    """Turns SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-Break too, into `Stopped`."""
 
     def stop(number: int, _: Any) -> None:
         raise Stopped(number)
 
+    with _handled_by(stop):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Any) -> Iterator[None]:
     before = {}
     try:
         for number in _ENDING:
             # A signal that is ignored (nohup, a shell's background job) stays ignored.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, stop)
+                before[number] = signal.signal(number, handler)
     except ValueError:
         # Not in the main thread, where Python allows no handlers to be set.
         pass
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Blocks SIGINT, SIGTERM and SIGHUP during a short piece of work."""
+    """Blocks the signals of `signals` during a short piece of work."""
+    if sys.platform == "win32":
+        # Windows cannot block them.
+        came: list[int] = []
+        with _handled_by(lambda number, _: came.append(number)):
+            yield
+        for number in came[:1]:
+            signal.raise_signal(number)
+        return
     old = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield

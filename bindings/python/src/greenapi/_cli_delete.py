@@ -5,9 +5,9 @@ Exit status:
   1    some were not deleted
   2    the command line, the ids or the options cannot be used; nothing was sent
   3    some may or may not have been deleted
-  130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
+  130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP; on Windows 149 by Ctrl-Break
   141  the reader of the output went away
-Where several apply, 130, 143, 129 and 141 come before 3, and 3 before 1.
+Where several apply, 130, 143, 129, 149 and 141 come before 3, and 3 before 1.
 
 Running the same command again is safe. With --journal the second run goes on where the first one
 stopped, and knows for certain what the first one did. Without a journal, ids deleted by the first
@@ -209,7 +209,10 @@ def _confirm(client: Client, ids: list[int], url: str) -> None:
             lines.append(f"  and {len(ids) - len(sample)} more")
         question = "\n".join([*lines, f"Type the number of instances ({len(ids)}): "])
         wanted = str(len(ids))
-    with open("/dev/tty", "w") as out, open("/dev/tty", errors="replace") as answers:
+    with (
+        open(_cli_common.TERMINAL_OUT, "w") as out,
+        open(_cli_common.TERMINAL_IN, errors="replace") as answers,
+    ):
         out.write(question)
         out.flush()
         answer = answers.readline().strip().lower()
@@ -344,7 +347,9 @@ class _Report:
             self._bar.clear()
         try:
             print(text, flush=True)
-        except BrokenPipeError:
+        except OSError as error:
+            if not _cli_common.reader_left(error):
+                raise
             self.reader_went_away = True
             _cli_common.lose_output()
         if self._bar is not None:

@@ -183,7 +183,7 @@ class _Progress:
     """The number of instances read, on a terminal, until there is other output."""
 
     def __init__(self) -> None:
-        self._shown = False
+        self._shown = ""
         self._seen = 0
         self._next = time.monotonic() + 0.2
 
@@ -194,15 +194,16 @@ class _Progress:
             self._seen += 1
             if on_terminal and time.monotonic() > self._next:
                 self._next = time.monotonic() + 0.2
-                self._shown = True
-                print(f"\r{self._seen} instances looked at", end="", file=sys.stderr, flush=True)
+                self._shown = f"{self._seen} instances looked at"
+                print(f"\r{self._shown}", end="", file=sys.stderr, flush=True)
             yield instance
 
     def clear(self) -> None:
         """Erases the line."""
         if self._shown:
-            self._shown = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            # Not an escape sequence, because older consoles of Windows print those.
+            print(f"\r{' ' * len(self._shown)}\r", end="", file=sys.stderr, flush=True)
+            self._shown = ""
 
 
 def _printer(options: argparse.Namespace, states: bool) -> Any:
@@ -231,7 +232,10 @@ class _Json:
 
 class _Csv:
     def __init__(self) -> None:
-        self._writer = csv.writer(sys.stdout)
+        # Windows' standard output adds the \r itself.
+        self._writer = csv.writer(
+            sys.stdout, lineterminator="\n" if sys.platform == "win32" else "\r\n"
+        )
         self._writer.writerow(Instance._fields)
 
     def add(self, instance: Instance) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections import deque
 from itertools import count
 from math import ceil
@@ -43,6 +44,9 @@ as one whose turn did not come."""
 
 _CATCHING_UP = 0.1
 """Seconds by which a pace may lag and still catch up."""
+
+_TURN = 0.1
+"""Seconds after which a wait on Windows ends, because Ctrl-C does not end one there."""
 
 _BATCH = 64
 """Results taken in one call: enough to make the call's cost negligible, in 16 KiB."""
@@ -78,11 +82,13 @@ class Waitable(Handle):
             raise RuntimeError("they belong to the parent process: begin them again in this one")
 
     def wait(self, seconds: float | None = None) -> None:
-        """Waits until there is something to take. Signal handlers run, and may raise."""
+        """Waits for something to take, at most so long. Signal handlers run, and may raise."""
         self.refuse_if_inherited()
         # Looked up each time, because eventlet removes poll and replaces select.
         poll_type = getattr(select, "poll", None)
         if poll_type is None:
+            if sys.platform == "win32":
+                seconds = _TURN if seconds is None else min(seconds, _TURN)
             select.select((self.fd,), (), (), seconds)
             return
         if self._poll_type is not poll_type:

@@ -49,6 +49,8 @@ class Trio:
         def stop() -> None:
             nonlocal watching
             watching = False
+            if not self.usable:
+                return
             cancel()
             # At once, because another task may watch the descriptor before this one has its turn.
             trio.lowlevel.notify_closing(fd)
