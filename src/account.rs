@@ -8,7 +8,7 @@
 //! submission and the result, and no result can promise more. So one list is enough for a bulk call
 //! of any size, however late each deletion starts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout_at};
 
 use crate::ask::{Asker, Unanswered, ASK_INTERVAL};
+use crate::failure::{Failure, Stage};
 use crate::instances::ListReader;
+use crate::memory;
 use crate::options::Session;
 use crate::outcome::{fit, Outcome, PERHAPS_LOGGED_OUT};
 use crate::secret::Secret;
@@ -47,14 +49,16 @@ pub struct Account {
     reading: tokio::sync::Mutex<Option<Failed>>,
 }
 
+/// Its maps are not hash maps, because those keep their entries in one large block, for which there
+/// may be no memory.
 #[derive(Default)]
 struct List {
     /// When the list with these instances was requested.
     asked_at: Option<Instant>,
-    instances: HashMap<i64, Listed>,
+    instances: BTreeMap<i64, Listed>,
     /// Instances that may be gone, each with the time since when: an older list does not count for
     /// them.
-    forgotten: HashMap<i64, Instant>,
+    forgotten: BTreeMap<i64, Instant>,
 }
 
 impl List {
@@ -73,7 +77,7 @@ impl List {
     }
 
     /// Replaces the list by one that was requested at `asked_at`.
-    fn renew(&mut self, asked_at: Instant, mut instances: HashMap<i64, Listed>) {
+    fn renew(&mut self, asked_at: Instant, mut instances: BTreeMap<i64, Listed>) {
         self.forgotten.retain(|_, since| *since >= asked_at);
         for id in self.forgotten.keys() {
             instances.remove(id);
@@ -245,20 +249,32 @@ impl Account {
     }
 }
 
+/// Fails while memory is short: a list may need more than the reserve has.
+pub fn no_shortage() -> Result<(), Unanswered> {
+    match memory::is_short() {
+        true => Err(Unanswered::Failed(Failure::new(
+            Stage::Resources,
+            "the system has no memory to give",
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// Reads the list: for each instance, whether it is deleted, and its token. Also returns when the
 /// list was requested.
 async fn read(
     asker: Asker<'_>,
     until: Instant,
-) -> Result<(Instant, HashMap<i64, Listed>), Unanswered> {
+) -> Result<(Instant, BTreeMap<i64, Listed>), Unanswered> {
     asker.start(Some(until)).await?;
     let asked_at = Instant::now();
     let mut response = asker.list(until).await?;
     let http_status = response.http_status;
     let mut reader = ListReader::default();
-    let mut instances = HashMap::new();
+    let mut instances = BTreeMap::new();
     let mut start = Vec::new();
     while let Some(chunk) = asker.chunk(&mut response, until).await? {
+        no_shortage()?;
         start.extend(chunk.iter().take(START.saturating_sub(start.len())));
         let mut rest = &chunk[..];
         while let Some(item) = reader

@@ -10,11 +10,11 @@
 //! that could end its wait. With loom, the tests below run every interleaving of the threads.
 
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
+use crate::pieces::Pieces;
 use crate::status::Status;
 use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
@@ -24,10 +24,6 @@ pub type Key = (u64, u64);
 
 /// The number of submissions that are cancelled at a time before other threads get the lock.
 const CANCEL_STEP: usize = 512;
-
-/// Results are stored in pieces of this many, so that a million results need no single large
-/// allocation, for which there may be no memory.
-const PIECE: usize = 4096;
 
 /// How many submissions were cancelled.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +77,8 @@ pub struct Completions<R, S> {
 
 struct State<R, S> {
     open: BTreeMap<Key, Open<R>>,
-    ready: Ready,
+    /// Results, in the order in which they arrived.
+    ready: Pieces<Record>,
     /// The smallest number that the next key may have.
     next: u64,
     /// The number of takers that wait.
@@ -89,56 +86,6 @@ struct State<R, S> {
     notifier: Option<S>,
     /// Whether the notifier is in use; setting and clearing it costs a system call.
     watched: bool,
-}
-
-/// Results, in the order in which they arrived.
-#[derive(Default)]
-struct Ready {
-    pieces: VecDeque<VecDeque<Record>>,
-    len: usize,
-}
-
-impl Ready {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn push(&mut self, record: Record) {
-        self.len += 1;
-        match self.pieces.back_mut() {
-            Some(piece) if piece.len() < PIECE => piece.push_back(record),
-            _ => self.pieces.push_back(VecDeque::from([record])),
-        }
-    }
-
-    /// Removes and returns the first results: up to `limit`, or fewer if memory is short.
-    fn take(&mut self, limit: usize) -> Vec<Record> {
-        let mut count = limit.min(self.len);
-        let mut taken = Vec::new();
-        if taken.try_reserve_exact(count).is_err() {
-            count = count.min(PIECE / 64);
-        }
-        while taken.len() < count {
-            let Some(piece) = self.pieces.front_mut() else {
-                break;
-            };
-            let part = piece.len().min(count - taken.len());
-            taken.extend(piece.drain(..part));
-            // The last piece keeps its memory, because it is usually filled again at once.
-            if piece.is_empty() {
-                if self.pieces.len() == 1 {
-                    break;
-                }
-                self.pieces.pop_front();
-            }
-        }
-        self.len -= taken.len();
-        taken
-    }
 }
 
 struct Open<R> {
@@ -153,7 +100,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
             made: Instant::now(),
             state: Mutex::new(State {
                 open: BTreeMap::new(),
-                ready: Ready::default(),
+                ready: Pieces::default(),
                 next: 0,
                 waiting: 0,
                 notifier,
@@ -325,7 +272,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 None => waiting += 1,
             }
         }
-        state.ready = Ready::default();
+        state.ready = Pieces::default();
         state.notifier = None;
         drop(state);
         self.changed.notify_all();
@@ -360,7 +307,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
 
 impl<R, S: Signal> State<R, S> {
     fn push(&mut self, key: Key, id: i64, outcome: Outcome) {
-        self.ready.push(Record {
+        self.ready.push_back(Record {
             tag: key.0,
             id,
             outcome,

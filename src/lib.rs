@@ -45,6 +45,7 @@ mod options;
 mod outcome;
 mod pace;
 mod panics;
+mod pieces;
 #[allow(unsafe_code)]
 mod process;
 mod queue;

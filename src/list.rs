@@ -13,7 +13,6 @@
 //! The notifier is readable while instances wait, and stays readable once the list has ended, like
 //! a file at its end.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,7 @@ use tokio::sync::{oneshot, Notify};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use crate::account::no_shortage;
 use crate::ask::{Asker, Unanswered};
 use crate::client::Client;
 use crate::engine::{engine, Engine};
@@ -32,6 +32,7 @@ use crate::instances::{Instance, Item, ListReader, State};
 use crate::memory;
 use crate::outcome::Outcome;
 use crate::pace::Permit;
+use crate::pieces::Pieces;
 use crate::process::{Descriptor, InheritedNotifier, Notifier, PerProcess};
 use crate::status::Status;
 use crate::sync::{lock, unpoisoned};
@@ -73,7 +74,7 @@ struct HandOver {
 }
 
 struct Handed {
-    waiting: VecDeque<Instance>,
+    waiting: Pieces<Instance>,
     ended: Option<Outcome>,
     /// The list was closed, so nobody takes any more.
     closed: bool,
@@ -175,7 +176,7 @@ impl HandOver {
     fn new(notifier: Notifier, ended: Option<Outcome>) -> Self {
         Self {
             state: Mutex::new(Handed {
-                waiting: VecDeque::new(),
+                waiting: Pieces::default(),
                 ended,
                 closed: false,
                 notifier: Some(notifier),
@@ -207,16 +208,11 @@ impl HandOver {
                 },
             };
         }
-        let count = limit.min(state.waiting.len());
-        let taken: Vec<Instance> = state.waiting.drain(..count).collect();
-        if count > 0 && !state.has_news() {
+        let taken = state.waiting.take(limit);
+        if !taken.is_empty() && !state.has_news() {
             state.clear();
         }
-        if state.waiting.is_empty() {
-            // Free the memory that a slow taker once made necessary.
-            state.waiting.shrink_to(WAITING / 16);
-        }
-        let wake = count > 0 && state.waiting.len() <= WAITING / 2;
+        let wake = !taken.is_empty() && state.waiting.len() <= WAITING / 2;
         drop(state);
         if wake {
             self.room.notify_one();
@@ -235,14 +231,14 @@ impl HandOver {
     fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        state.waiting = VecDeque::new();
+        state.waiting = Pieces::default();
         state.notifier = None;
         drop(state);
         self.came.notify_all();
     }
 
     /// Adds instances for the takers until [`WAITING`] wait, and returns the number added.
-    fn push(&self, ready: &mut VecDeque<Instance>) -> usize {
+    fn push(&self, ready: &mut Pieces<Instance>) -> usize {
         if ready.is_empty() {
             return 0;
         }
@@ -252,7 +248,12 @@ impl HandOver {
             return 0;
         }
         let first = !state.has_news();
-        state.waiting.extend(ready.drain(..count));
+        for _ in 0..count {
+            ready
+                .pop_front()
+                .into_iter()
+                .for_each(|one| state.waiting.push_back(one));
+        }
         if first {
             state.set();
         }
@@ -356,7 +357,7 @@ enum Event {
     ReadOn(Permit),
     /// The next question may start.
     Start(Permit),
-    Asked(Instance),
+    Asked(Box<Instance>),
     /// A taker has taken instances, so that more may wait.
     Room,
 }
@@ -419,9 +420,10 @@ impl Reading<'_> {
         let mut whole = false;
         // Each instance passes through these three: its question waits, is under way, and is
         // answered.
-        let mut ahead = VecDeque::new();
-        let mut asked: FuturesOrdered<BoxFuture<'_, Instance>> = FuturesOrdered::new();
-        let mut ready = VecDeque::new();
+        let mut ahead = Pieces::default();
+        // Boxed, because the answered ones are kept in one large block.
+        let mut asked: FuturesOrdered<BoxFuture<'_, Box<Instance>>> = FuturesOrdered::new();
+        let mut ready = Pieces::default();
         loop {
             *handed_over += self.hand_over.push(&mut ready) as u64;
             if whole && ahead.is_empty() && asked.is_empty() && ready.is_empty() {
@@ -437,7 +439,7 @@ impl Reading<'_> {
                 asked.extend(
                     ahead
                         .pop_front()
-                        .map(|item| future::ready(item.instance).boxed()),
+                        .map(|item| future::ready(Box::new(item.instance)).boxed()),
                 );
             }
             // One slow answer holds back the order, so the answers behind it are limited too.
@@ -465,7 +467,7 @@ impl Reading<'_> {
             }
             match event {
                 Event::Room => {}
-                Event::Asked(instance) => ready.push_back(instance),
+                Event::Asked(instance) => ready.push_back(*instance),
                 // A permit that is no longer needed goes to the next request.
                 Event::ReadOn(new) => permit = reads.then_some(new),
                 Event::Start(permit) => {
@@ -477,6 +479,7 @@ impl Reading<'_> {
                     None if reader.is_whole() => whole = true,
                     None => return Err(Unanswered::no_list(http_status, &start)),
                     Some(chunk) => {
+                        no_shortage()?;
                         start.extend(chunk.iter().take(START.saturating_sub(start.len())));
                         let mut rest = &chunk[..];
                         loop {
@@ -498,7 +501,7 @@ impl Reading<'_> {
     }
 
     /// Adds all instances that came before the list broke off, and returns their number.
-    async fn push_all(&self, mut ready: VecDeque<Instance>) -> u64 {
+    async fn push_all(&self, mut ready: Pieces<Instance>) -> u64 {
         let count = ready.len() as u64;
         loop {
             self.hand_over.push(&mut ready);
@@ -510,11 +513,9 @@ impl Reading<'_> {
     }
 
     /// Asks for an instance's state and returns the instance with it.
-    async fn ask(&self, item: Item, permit: Permit) -> Instance {
-        let Item {
-            mut instance,
-            token,
-        } = item;
+    async fn ask(&self, item: Item, permit: Permit) -> Box<Instance> {
+        let Item { instance, token } = item;
+        let mut instance = Box::new(instance);
         let until = self.asker.deadline();
         let reply = self.asker.state(instance.id, &token, until).await;
         instance.state = reply.map_or(State::Unknown, |reply| reply.state());

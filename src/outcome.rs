@@ -11,6 +11,10 @@ pub const MESSAGE_SIZE: usize = 224;
 /// Length to which a server's text is cut, in characters: enough to recognise the text.
 const FOREIGN_TEXT_LIMIT: usize = 80;
 
+/// How much of a server's text is looked at, in characters: more than is shown, because secrets in
+/// it get shorter, and little, because looking for them takes 100 bytes of memory for each.
+const FOREIGN_TEXT_READ: usize = 4096;
+
 /// How the message begins if the call may have logged the instance out before it ended.
 pub const PERHAPS_LOGGED_OUT: &str = "Perhaps logged out";
 
@@ -86,7 +90,8 @@ pub fn sanitize(foreign: &str, secrets: &[&Secret]) -> String {
     let visible = foreign
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
-        .filter(|c| !is_invisible(*c));
+        .filter(|c| !is_invisible(*c))
+        .take(FOREIGN_TEXT_READ);
     let mut text = String::new();
     for c in visible {
         if c == ' ' && (text.is_empty() || text.ends_with(' ')) {

@@ -10,16 +10,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::pieces::Pieces;
+
 /// The longest pause that a server can impose, so that a header cannot stop a client for days.
 const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 /// How much delay of a late timer the pace may catch up; timers are usually late by about a
 /// millisecond.
 const CATCH_UP: Duration = Duration::from_millis(5);
-
-/// Waiting values are stored in pieces of this many, so that a million values need no single large
-/// allocation, and cancelled ones can be removed a piece at a time.
-const PIECE: usize = 1024;
 
 /// The limits for the requests of a client.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +42,7 @@ impl Limits {
 /// requests of its call, and questions `Q` that belong to no deletion.
 #[derive(Debug)]
 pub struct Schedule<D, Q> {
-    waiting: VecDeque<VecDeque<D>>,
+    waiting: Pieces<D>,
     questions: VecDeque<Q>,
     /// Whether a question has the next turn when both queues have entries.
     question_is_next: bool,
@@ -75,7 +73,7 @@ pub enum Next<D, Q> {
 impl<D, Q> Default for Schedule<D, Q> {
     fn default() -> Self {
         Self {
-            waiting: VecDeque::new(),
+            waiting: Pieces::default(),
             questions: VecDeque::new(),
             question_is_next: false,
             in_flight: 0,
@@ -90,10 +88,7 @@ impl<D, Q> Default for Schedule<D, Q> {
 impl<D, Q> Schedule<D, Q> {
     /// Adds a deletion at the end of its queue.
     pub fn enqueue(&mut self, deletion: D) {
-        match self.waiting.back_mut() {
-            Some(piece) if piece.len() < PIECE => piece.push_back(deletion),
-            _ => self.waiting.push_back(VecDeque::from([deletion])),
-        }
+        self.waiting.push_back(deletion);
     }
 
     /// Adds a question at the end of its queue.
@@ -125,20 +120,11 @@ impl<D, Q> Schedule<D, Q> {
         let question = asks.then(|| self.questions.pop_front()).flatten();
         let next = match question {
             Some(question) => Some(Next::Ask(question)),
-            None => self.pop().map(Next::Start),
+            None => self.waiting.pop_front().map(Next::Start),
         };
         self.question_is_next = matches!(next, Some(Next::Start(_)));
         self.in_flight += u32::from(next.is_some());
         next.unwrap_or(Next::Nothing)
-    }
-
-    fn pop(&mut self) -> Option<D> {
-        let piece = self.waiting.front_mut()?;
-        let deletion = piece.pop_front();
-        if piece.is_empty() {
-            self.waiting.pop_front();
-        }
-        deletion
     }
 
     /// Takes back the permit of a value that [`Schedule::next`] returned.
@@ -193,24 +179,9 @@ impl<D, Q> Schedule<D, Q> {
         })
     }
 
-    /// Removes the deletions that `keep` rejects from one piece of the waiting ones. Returns the
-    /// number of removed deletions, or `None` when all pieces are done. `position` holds the place
-    /// between two steps and is 0 at first. The sweep goes from the back to the front, so that it
-    /// misses no deletion even if others start or are added between two steps.
+    /// Removes the waiting deletions that `keep` rejects, in steps: [`Pieces::sweep`].
     pub fn sweep(&mut self, position: &mut usize, keep: impl FnMut(&D) -> bool) -> Option<usize> {
-        let index = self.waiting.len().checked_sub(*position + 1)?;
-        let piece = &mut self.waiting[index];
-        let before = piece.len();
-        piece.retain(keep);
-        let removed = before - piece.len();
-        if piece.is_empty() {
-            self.waiting.remove(index);
-            self.waiting.shrink_to(2 * self.waiting.len());
-        } else {
-            piece.shrink_to_fit();
-            *position += 1;
-        }
-        Some(removed)
+        self.waiting.sweep(position, keep)
     }
 
     /// When the next request may start.
@@ -393,6 +364,8 @@ mod tests {
             }
         }
     }
+
+    const PIECE: usize = Pieces::<u32>::PIECE;
 
     #[test]
     fn a_sweep_in_steps_removes_what_it_should_and_keeps_the_order() {

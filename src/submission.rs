@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::call::Call;
 use crate::completions::{Completions, Key, Running};
 use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
+use crate::pieces::Pieces;
 use crate::process::Notifier;
 use crate::status::Status;
 use crate::waiter::Waiter;
@@ -126,7 +127,7 @@ impl Completer {
         };
         let left = ENDED.with_borrow_mut(|batch| match batch {
             Some(batch) => {
-                batch.ended.push((results, key, outcome));
+                batch.ended.push_back((results, key, outcome));
                 batch.due.notify_one();
                 None
             }
@@ -156,13 +157,13 @@ thread_local! {
 }
 
 struct Batch {
-    ended: Vec<(Arc<Results>, Key, Outcome)>,
+    ended: Pieces<(Arc<Results>, Key, Outcome)>,
     due: Arc<Notify>,
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        for (results, key, outcome) in self.ended.drain(..) {
+        while let Some((results, key, outcome)) = self.ended.pop_front() {
             results.finish(key, outcome);
         }
     }
@@ -173,23 +174,23 @@ impl Drop for Batch {
 pub fn deliver() -> impl Future<Output = ()> {
     let due = Arc::new(Notify::new());
     ENDED.set(Some(Batch {
-        ended: Vec::new(),
+        ended: Pieces::default(),
         due: due.clone(),
     }));
     hand_over(due)
 }
 
 async fn hand_over(due: Arc<Notify>) {
-    let mut ended = Vec::new();
+    let mut ended = Pieces::default();
     loop {
         due.notified().await;
-        // Swapping two vectors reuses their memory.
+        // Swapping the two reuses their memory.
         ENDED.with_borrow_mut(|batch| {
             if let Some(batch) = batch {
                 mem::swap(&mut batch.ended, &mut ended);
             }
         });
-        let mut ended = ended.drain(..).peekable();
+        let mut ended = std::iter::from_fn(|| ended.pop_front()).peekable();
         while let Some((results, key, outcome)) = ended.next() {
             let rest = std::iter::from_fn(|| {
                 let (_, key, outcome) = ended.next_if(|(next, ..)| Arc::ptr_eq(next, &results))?;

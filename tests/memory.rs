@@ -382,6 +382,7 @@ struct Programs {
     torture_static: PathBuf,
     load: PathBuf,
     rounds: PathBuf,
+    large: PathBuf,
     shortage: PathBuf,
 }
 
@@ -404,6 +405,7 @@ fn programs() -> &'static Programs {
             torture_static: with_static_library(&folder.join("torture.c")),
             load: compile(&folder.join("load.c"), &[]),
             rounds: compile(&folder.join("rounds.c"), &[]),
+            large: compile(&folder.join("large.c"), &[]),
             shortage,
         }
     })
@@ -828,6 +830,91 @@ fn shortages_that_recur_leave_no_memory_behind() {
                     .env("GREENAPI_CA_FILE", &endpoints.ca_file)
                     .env("GREENAPI_TOKEN", &endpoints.token));
             });
+        }
+    });
+}
+
+/// A journal in which a deletion of each id has begun.
+fn journal_of(ids: std::ops::Range<i64>, address: &str, path: &PathBuf) {
+    let line = |content: String| {
+        let sum = support::journal::crc32(content.as_bytes());
+        format!("{content} {sum:08x}\n")
+    };
+    let header = line(format!("greenapi-journal 1 {address}"));
+    let begun = ids.map(|id| line(format!("2026-01-01T00:00:00.000Z begin {id}")));
+    fs::write(path, header + &begun.collect::<String>()).expect("the journal is written");
+}
+
+/// No block of the library's reserve can replace a large allocation, so none may be needed without
+/// being able to fail, however large the account is.
+#[test]
+fn no_large_allocation_that_fails_ends_the_host() {
+    if is_left_out("c") {
+        return;
+    }
+    let journal = scratch("memory").join("of-many-ids");
+    let cases = [
+        ("list", 5_000, None),
+        ("states", 2_500, None),
+        ("session", 30_000, Some(("GREENAPI_SESSION", "1".into()))),
+        (
+            "journal",
+            30_000,
+            Some(("GREENAPI_JOURNAL", journal.display().to_string())),
+        ),
+        ("bulk", 100_000, None),
+    ];
+    let try_one = |(shape, count, option): &(&str, u32, Option<(&str, String)>)| {
+        let standin = Standin::start(Config::default()).expect("the stand-in starts");
+        let endpoints = standin.endpoints();
+        let last = FIRST + i64::from(*count);
+        let run_one = |number: usize, how: &str| {
+            standin.reset();
+            standin.clear_instances();
+            match *shape {
+                "journal" => journal_of(FIRST..last, &endpoints.http, &journal),
+                "bulk" => {}
+                _ => standin.fill(FIRST, *count, Some("notAuthorized")),
+            }
+            standin.set(|settings| settings.rate_interval_ms = 0);
+            // The answers to the other questions wait for this one.
+            standin.add_faults([Rule {
+                method: Target::State,
+                id: Some(FIRST),
+                fault: Fault {
+                    delay_ms: 500,
+                    ..Fault::default()
+                },
+                ..Rule::default()
+            }]);
+            let output = Command::new(&programs().large)
+                .args([*shape, &count.to_string(), &number.to_string(), how])
+                .arg(FIRST.to_string())
+                .env("LD_PRELOAD", &programs().shortage)
+                .env("GREENAPI_URL", &endpoints.http)
+                .env("GREENAPI_TOKEN", &endpoints.token)
+                .envs(option.clone())
+                .output()
+                .expect("the program starts");
+            let seen = String::from_utf8_lossy(&output.stdout).trim().parse();
+            match seen {
+                Ok(seen) if output.status.success() && output.stderr.is_empty() => seen,
+                _ => panic!("{shape}, large allocation {number} {how}: {output:?}"),
+            }
+        };
+        let seen: usize = run_one(0, "alone");
+        println!("{shape}: {seen} large allocations");
+        for number in 1..=seen {
+            run_one(number, "alone");
+        }
+        // How many there are may depend on which thread is the faster.
+        for number in 1..=seen.max(1) {
+            run_one(number, "all");
+        }
+    };
+    thread::scope(|scope| {
+        for case in &cases {
+            scope.spawn(move || try_one(case));
         }
     });
 }

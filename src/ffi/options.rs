@@ -10,6 +10,10 @@ use crate::options::{self, Options};
 use crate::outcome::Outcome;
 use crate::transport::{Proxies, Trust};
 
+/// The longest text of an option except `ca_pem`, in bytes: as long as the longest path of any
+/// system, and short enough to be copied even when memory is short.
+const LONGEST_TEXT: usize = 32 * 1024;
+
 /// The options of a client. Set them up with greenapi_options_init, then change what you need;
 /// greenapi_client_new copies them, so they may be on the stack.
 #[repr(C)]
@@ -221,7 +225,12 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
     }
     let optional = |name, pointer: *const c_char| match pointer.is_null() {
         true => Ok(None),
-        false => unsafe { text(name, pointer) }.map(Some),
+        false => match unsafe { text(name, pointer) }? {
+            long if long.len() > LONGEST_TEXT && name != "ca_pem" => Err(Outcome::invalid(
+                format!("{name} is longer than {LONGEST_TEXT} bytes: give a shorter one."),
+            )),
+            text => Ok(Some(text)),
+        },
     };
     let ca = match (
         optional("ca_file", given.ca_file)?,

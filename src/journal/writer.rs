@@ -1,5 +1,6 @@
 //! The journal's thread, the only one that writes to the file.
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
@@ -112,10 +113,10 @@ impl Writer {
         let mut state = lock(&self.shared.state);
         if failure.can_pass {
             // Drop end records that were queued meanwhile for calls whose begin record failed.
-            let mut begun = Vec::new();
+            let mut begun = BTreeSet::new();
             state.queue.retain(|note| {
                 if !is_end(note) {
-                    begun.push(note.id);
+                    begun.insert(note.id);
                 }
                 !is_end(note) || begun.contains(&note.id) || !begins(notes, note.id)
             });

@@ -144,7 +144,11 @@ impl Pool {
 
     /// Takes back a connection that can serve another request.
     pub fn keep(&self, origin: &Origin, connection: http1::Connection) {
-        origin.lock().idle.push((connection, Instant::now()));
+        let mut state = origin.lock();
+        // Without memory for one more of very many, the connection is closed.
+        if state.idle.try_reserve(1).is_ok() {
+            state.idle.push((connection, Instant::now()));
+        }
     }
 
     /// Closes what has not been used for long and forgets the servers of which nothing is left;

@@ -64,6 +64,14 @@ void shortage_only_in(void *function)
     dl_iterate_phdr(find_code, function);
 }
 
+/* Only allocations of at least so many bytes are counted and fail. */
+static atomic_size_t smallest;
+
+void shortage_from(size_t size)
+{
+    smallest = size;
+}
+
 /* Ends the shortage. Returns how many allocations there were. */
 long shortage_end(void)
 {
@@ -87,7 +95,7 @@ long shortage_refused(void)
 
 static bool refuse(size_t size, void *caller)
 {
-    if ((uintptr_t)caller < code_begins || (uintptr_t)caller >= code_ends)
+    if ((uintptr_t)caller < code_begins || (uintptr_t)caller >= code_ends || size < smallest)
         return false;
     long most = limit;
     bool no = most > 0 && live + (long)size > most;
