@@ -194,7 +194,7 @@ impl Account {
         match listed {
             Some(Listed::Living(token)) if token.expose().is_empty() => Err(Outcome::new(
                 Status::SessionUnknown,
-                "Give the instance a token in the console: the list has none for it, so its state cannot be asked and no deletion was sent.",
+                "Give the instance a token in the console: the list has no usable one for it, so its state cannot be asked and no deletion was sent.",
             )),
             Some(Listed::Living(token)) => Ok(token),
             // The list's flag decides and not the state, because a deleted instance may answer as
@@ -260,6 +260,16 @@ pub fn no_shortage() -> Result<(), Unanswered> {
     }
 }
 
+/// Fails for a response that is only a part of the list.
+pub fn not_partial(http_status: u16) -> Result<(), Unanswered> {
+    match http_status {
+        206 => Err(Unanswered::Unreadable(
+            "its answer is only a part of the list (HTTP 206)",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Reads the list: for each instance, whether it is deleted, and its token. Also returns when the
 /// list was requested.
 async fn read(
@@ -270,6 +280,7 @@ async fn read(
     let asked_at = Instant::now();
     let mut response = asker.list(until).await?;
     let http_status = response.http_status;
+    not_partial(http_status)?;
     let mut reader = ListReader::default();
     let mut instances = BTreeMap::new();
     let mut start = Vec::new();

@@ -7,7 +7,7 @@ use crate::secret::Secret;
 
 /// The longest URL or token, in bytes: far longer than this API needs, and short enough for every
 /// server.
-const LENGTH_LIMIT: usize = 4096;
+pub(crate) const LENGTH_LIMIT: usize = 4096;
 
 /// The greatest instance id: the API documents one to ten digits.
 pub const LARGEST_ID: i64 = 9_999_999_999;

@@ -47,6 +47,16 @@ pub enum Stage {
     TimedOut,
 }
 
+impl Stage {
+    /// Whether no byte of the request was sent.
+    pub fn is_before_sending(self) -> bool {
+        matches!(
+            self,
+            Self::Connect | Self::Proxy | Self::Handshake | Self::Certificate | Self::Resources
+        )
+    }
+}
+
 /// The purpose of the failed request; its messages depend on it.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {

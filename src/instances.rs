@@ -11,6 +11,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::endpoint::LENGTH_LIMIT;
 use crate::secret::Secret;
 
 /// The state of an instance. The numbers are part of the C interface.
@@ -108,7 +109,8 @@ pub struct Instance {
     pub name: Text<168>,
 }
 
-/// An item of the list: an instance, and the token for its own methods (empty if it has none).
+/// An item of the list: an instance, and the token for its own methods (empty if it has none that
+/// can be used).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     pub instance: Instance,
@@ -267,8 +269,18 @@ fn parse(element: &[u8]) -> Result<Item, NotAList> {
             tariff: Text::new(&fields.tariff.text()),
             name: Text::new(&fields.name.text()),
         },
-        token: Secret::new(&fields.api_token_instance.text()),
+        token: Secret::new(usable(&fields.api_token_instance.text())),
     })
+}
+
+/// The token of an instance, or "" if it can be none: a path step would lead the question elsewhere,
+/// and a token of any length would take memory of any size.
+fn usable(token: &str) -> &str {
+    match token {
+        "." | ".." => "",
+        long if long.len() > LENGTH_LIMIT => "",
+        token => token,
+    }
 }
 
 /// A field that may be missing, or of any type.

@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, Notify};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::account::no_shortage;
+use crate::account::{no_shortage, not_partial};
 use crate::ask::{Asker, Unanswered};
 use crate::client::Client;
 use crate::engine::{engine, Engine};
@@ -40,9 +40,10 @@ use crate::sync::{lock, unpoisoned};
 /// The number of instances that may wait to be taken: 1 MiB.
 const WAITING: usize = 4096;
 
-/// The number of instances that may wait to be asked for their state: about 5 MiB with their
-/// tokens.
+/// The number of instances that may wait to be asked for their state, and the bytes of their tokens:
+/// together about 5 MiB.
 const READ_AHEAD: usize = 16 * 1024;
+const READ_AHEAD_TOKENS: usize = 1 << 20;
 
 /// How many bytes are kept of a response, to find the API's reason if it is not a list.
 const START: usize = 1024;
@@ -335,6 +336,71 @@ struct Reading<'a> {
     hand_over: &'a HandOver,
 }
 
+/// What has come of the requests for the list.
+#[derive(Default)]
+struct Course {
+    /// The number of instances handed over.
+    handed_over: u64,
+    /// The number of requests that may have been sent.
+    sent: u32,
+    /// Of the latest answer.
+    http_status: u16,
+}
+
+impl Course {
+    fn put_http_status(&self, outcome: &mut Outcome) {
+        outcome.code = i32::from(self.http_status);
+        outcome.http_status = outcome.code;
+    }
+}
+
+fn may_have_been_sent(why: &Unanswered) -> bool {
+    match why {
+        Unanswered::Failed(failure) => !failure.stage.is_before_sending(),
+        Unanswered::NotStarted { .. } => false,
+        Unanswered::Refused(_) | Unanswered::Unreadable(_) => true,
+    }
+}
+
+/// The instances that wait to be asked.
+#[derive(Default)]
+struct Ahead {
+    items: Pieces<Item>,
+    /// The bytes of their tokens.
+    tokens: usize,
+}
+
+impl Ahead {
+    fn is_full(&self) -> bool {
+        self.items.len() >= READ_AHEAD || self.tokens >= READ_AHEAD_TOKENS
+    }
+
+    fn push(&mut self, item: Item) {
+        self.tokens += item.token.expose().len();
+        self.items.push_back(item);
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        self.tokens -= item.token.expose().len();
+        Some(item)
+    }
+}
+
+/// Whether the instance is deleted, or cannot be asked for want of a token.
+fn is_not_asked(item: &Item) -> bool {
+    item.instance.is_deleted || item.token.expose().is_empty()
+}
+
+/// The instance as it is handed over without a question.
+fn unasked(item: Item) -> Box<Instance> {
+    let mut instance = Box::new(item.instance);
+    if !instance.is_deleted {
+        instance.state = State::Unknown;
+    }
+    instance
+}
+
 /// A permit that was requested.
 type Coming = Option<oneshot::Receiver<Permit>>;
 
@@ -366,25 +432,24 @@ impl Reading<'_> {
     /// Reads the list, with retries, and returns its outcome.
     async fn run(&self) -> Outcome {
         let mut tries = 0;
-        let mut handed_over = 0;
+        let mut course = Course::default();
         loop {
             let permit = arrival(&mut self.ask_for_permit(true)).await;
             let mut until = self.asker.deadline();
-            let why = match self.read(permit, &mut until, &mut handed_over).await {
-                Ok(http_status) => {
-                    let message = match handed_over {
+            let why = match self.read(permit, &mut until, &mut course).await {
+                Ok(()) => {
+                    let message = match course.handed_over {
                         1 => "The whole list came: 1 instance.".to_owned(),
                         count => format!("The whole list came: {count} instances."),
                     };
                     let mut outcome = Outcome::new(Status::Ok, message);
-                    outcome.code = i32::from(http_status);
-                    outcome.http_status = i32::from(http_status);
-                    return outcome.after(tries + 1);
+                    course.put_http_status(&mut outcome);
+                    return outcome.after(course.sent);
                 }
                 Err(why) => why,
             };
             // After the first instance there is no retry, because instances would come twice.
-            let pause = match handed_over {
+            let pause = match course.handed_over {
                 0 => self.asker.pause(tries, &why, until),
                 _ => None,
             };
@@ -393,7 +458,11 @@ impl Reading<'_> {
                 Some(pause) => sleep(pause).await,
                 None => {
                     let secrets = self.asker.secrets(None);
-                    return why.explain(WHAT, CUT_SHORT, &secrets).after(tries);
+                    let mut outcome = why.explain(WHAT, CUT_SHORT, &secrets);
+                    if outcome.status == Status::BadResponse {
+                        course.put_http_status(&mut outcome);
+                    }
+                    return outcome.after(course.sent);
                 }
             }
         }
@@ -403,16 +472,20 @@ impl Reading<'_> {
         Some(self.client.permit(self.engine, starts))
     }
 
-    /// Reads the list once, and returns the HTTP status if it is complete. `until` is the deadline,
+    /// Reads the list once, and succeeds if it is complete. `until` is the deadline,
     /// which is postponed by the time in which nothing is read because takers or the pace are slow.
     async fn read(
         &self,
         permit: Permit,
         until: &mut Instant,
-        handed_over: &mut u64,
-    ) -> Result<u16, Unanswered> {
-        let mut response = self.asker.list(*until).await?;
+        course: &mut Course,
+    ) -> Result<(), Unanswered> {
+        let asked = self.asker.list(*until).await;
+        course.sent += u32::from(asked.as_ref().map_or_else(may_have_been_sent, |_| true));
+        let mut response = asked?;
         let http_status = response.http_status;
+        course.http_status = http_status;
+        not_partial(http_status)?;
         let mut permit = Some(permit);
         let (mut to_read_on, mut to_ask) = (None, None);
         let mut reader = ListReader::default();
@@ -420,30 +493,25 @@ impl Reading<'_> {
         let mut whole = false;
         // Each instance passes through these three: its question waits, is under way, and is
         // answered.
-        let mut ahead = Pieces::default();
+        let mut ahead = Ahead::default();
         // Boxed, because the answered ones are kept in one large block.
         let mut asked: FuturesOrdered<BoxFuture<'_, Box<Instance>>> = FuturesOrdered::new();
         let mut ready = Pieces::default();
         loop {
-            *handed_over += self.hand_over.push(&mut ready) as u64;
-            if whole && ahead.is_empty() && asked.is_empty() && ready.is_empty() {
-                return Ok(http_status);
+            course.handed_over += self.hand_over.push(&mut ready) as u64;
+            if whole && ahead.items.is_empty() && asked.is_empty() && ready.is_empty() {
+                return Ok(());
             }
             // Questions under way continue while a taker is slow, because deletions may wait for
             // their permits.
             let held_back = !ready.is_empty();
-            let reads = !whole && !held_back && ahead.len() < READ_AHEAD;
-            // Deleted instances are not asked; they only keep their places in the order.
-            let is_deleted = |item: &Item| item.instance.is_deleted;
-            while asked.len() < WAITING && ahead.front().is_some_and(is_deleted) {
-                asked.extend(
-                    ahead
-                        .pop_front()
-                        .map(|item| future::ready(Box::new(item.instance)).boxed()),
-                );
+            let reads = !whole && !held_back && !ahead.is_full();
+            // Some instances are not asked; they only keep their places in the order.
+            while asked.len() < WAITING && ahead.items.front().is_some_and(is_not_asked) {
+                asked.extend(ahead.pop().map(|item| future::ready(unasked(item)).boxed()));
             }
             // One slow answer holds back the order, so the answers behind it are limited too.
-            let asks = !held_back && !ahead.is_empty() && asked.len() < WAITING;
+            let asks = !held_back && !ahead.items.is_empty() && asked.len() < WAITING;
             match (reads, &permit) {
                 (false, Some(_)) => permit = None,
                 (true, None) if to_read_on.is_none() => to_read_on = self.ask_for_permit(false),
@@ -472,7 +540,7 @@ impl Reading<'_> {
                 Event::ReadOn(new) => permit = reads.then_some(new),
                 Event::Start(permit) => {
                     if asks {
-                        asked.extend(ahead.pop_front().map(|item| self.ask(item, permit).boxed()));
+                        asked.extend(ahead.pop().map(|item| self.ask(item, permit).boxed()));
                     }
                 }
                 Event::Read(chunk) => match chunk? {
@@ -484,12 +552,12 @@ impl Reading<'_> {
                         let mut rest = &chunk[..];
                         loop {
                             match reader.next(&mut rest) {
-                                Ok(Some(item)) if self.states => ahead.push_back(item),
+                                Ok(Some(item)) if self.states => ahead.push(item),
                                 Ok(Some(item)) => ready.push_back(item.instance),
                                 Ok(None) => break,
                                 Err(_) => {
                                     drop(permit);
-                                    *handed_over += self.push_all(ready).await;
+                                    course.handed_over += self.push_all(ready).await;
                                     return Err(Unanswered::no_list(http_status, &start));
                                 }
                             }
@@ -521,5 +589,35 @@ impl Reading<'_> {
         instance.state = reply.map_or(State::Unknown, |reply| reply.state());
         drop(permit);
         instance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many instances are read ahead if each has a token of this length.
+    fn read_ahead(token: usize) -> usize {
+        let mut ahead = Ahead::default();
+        let mut add = || {
+            let element = format!(
+                r#"[{{"idInstance":1,"apiTokenInstance":"{}"}}]"#,
+                "t".repeat(token)
+            );
+            let item = ListReader::default().next(&mut element.as_bytes());
+            ahead.push(item.expect("a list").expect("an instance"));
+            ahead.is_full()
+        };
+        let count = 1 + (0..).take_while(|_| !add()).count();
+        assert!(ahead.pop().is_some() && !ahead.is_full());
+        while ahead.pop().is_some() {}
+        assert_eq!(ahead.tokens, 0);
+        count
+    }
+
+    #[test]
+    fn the_memory_of_what_is_read_ahead_is_limited() {
+        assert_eq!([64, 50, 0].map(read_ahead), [READ_AHEAD; 3]);
+        assert_eq!(read_ahead(4096), READ_AHEAD_TOKENS / 4096);
     }
 }

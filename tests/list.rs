@@ -106,6 +106,8 @@ fn how_a_list_ends() {
         ),
         (body(200, r#"[{"idInstance":1}"#), 33, 1),
         (body(200, ""), 33, 0),
+        (body(206, "[]"), 33, 0),
+        (body(206, "[{\"idInstance\":1}]"), 33, 0),
         (body(200, "null"), 33, 0),
         (body(200, "<html>"), 33, 0),
         (body(200, "{}"), 33, 0),
@@ -153,6 +155,11 @@ fn how_a_list_ends() {
             (status, count),
             "{fault:?}: {end:?}"
         );
+        if status == 33 {
+            let http_status = fault.status.map(i32::from);
+            assert_eq!(Some(end.http_status), http_status, "{end:?}");
+            assert_eq!(end.code, end.http_status, "{end:?}");
+        }
         assert!(!support::shows(&end.message(), &standin.endpoints().token));
     }
 }
@@ -194,6 +201,50 @@ fn a_temporary_failure_is_retried_until_the_first_instance_has_come() {
         let (all, end) = List::of(&client, 0).expect("a list").all();
         assert_eq!((all.len(), end.status, end.attempts), (3, 0, 3), "{end:?}");
     }
+}
+
+#[test]
+fn only_requests_that_may_have_been_sent_are_counted() {
+    let standin = standin();
+    let retried = |url: &str| {
+        let mut options = options();
+        options.max_retries = 1;
+        let client = Client::new(url, &standin.endpoints().token, Some(&options));
+        let list = List::of(&client.expect("a client"), 0).expect("a list");
+        let end = list.all().1;
+        (end.status, end.attempts)
+    };
+    // Nobody listens on this port any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port");
+    assert_eq!(retried(&format!("http://{closed}")), (21, 0));
+    standin.add_faults([list_fault(Fault {
+        stage: Some(serde_json::from_value("received".into()).expect("a stage")),
+        then: Some(Then::Reset),
+        ..Fault::default()
+    })]);
+    assert_eq!(retried(&standin.endpoints().http), (31, 2));
+}
+
+/// An instance is not asked with a token that would lead the question elsewhere or take a lot of
+/// memory.
+#[test]
+fn an_instance_without_a_usable_token_is_not_asked() {
+    let standin = standin();
+    let long = "t".repeat(4096);
+    let tokens = ["", ".", "..", &format!("{long}t"), &long, "..."];
+    standin.put_instances((1..).zip(tokens).map(|(id, token)| Instance {
+        api_token: Some(token.to_owned()),
+        deleted: id == 2,
+        ..Instance::new(id, "authorized")
+    }));
+    let client = client(&standin, |_| {});
+    let (all, end) = List::of(&client, 1).expect("a list").all();
+    assert_eq!(end.status, 0, "{end:?}");
+    let states: Vec<i32> = all.iter().map(|one| one.state).collect();
+    assert_eq!(states, [12, 0, 12, 12, 2, 2]);
+    assert_eq!(requests(&standin, "state"), 2);
 }
 
 #[test]

@@ -259,6 +259,41 @@ fn a_token_without_the_right_to_list() {
 }
 
 #[test]
+fn an_instance_without_a_usable_token_is_neither_asked_nor_deleted() {
+    let standin = standin();
+    let long = "t".repeat(4097);
+    let tokens = ["", ".", "..", long.as_str()];
+    standin.put_instances((1..).zip(tokens).map(|(index, token)| Instance {
+        api_token: Some(token.to_owned()),
+        ..instance(index, "notAuthorized")
+    }));
+    let client = client(&standin, |_| {});
+    for (index, token) in (1..).zip(tokens) {
+        let result = client.delete_instance(FIRST + index);
+        assert_eq!((result.status, result.attempts), (16, 0), "{token:.9}");
+    }
+    assert_eq!(support::requests(&standin, "state"), 0);
+    assert!(standin.ledger().is_empty());
+}
+
+#[test]
+fn a_part_of_the_list_does_not_show_that_an_instance_is_gone() {
+    let standin = standin();
+    standin.add_faults([Rule {
+        method: Target::List,
+        fault: Fault {
+            status: Some(206),
+            body: Some("[]".into()),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let result = client(&standin, |_| {}).delete_instance(FIRST);
+    assert_eq!(result.status, 16, "{result:?}");
+    assert!(result.message().contains("206"), "{result:?}");
+}
+
+#[test]
 fn a_list_of_100_000_is_read_once_and_a_new_instance_is_found() {
     let standin = standin();
     standin.fill(FIRST, 100_000, Some("notAuthorized"));
