@@ -10,11 +10,7 @@
 //! - An HTTP 404 page does not mean that the instance is missing; only the API's own `code` 404
 //!   does.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-
+use crate::json::{Object, FOREIGN};
 use crate::status::Status;
 
 /// A response is read only up to this many bytes; real responses of this API are far shorter.
@@ -127,10 +123,7 @@ fn judge_success(answer: &Answer) -> (Status, Option<&'static str>) {
             ),
             status => (status, None),
         },
-        (None, None) => (
-            Status::BadResponse,
-            Some("its answer is JSON, but did not come from this API"),
-        ),
+        (None, None) => (Status::BadResponse, Some(FOREIGN)),
     }
 }
 
@@ -157,99 +150,12 @@ struct Answer {
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer, &'static str> {
-    if bytes.is_empty() {
-        return Err("its answer is empty");
-    }
-    // Checked here because serde_json does not check the UTF-8 of values that it skips.
-    let text = std::str::from_utf8(bytes).map_err(|_| "its answer is not UTF-8")?;
-    serde_json::from_str::<Answer>(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => "its answer is JSON, but did not come from this API",
-        serde_json::error::Category::Eof => "its answer is cut off",
-        _ => "its answer is not JSON",
+    let object = Object::parse(bytes)?;
+    Ok(Answer {
+        flag: object.get("deleteInstanceAccount")?,
+        code: object.get("code")?,
+        description: object.text("description"),
     })
-}
-
-/// Written by hand, because a derived implementation would accept a repeated unknown key, and
-/// `null` in place of a missing value; a response of this API has neither.
-impl<'de> Deserialize<'de> for Answer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnswerVisitor;
-
-        impl<'de> Visitor<'de> for AnswerVisitor {
-            type Value = Answer;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an answer object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Answer, A::Error> {
-                let mut answer = Answer::default();
-                let mut seen = BTreeSet::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "deleteInstanceAccount" => answer.flag = Some(map.next_value()?),
-                        "code" => answer.code = Some(map.next_value()?),
-                        "description" => answer.description = map.next_value::<Text>()?.0,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                    if !seen.insert(key) {
-                        return Err(serde::de::Error::custom("a repeated key"));
-                    }
-                }
-                Ok(answer)
-            }
-        }
-
-        deserializer.deserialize_map(AnswerVisitor)
-    }
-}
-
-/// A string, or `None` for a value of any other type: a description only explains, so one of a
-/// wrong type must not make the response unusable.
-struct Text(Option<String>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("any value")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(Some(text.to_owned())))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-            fn visit_unit<E>(self) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
-        }
-
-        deserializer.deserialize_any(TextVisitor)
-    }
 }
 
 #[cfg(test)]
@@ -304,6 +210,8 @@ mod tests {
             (200, br#"{"code": 99999999999}"#, BadResponse, 200),
             (200, br#"{"code": 404, "description": ["not", {"a": "text"}]}"#, NotFound, 404),
             (200, br#"{"code": 404, "description": null}"#, NotFound, 404),
+            (200, br#"{"code": 404, "description": "\ud800"}"#, NotFound, 404),
+            (200, br#"{"code": 404, "description": "\x"}"#, BadResponse, 200),
             // Extra, repeated, deep.
             (200, br#"{"x": 1, "deleteInstanceAccount": true, "y": {"z": []}}"#, Ok, 200),
             (200, br#"{"deleteInstanceAccount": true, "deleteInstanceAccount": true}"#, BadResponse, 200),

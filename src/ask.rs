@@ -13,13 +13,13 @@ use crate::answer::BODY_LIMIT;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Purpose, Stage};
 use crate::options::Options;
-use crate::outcome::{sanitize, Outcome};
+use crate::outcome::Outcome;
 use crate::pace::Pace;
 use crate::process::PerProcess;
 use crate::retry::{self, retry_after};
 use crate::secret::Secret;
 use crate::session::{
-    read_code, read_description, read_logout, read_refusal, read_state, Answer, Reply,
+    describe, read_code, read_logout, read_refusal, read_state, Answer, Reply, Said,
 };
 use crate::status::Status;
 use crate::sync::lock;
@@ -50,6 +50,28 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// The body, or as much of it as was read.
     pub body: Vec<u8>,
+}
+
+impl Refusal {
+    /// The number that decides what the refusal means. The code in a body counts only where the
+    /// HTTP status leaves something to say: a failing server says nothing about the instance.
+    fn number(&self) -> u16 {
+        match self.http_status {
+            300..=399 | 401 | 403 | 408 | 429 | 499.. => self.http_status,
+            _ => self.code,
+        }
+    }
+
+    /// What the refusal of one of an instance's own methods says about the instance, if anything.
+    fn reply(&self, secrets: &[&Secret]) -> Option<Reply> {
+        let number = self.number();
+        let obstacle = read_refusal(number, self.http_status, &self.body, secrets)?;
+        let answer = Answer {
+            code: self.code,
+            http_status: self.http_status,
+        };
+        Some(Reply::CannotBeAsked(obstacle, answer))
+    }
 }
 
 /// The earliest time at which each instance may be asked again. All clients of this process share
@@ -145,8 +167,9 @@ impl Asker<'_> {
     ) -> Result<Reply, Unanswered> {
         // An attempt to ask has no effect that could be in doubt.
         let in_doubt = &mut false;
-        let asked = self.instance(id, "getStateInstance", token, until, in_doubt);
-        read_reply(asked.await, &self.secrets(Some(token)), read_state)
+        let method = "getStateInstance";
+        self.instance(id, method, token, until, in_doubt, read_state)
+            .await
     }
 
     /// Asks an instance to log out. The caller has waited for the pace. Sets `in_doubt` while an
@@ -159,8 +182,8 @@ impl Asker<'_> {
         until: Instant,
         in_doubt: &mut bool,
     ) -> Result<Reply, Unanswered> {
-        let asked = self.instance(id, "logout", token, until, in_doubt).await;
-        read_reply(asked, &self.secrets(Some(token)), read_logout)
+        self.instance(id, "logout", token, until, in_doubt, read_logout)
+            .await
     }
 
     /// What no message may show: the partner token, the instance's token and the proxy's login.
@@ -169,8 +192,8 @@ impl Asker<'_> {
         own.chain(self.transport.secrets()).collect()
     }
 
-    /// Calls one of an instance's own methods, with retries, and returns the body of a response
-    /// that is no error. `in_doubt` as in [`Asker::log_out`].
+    /// Calls one of an instance's own methods, with retries, and returns what `read` makes of its
+    /// answer. `in_doubt` as in [`Asker::log_out`].
     async fn instance(
         &self,
         id: i64,
@@ -178,8 +201,10 @@ impl Asker<'_> {
         token: &Secret,
         until: Instant,
         in_doubt: &mut bool,
-    ) -> Result<Vec<u8>, Unanswered> {
+        read: fn(&[u8], &[&Secret]) -> Option<Said>,
+    ) -> Result<Reply, Unanswered> {
         let endpoint = &self.instance_endpoint(id)?;
+        let secrets = &self.secrets(Some(token));
         let path = format!(
             "{}/waInstance{id}/{method}/{}",
             endpoint.prefix,
@@ -196,16 +221,17 @@ impl Asker<'_> {
             let asked = async {
                 let mut response = self.send(endpoint, &path, until).await?;
                 let body = self.body(&mut response, until).await?;
-                match read_code(&body) {
-                    Some(code) if !(200..300).contains(&code) => {
-                        Err(Unanswered::Refused(Refusal {
-                            code,
-                            http_status: response.http_status,
-                            retry_after: pause_of(&response),
-                            body,
-                        }))
-                    }
-                    _ => Ok(body),
+                match read(&body, secrets) {
+                    Some(Said::Reply(reply)) => Ok(reply),
+                    Some(Said::Error(code)) => Err(Unanswered::Refused(Refusal {
+                        code,
+                        http_status: response.http_status,
+                        retry_after: pause_of(&response),
+                        body,
+                    })),
+                    None => Err(Unanswered::Unreadable(
+                        "its answer did not come from this API",
+                    )),
                 }
             };
             let before = std::mem::replace(in_doubt, true);
@@ -215,8 +241,12 @@ impl Asker<'_> {
                     .as_ref()
                     .is_err_and(Unanswered::may_have_been_carried_out);
             let why = match asked {
-                Ok(answer) => return Ok(answer),
+                Ok(reply) => return Ok(reply),
                 Err(Unanswered::NotStarted { .. }) if tries > 0 => return Err(last),
+                Err(Unanswered::Refused(refusal)) => match refusal.reply(secrets) {
+                    Some(reply) => return Ok(reply),
+                    None => Unanswered::Refused(refusal),
+                },
                 Err(why) => why,
             };
             drop(turn);
@@ -347,9 +377,9 @@ impl Asker<'_> {
                 | Stage::TimedOut => return None,
                 _ => None,
             },
-            Unanswered::Refused(refusal) => match refusal.code {
+            Unanswered::Refused(refusal) => match refusal.number() {
                 429 | 499 | 500 | 502 | 503 | 504 => {
-                    if let (429, Some(pause)) = (refusal.code, refusal.retry_after) {
+                    if let (429, Some(pause)) = (refusal.number(), refusal.retry_after) {
                         self.pace.hold(pause);
                     }
                     refusal.retry_after
@@ -359,32 +389,6 @@ impl Asker<'_> {
             Unanswered::Unreadable(_) | Unanswered::NotStarted { .. } => return None,
         };
         (tries < self.options.max_retries).then(|| retry::pause(tries, fastrand::f64(), asked_for))
-    }
-}
-
-fn read_reply(
-    asked: Result<Vec<u8>, Unanswered>,
-    secrets: &[&Secret],
-    read: impl FnOnce(&[u8], &[&Secret]) -> Option<Reply>,
-) -> Result<Reply, Unanswered> {
-    match asked {
-        Ok(body) => read(&body, secrets).ok_or(Unanswered::Unreadable(
-            "its answer did not come from this API",
-        )),
-        Err(Unanswered::Refused(refusal)) => {
-            let obstacle = read_refusal(refusal.code, refusal.http_status, &refusal.body, secrets);
-            match obstacle {
-                Some(obstacle) => Ok(Reply::CannotBeAsked(
-                    obstacle,
-                    Answer {
-                        code: refusal.code,
-                        http_status: refusal.http_status,
-                    },
-                )),
-                None => Err(Unanswered::Refused(refusal)),
-            }
-        }
-        Err(why) => Err(why),
     }
 }
 
@@ -408,7 +412,7 @@ impl Unanswered {
             Self::Failed(failure) => {
                 matches!(failure.stage, Stage::Lost { .. } | Stage::TimedOut)
             }
-            Self::Refused(refusal) => !matches!(refusal.code, 400..=407 | 409..=498),
+            Self::Refused(refusal) => !matches!(refusal.number(), 400..=407 | 409..=498),
             Self::Unreadable(_) => true,
             Self::NotStarted { .. } => false,
         }
@@ -451,18 +455,19 @@ impl Unanswered {
                 secrets.iter().copied(),
             ),
             Self::Refused(refusal) => {
-                let (status, advice) = match (refusal.code, refusal.http_status) {
+                let number = refusal.number();
+                let (status, advice) = match (number, refusal.http_status) {
                     (401, _) => (Status::Unauthorized, "Check the token"),
                     (403, _) => (Status::Forbidden, "Check what this token is allowed to do"),
                     (429, _) => (
                         Status::RateLimited,
                         "Call again later, or at a slower pace",
                     ),
-                    (499..=599, _) => (Status::ServerError, "Call again"),
+                    (499.., _) => (Status::ServerError, "Call again"),
                     (404, 404) | (300..=399, _) => (Status::Rejected, "Check the URL"),
                     _ => (Status::Rejected, "Check the URL and the account"),
                 };
-                let said = sanitize(&read_description(&refusal.body), secrets);
+                let said = describe(&refusal.body, secrets);
                 let said = match said.is_empty() {
                     true => String::new(),
                     false => format!(" The API said: \"{said}\"."),
@@ -470,8 +475,7 @@ impl Unanswered {
                 let mut outcome = Outcome::new(
                     status,
                     format!(
-                        "{advice}: the server refused {what} with {}, {consequence}.{said}",
-                        refusal.code
+                        "{advice}: the server refused {what} with {number}, {consequence}.{said}"
                     ),
                 );
                 outcome.code = i32::from(refusal.code);

@@ -5,13 +5,13 @@
 //! strictly, all others leniently: a name of a wrong type counts as empty, and an unknown or
 //! missing field is no error.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::endpoint::LENGTH_LIMIT;
+use crate::json;
 use crate::secret::Secret;
 
 /// The state of an instance. The numbers are part of the C interface.
@@ -245,7 +245,9 @@ fn parse(element: &[u8]) -> Result<Item, NotAList> {
         #[serde(borrow, default)]
         is_partner: Optional<'a>,
     }
-    let fields: Fields<'_> = serde_json::from_slice(element).map_err(|_| NotAList)?;
+    // Checked here because serde_json does not check the UTF-8 of values that it skips.
+    let element = std::str::from_utf8(element).map_err(|_| NotAList)?;
+    let fields: Fields<'_> = serde_json::from_str(element).map_err(|_| NotAList)?;
     if fields.id_instance <= 0 {
         return Err(NotAList);
     }
@@ -289,60 +291,15 @@ fn usable(token: &str) -> &str {
 struct Optional<'a>(#[serde(borrow)] Option<&'a RawValue>);
 
 impl Optional<'_> {
-    /// The field if it is a string, else "". A lone surrogate, which JSON allows and UTF-8 does
-    /// not, becomes U+FFFD.
-    fn text(&self) -> Cow<'static, str> {
-        #[derive(Deserialize)]
-        #[serde(transparent)]
-        struct Bytes<'a>(#[serde(borrow, deserialize_with = "bytes")] Cow<'a, [u8]>);
-        let text = self
-            .0
-            .map(|raw| raw.get())
-            .filter(|raw| raw.starts_with('"'));
-        match text.and_then(|raw| serde_json::from_str::<Bytes<'_>>(raw).ok()) {
-            Some(text) => replace_surrogates(text.0.into_owned()).into(),
-            None => "".into(),
-        }
+    /// The field if it is a string, else "".
+    fn text(&self) -> String {
+        let text = self.0.and_then(|raw| json::text(raw.get()));
+        text.unwrap_or_default()
     }
 
     fn flag(&self) -> bool {
         self.0.is_some_and(|raw| raw.get() == "true")
     }
-}
-
-/// Replaces lone surrogates by U+FFFD. serde_json writes each as the three bytes that UTF-8 would
-/// use for it.
-fn replace_surrogates(mut text: Vec<u8>) -> String {
-    // No valid character is encoded with these two bytes at its start.
-    while let Some(at) = text
-        .windows(2)
-        .position(|pair| pair[0] == 0xED && pair[1] >= 0xA0)
-    {
-        text[at..at + 3].copy_from_slice("\u{FFFD}".as_bytes());
-    }
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn bytes<'de: 'a, 'a, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Cow<'a, [u8]>, D::Error> {
-    struct BytesVisitor;
-
-    impl<'de> serde::de::Visitor<'de> for BytesVisitor {
-        type Value = Cow<'de, [u8]>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a text")
-        }
-        fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-            Ok(Cow::Borrowed(bytes))
-        }
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-            Ok(Cow::Owned(bytes.to_owned()))
-        }
-    }
-
-    deserializer.deserialize_bytes(BytesVisitor)
 }
 
 /// Converts a time like `2023-11-23T10:42:53` to seconds since 1970. It is UTC unless the text

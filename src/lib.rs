@@ -38,6 +38,7 @@ mod failure;
 pub mod ffi;
 mod instances;
 mod journal;
+mod json;
 mod list;
 #[allow(unsafe_code)]
 mod memory;

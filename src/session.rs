@@ -20,9 +20,10 @@
 //! token (issue 1002). So an answer that forbids the deletion counts only if the account's list,
 //! read after the call began, still shows the instance.
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::instances::State;
+use crate::json::{self, Object};
 use crate::options::Session;
 use crate::outcome::sanitize;
 use crate::secret::Secret;
@@ -250,107 +251,113 @@ impl Obstacle {
 }
 
 /// The obstacle that an error of an instance's own method reports; `None` if the error is not about
-/// the instance (too many requests, a failing server).
+/// the instance (too many requests, a failing server). `number` is the one that decides: the API's
+/// own code or the HTTP status.
 pub fn read_refusal(
-    code: u16,
+    number: u16,
     http_status: u16,
     body: &[u8],
     secrets: &[&Secret],
 ) -> Option<Obstacle> {
-    // Depending on the server, the text is the whole body or part of JSON.
-    let description = read_description(body);
-    let text = description.trim().to_lowercase();
-    match code {
+    let said = descriptions(body);
+    let says = |what: &str| said.iter().any(|text| text.to_lowercase().contains(what));
+    // "Deleted" permits the deletion, so only the API's whole sentence counts, not the words in the
+    // page of some other server.
+    let says_deleted = || {
+        let is_it = |text: &String| text.trim().trim_end_matches('.').to_lowercase() == DELETED;
+        said.iter().any(is_it)
+    };
+    match number {
         408 | 429 => None,
-        401 | 403 => Some(Obstacle::Denied(code)),
-        // "Deleted" permits the deletion, so only the API's whole sentence counts, not the words in
-        // the page of some other server.
-        400 if text.trim_end_matches('.') == "instance is deleted" => Some(Obstacle::Deleted),
-        400 if text.contains("expired") => Some(Obstacle::Expired),
-        400 if text.contains("starting") => Some(Obstacle::Starting),
+        401 | 403 => Some(Obstacle::Denied(number)),
+        400 if says("expired") => Some(Obstacle::Expired),
+        400 if says("starting") => Some(Obstacle::Starting),
+        400 if says_deleted() => Some(Obstacle::Deleted),
         404 if http_status == 404 => Some(Obstacle::NotFound),
-        400..=498 => Some(Obstacle::Other(sanitize(&description, secrets))),
+        400..=498 => Some(Obstacle::Other(describe(body, secrets))),
         _ => None,
     }
 }
 
-/// The explanation in an error's body: `description`, `message` or `reason` of its JSON, or plain
-/// text.
-pub fn read_description(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Said {
-        Text(String),
-        Error {
-            #[serde(alias = "message", alias = "reason")]
-            description: String,
+const DELETED: &str = "instance is deleted";
+
+/// The explanation in an error's body, safe to print.
+pub fn describe(body: &[u8], secrets: &[&Secret]) -> String {
+    let said = descriptions(body).into_iter();
+    let mut said = said.map(|text| sanitize(&text, secrets));
+    said.find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// The explanations in an error's body: depending on the server, some of the fields of JSON, or the
+/// whole body.
+fn descriptions(body: &[u8]) -> Vec<String> {
+    if let Ok(object) = Object::parse(body) {
+        let keys = ["description", "message", "reason"];
+        return keys.iter().filter_map(|key| object.text(key)).collect();
+    }
+    let text = std::str::from_utf8(body).ok();
+    let text = text.and_then(
+        |text| match text.trim_start().starts_with(['<', '{', '[', '"']) {
+            true => json::text(text),
+            false => Some(text.to_owned()),
         },
-    }
-    match (
-        serde_json::from_slice::<Said>(body),
-        std::str::from_utf8(body),
-    ) {
-        (Ok(Said::Text(text) | Said::Error { description: text }), _) => text,
-        (Err(_), Ok(text)) if !text.trim_start().starts_with(['<', '{', '[', '"']) => text.into(),
-        _ => String::new(),
-    }
+    );
+    text.into_iter().collect()
 }
 
-/// Parses the answer of GetStateInstance.
-pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
-    #[derive(Deserialize)]
-    struct Body {
-        #[serde(rename = "stateInstance")]
-        state: String,
-    }
+/// What the body of a success status says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    Reply(Reply),
+    /// An error, with the API's own code.
+    Error(u16),
+}
+
+/// Parses the answer of GetStateInstance. `None`: it is not an answer of this API, or it
+/// contradicts itself.
+pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Said> {
     if body.trim_ascii() == b"null" {
-        return Some(Reply::CannotBeAsked(Obstacle::Creating, Answer::OK));
+        let creating = Reply::CannotBeAsked(Obstacle::Creating, Answer::OK);
+        return Some(Said::Reply(creating));
     }
-    match serde_json::from_slice::<Body>(body) {
-        Ok(Body { state }) if !state.is_empty() => {
-            Some(Reply::State(State::of(&state), sanitize(&state, secrets)))
-        }
-        _ => read_false(body, secrets),
+    read_answer(body, "stateInstance", secrets, |state: String| {
+        let reply = Reply::State(State::of(&state), sanitize(&state, secrets));
+        (!state.is_empty()).then_some(reply)
+    })
+}
+
+/// Parses the answer of Logout, as [`read_state`].
+pub fn read_logout(body: &[u8], secrets: &[&Secret]) -> Option<Said> {
+    read_answer(body, "isLogout", secrets, |done| Some(Reply::LogOut(done)))
+}
+
+/// Parses an answer with the field `key`, or an error: one with a code, or `{"status": false,
+/// "reason": "…"}`. An answer with both contradicts itself.
+fn read_answer<T: DeserializeOwned>(
+    body: &[u8],
+    key: &str,
+    secrets: &[&Secret],
+    reply: impl FnOnce(T) -> Option<Reply>,
+) -> Option<Said> {
+    let object = Object::parse(body).ok()?;
+    let code: Option<u16> = object.get("code").ok()?;
+    let code = code.filter(|code| !(200..300).contains(code));
+    let refused = object.get("status") == Ok(Some(false));
+    match (object.get(key).ok()?, code) {
+        (Some(value), None) if !refused => reply(value).map(Said::Reply),
+        (Some(_), _) => None,
+        (None, Some(code)) => Some(Said::Error(code)),
+        (None, None) => refused.then(|| {
+            let obstacle = read_refusal(400, 200, body, secrets);
+            let obstacle = obstacle.unwrap_or_else(|| Obstacle::Other(String::new()));
+            Said::Reply(Reply::CannotBeAsked(obstacle, Answer::OK))
+        }),
     }
 }
 
-/// Parses the answer of Logout.
-pub fn read_logout(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
-    #[derive(Deserialize)]
-    struct Body {
-        #[serde(rename = "isLogout")]
-        done: bool,
-    }
-    match serde_json::from_slice::<Body>(body) {
-        Ok(Body { done }) => Some(Reply::LogOut(done)),
-        Err(_) => read_false(body, secrets),
-    }
-}
-
-/// Parses a refusal inside HTTP 200: `{"status": false, "reason": "…"}`.
-fn read_false(body: &[u8], secrets: &[&Secret]) -> Option<Reply> {
-    #[derive(Deserialize)]
-    struct Body {
-        status: bool,
-    }
-    match serde_json::from_slice::<Body>(body) {
-        Ok(Body { status: false }) => Some(Reply::CannotBeAsked(
-            read_refusal(400, 200, body, secrets).unwrap_or_else(|| Obstacle::Other(String::new())),
-            Answer::OK,
-        )),
-        _ => None,
-    }
-}
-
-/// The `code` of an error that the API reports inside HTTP 200.
+/// The `code` of an error that the API reports in its body.
 pub fn read_code(body: &[u8]) -> Option<u16> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        code: u16,
-    }
-    serde_json::from_slice::<Refusal>(body)
-        .ok()
-        .map(|refusal| refusal.code)
+    Object::parse(body).ok()?.get("code").ok()?
 }
 
 #[cfg(test)]
@@ -373,7 +380,10 @@ mod tests {
 
     fn state(text: &str) -> Reply {
         let body = serde_json::json!({ "stateInstance": text }).to_string();
-        read_state(body.as_bytes(), &[]).unwrap()
+        match read_state(body.as_bytes(), &[]) {
+            Some(Said::Reply(reply)) => reply,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn known(logout: Logout, time: bool, fresh: bool) -> Known {
@@ -521,37 +531,101 @@ mod tests {
 
     #[test]
     fn what_the_methods_answer() {
-        let state = |body: &[u8]| read_state(body, &[]);
-        assert_eq!(
-            state(br#"{"stateInstance":"authorized"}"#),
-            Some(Reply::State(State::Authorized, "authorized".into()))
-        );
-        for body in [
-            &b""[..],
-            b"{}",
-            b"[]",
-            br#"{"stateInstance":null}"#,
-            br#"{"stateInstance":""}"#,
-            br#"{"status":true,"reason":"x"}"#,
-        ] {
-            assert_eq!(state(body), None);
+        let reply = |reply| Some(Said::Reply(reply));
+        let cannot = |obstacle| reply(Reply::CannotBeAsked(obstacle, Answer::OK));
+        let state = |state, name: &str| reply(Reply::State(state, name.into()));
+        let busy = || cannot(Obstacle::Other("busy".into()));
+        let error = |code| Some(Said::Error(code));
+        #[rustfmt::skip]
+        let states: &[(&[u8], Option<Said>)] = &[
+            (br#"{"stateInstance":"authorized"}"#, state(State::Authorized, "authorized")),
+            (br#"{"x":[1],"stateInstance":"notAuthorized"}"#, state(State::NotAuthorized, "notAuthorized")),
+            (br#"{"code":200,"stateInstance":"authorized"}"#, state(State::Authorized, "authorized")),
+            (br#"{"status":true,"stateInstance":"authorized"}"#, state(State::Authorized, "authorized")),
+            (b" null\n", cannot(Obstacle::Creating)),
+            (br#"{"status":false,"reason":"busy"}"#, busy()),
+            (br#"{"status":false,"reason":"Instance is deleted"}"#, cannot(Obstacle::Deleted)),
+            (br#"{"status":false,"reason":"\ud800 busy"}"#, cannot(Obstacle::Other("\u{FFFD} busy".into()))),
+            (br#"{"status":false}"#, cannot(Obstacle::Other(String::new()))),
+            (br#"{"code":401,"description":"x"}"#, error(401)),
+            (br#"{"code":401,"description":"\ud800"}"#, error(401)),
+            (br#"{"code":400,"status":false}"#, error(400)),
+            // Not objects.
+            (b"", None),
+            (b"[]", None),
+            (br#"["notAuthorized"]"#, None),
+            (br#"[{"stateInstance":"notAuthorized"}]"#, None),
+            (b"[404]", None),
+            (b"[false]", None),
+            (b"404", None),
+            (b"\"notAuthorized\"", None),
+            (b"\xef\xbb\xbf{\"stateInstance\":\"notAuthorized\"}", None),
+            (b"{\"stateInstance\":\"notAuthorized\"", None),
+            (b"{\"stateInstance\":\"notAuthorized\"}{}", None),
+            // Nothing of this API.
+            (b"{}", None),
+            (br#"{"code":200}"#, None),
+            (br#"{"stateInstance":null}"#, None),
+            (br#"{"stateInstance":""}"#, None),
+            (br#"{"status":true,"reason":"x"}"#, None),
+            (br#"{"status":"false","reason":"x"}"#, None),
+            // Unusable or contradictory.
+            (b"{\"stateInstance\":\"notAuthorized\",\"x\":\"\xff\"}", None),
+            (br#"{"stateInstance":"notAuthorized","stateInstance":"notAuthorized"}"#, None),
+            (br#"{"stateInstance":"notAuthorized","x":1,"x":1}"#, None),
+            (br#"{"stateInstance":"notAuthorized","code":"401"}"#, None),
+            (br#"{"stateInstance":"notAuthorized","code":70000}"#, None),
+            (br#"{"stateInstance":"notAuthorized","code":-1}"#, None),
+            (br#"{"stateInstance":"notAuthorized","code":200.0}"#, None),
+            (br#"{"stateInstance":"notAuthorized","code":null}"#, None),
+            (br#"{"stateInstance":"notAuthorized","code":200,"code":200}"#, None),
+            (br#"{"stateInstance":"notAuthorized","code":401}"#, None),
+            (br#"{"stateInstance":"notAuthorized","status":false,"reason":"x"}"#, None),
+            (br#"{"stateInstance":null,"code":401}"#, None),
+            (br#"{"code":"401"}"#, None),
+            (br#"{"code":401,"c\u006fde":401}"#, None),
+        ];
+        for (body, expected) in states {
+            let shown = String::from_utf8_lossy(body);
+            assert_eq!(read_state(body, &[]), *expected, "{shown}");
         }
-        assert_eq!(
-            state(b" null\n"),
-            Some(Reply::CannotBeAsked(Obstacle::Creating, Answer::OK))
-        );
-        assert_eq!(
-            state(br#"{"status":false,"reason":"busy"}"#),
-            Some(Reply::CannotBeAsked(
-                Obstacle::Other("busy".into()),
-                Answer::OK
-            ))
-        );
-        let logout = |body: &[u8]| read_logout(body, &[]);
-        assert_eq!(logout(br#"{"isLogout":true}"#), Some(Reply::LogOut(true)));
-        assert_eq!(logout(br#"{"isLogout":false}"#), Some(Reply::LogOut(false)));
-        assert_eq!(logout(b"<html>"), None);
-        assert_eq!(read_code(br#"{"code":401,"description":"x"}"#), Some(401));
+        #[rustfmt::skip]
+        let logouts: &[(&[u8], Option<Said>)] = &[
+            (br#"{"isLogout":true}"#, reply(Reply::LogOut(true))),
+            (br#"{"isLogout":false}"#, reply(Reply::LogOut(false))),
+            (br#"{"isLogout":true,"code":200}"#, reply(Reply::LogOut(true))),
+            (br#"{"status":false,"reason":"busy"}"#, busy()),
+            (br#"{"code":500}"#, error(500)),
+            (b"", None),
+            (b"null", None),
+            (b"<html>", None),
+            (b"{}", None),
+            (b"[true]", None),
+            (b"true", None),
+            (b"\xef\xbb\xbf{\"isLogout\":true}", None),
+            (br#"{"isLogout":"true"}"#, None),
+            (br#"{"isLogout":1}"#, None),
+            (br#"{"isLogout":null}"#, None),
+            (br#"{"isLogout":true,"isLogout":true}"#, None),
+            (br#"{"isLogout":true,"code":"200"}"#, None),
+            (br#"{"isLogout":true,"code":400}"#, None),
+            (br#"{"isLogout":true,"status":false}"#, None),
+            (b"{\"isLogout\":true,\"x\":\"\xff\"}", None),
+        ];
+        for (body, expected) in logouts {
+            let shown = String::from_utf8_lossy(body);
+            assert_eq!(read_logout(body, &[]), *expected, "{shown}");
+        }
+        for (body, code) in [
+            (&br#"{"code":401,"description":"x"}"#[..], Some(401)),
+            (br#"{"code":401,"description":"\ud800"}"#, Some(401)),
+            (b"[401]", None),
+            (br#"{"code":"401"}"#, None),
+            (br#"{"code":401,"code":401}"#, None),
+            (b"{\"code\":401,\"x\":\"\xff\"}", None),
+        ] {
+            assert_eq!(read_code(body), code);
+        }
     }
 
     #[test]
@@ -568,6 +642,39 @@ mod tests {
                 r#"{"statusCode":400,"message":"Instance account is expired."}"#,
                 Some(Obstacle::Expired),
             ),
+            // Several texts: each counts.
+            (
+                400,
+                r#"{"statusCode":400,"message":"Instance account is expired","description":"x"}"#,
+                Some(Obstacle::Expired),
+            ),
+            (
+                400,
+                r#"{"reason":"instance in starting process try later","description":"x"}"#,
+                Some(Obstacle::Starting),
+            ),
+            (
+                400,
+                r#"{"description":"x","message":"Instance is deleted"}"#,
+                Some(Obstacle::Deleted),
+            ),
+            (
+                400,
+                r#"{"description":"Instance is deleted","message":"Instance account is expired"}"#,
+                Some(Obstacle::Expired),
+            ),
+            (
+                400,
+                r#"{"reason":"q","message":"","description":null}"#,
+                other("q"),
+            ),
+            (
+                400,
+                r#"{"reason":"c","message":"b","description":"a"}"#,
+                other("a"),
+            ),
+            (400, r#"{"message":"a","message":"a"}"#, other("")),
+            (400, r#"["Instance is deleted"]"#, other("")),
             (400, "Instance is deleted", Some(Obstacle::Deleted)),
             (400, " instance is deleted.\n", Some(Obstacle::Deleted)),
             (400, "\"Instance is deleted\"", Some(Obstacle::Deleted)),
@@ -616,7 +723,9 @@ mod tests {
         let token = Secret::new("0123456789abcdef");
         let body = br#"{"stateInstance":"/waInstance1/getStateInstance/0123456789abcdef"}"#;
         match read_state(body, &[&token]) {
-            Some(Reply::State(State::Other, name)) => assert!(!name.contains("cdef"), "{name}"),
+            Some(Said::Reply(Reply::State(State::Other, name))) => {
+                assert!(!name.contains("cdef"), "{name}")
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -413,7 +413,7 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
     let living = || instance(1, "authorized");
     const DELETED: i32 = 0;
     const UNKNOWN: i32 = 16;
-    let rows: [(&str, Instance, Option<Rule>, [i32; 3]); 20] = [
+    let rows: [(&str, Instance, Option<Rule>, [i32; 3]); 25] = [
         (
             "expired",
             Instance {
@@ -526,6 +526,45 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
             living(),
             Some(state_fault(200, r#"{"code":499}"#)),
             [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "404 inside 500",
+            living(),
+            Some(state_fault(500, r#"{"code":404}"#)),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "a state in an array",
+            living(),
+            Some(state_fault(200, r#"["notAuthorized"]"#)),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "a state beside a code",
+            living(),
+            Some(state_fault(
+                200,
+                r#"{"code":"401","stateInstance":"notAuthorized"}"#,
+            )),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "a state beside a refusal",
+            living(),
+            Some(state_fault(
+                200,
+                r#"{"stateInstance":"notAuthorized","status":false,"reason":"x"}"#,
+            )),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "expired, with two texts",
+            living(),
+            Some(state_fault(
+                400,
+                r#"{"statusCode":400,"message":"Instance account is expired","description":"x"}"#,
+            )),
+            [UNKNOWN, UNKNOWN, DELETED],
         ),
         (
             "HTML",
@@ -877,6 +916,51 @@ fn those_who_wait_for_a_list_share_its_failure() {
         "{results:?}"
     );
     assert_eq!(lists(&standin), 2);
+}
+
+/// The API may have carried out a logout whose answer cannot be read.
+#[test]
+fn a_logout_whose_answer_is_unreadable_is_named() {
+    std::thread::scope(|scope| {
+        for body in [
+            "",
+            "<html>ok",
+            "null",
+            "{}",
+            "[true]",
+            r#"{"isLogout":"true"}"#,
+            r#"{"code":200}"#,
+            r#"{"isLogout":true,"code":"200"}"#,
+            "\u{feff}{\"isLogout\":true}",
+        ] {
+            for (policy, act) in [(2, false), (2, true), (3, false), (3, true)] {
+                scope.spawn(move || {
+                    let standin = standin();
+                    standin.put_instances([instance(1, "authorized")]);
+                    standin.add_faults([Rule {
+                        method: Target::Logout,
+                        fault: Fault {
+                            status: Some(200),
+                            body: Some(body.into()),
+                            act: Some(act),
+                            ..Fault::default()
+                        },
+                        ..Rule::default()
+                    }]);
+                    let client = client(&standin, |options| options.session = policy);
+                    let result = client.delete_instance(FIRST + 1);
+                    let (status, said) = match act {
+                        false => (15, "Perhaps logged out"),
+                        true => (0, "A logout was requested before"),
+                    };
+                    let shown = format!("{body}, policy {policy}: {result:?}");
+                    assert_eq!(result.status, status, "{shown}");
+                    assert!(result.message().contains(said), "{shown}");
+                    assert_eq!(standin.ledger().len(), usize::from(act), "{shown}");
+                });
+            }
+        }
+    });
 }
 
 /// Every result of a call that logged the phone out, or may have, mentions the logout.
