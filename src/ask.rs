@@ -2,7 +2,7 @@
 //! pace, and go to one instance at most once a second, whichever client asks.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -80,7 +80,8 @@ static TURNS: PerProcess<Mutex<Turns>> = PerProcess::new();
 
 #[derive(Default)]
 struct Turns {
-    known: HashMap<Asked, Arc<NextTurn>>,
+    /// No hash map, which keeps its entries in one large block.
+    known: BTreeMap<Asked, Arc<NextTurn>>,
     /// When the table reaches this length, instances that may be asked at once are removed.
     prune_at: usize,
 }

@@ -112,6 +112,17 @@ fn the_message_names_an_invalid_option() {
         assert!(message.starts_with("proxy"), "{message}");
         assert!(!support::shows(&message, "s3cr3t-w0rd"), "{message}");
     }
+    // Copies of longer texts would be large allocations, which may fail.
+    let long = c_string(&"x".repeat(40_000));
+    for message in [
+        refused(|o| o.ca_file = long.as_ptr()),
+        refused(|o| o.proxy = long.as_ptr()),
+        refused(|o| o.user_agent = long.as_ptr()),
+        refused(|o| o.instance_url = long.as_ptr()),
+        refused(|o| o.journal = long.as_ptr()),
+    ] {
+        assert!(message.contains(" is longer than "), "{message}");
+    }
     for text in [c"\xff".as_ptr(), c"\xc3\x28".as_ptr()] {
         assert!(refused(|o| o.user_agent = text).starts_with("user_agent is not UTF-8"));
         assert!(refused(|o| o.proxy = text).starts_with("proxy is not UTF-8"));
@@ -149,6 +160,9 @@ fn certificates_may_be_given_as_text() {
         let text = c_string(text);
         assert!(refused(|o| o.ca_pem = text.as_ptr()).starts_with("ca_pem "));
     }
+    let long = "-----BEGIN CERTIFICATE-----\n".to_owned() + &"A".repeat(300_000);
+    let long = c_string(&long);
+    assert!(refused(|o| o.ca_pem = long.as_ptr()).contains("too long"));
 }
 
 #[test]

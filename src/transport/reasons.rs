@@ -30,6 +30,7 @@ pub fn describe(error: &io::Error) -> String {
         io::ErrorKind::TimedOut => "timed out",
         io::ErrorKind::ConnectionAborted => "given up, as the server sent frames without end",
         io::ErrorKind::NotFound => "the name has no address",
+        io::ErrorKind::OutOfMemory => "no memory",
         _ => "it broke",
     }
     .into()

@@ -58,6 +58,9 @@ pub struct Locations {
     directories: Vec<PathBuf>,
 }
 
+/// The longest text of a certificate in bytes: far longer than a TLS handshake can carry.
+const LONGEST_PEM: usize = 256 * 1024;
+
 /// A set of trusted certificates.
 #[derive(Debug)]
 pub struct Bundle {
@@ -103,7 +106,7 @@ impl Trust {
             true => Outcome::new(
                 Status::OutOfResources,
                 format!(
-                    "ca_file {printable} could not be opened ({}): free descriptors and call again.",
+                    "ca_file {printable} could not be read ({}): free descriptors or memory and call again.",
                     describe(&error)
                 ),
             ),
@@ -128,6 +131,15 @@ impl Trust {
         if pem.is_empty() {
             return Err(invalid(
                 "is empty: give a PEM bundle of certificates.".into(),
+            ));
+        }
+        // The PEM parser collects the text between two dashes, for which there may be no memory.
+        if pem
+            .split(|byte| *byte == b'-')
+            .any(|text| text.len() > LONGEST_PEM)
+        {
+            return Err(invalid(
+                "has a text in it that is too long for a certificate: give a PEM bundle of certificates.".into(),
             ));
         }
         let mut roots = RootCertStore::empty();
