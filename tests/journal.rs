@@ -638,6 +638,11 @@ fn after_a_failed_sync_nothing_is_sent_until_the_journal_is_opened_again() {
             "{said:?}"
         );
     }
+    let journal = fs::read_to_string(&scene.path).unwrap();
+    for said in &said {
+        let begun = journal.contains(&format!(" begin {} ", said.id));
+        assert_eq!(begun, said.status == 0, "{journal}");
+    }
     for said in run(scene.worker("bulk"), &ids) {
         assert_eq!((said.status, scene.received(said.id)), (0, 1), "{said:?}");
     }

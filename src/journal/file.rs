@@ -159,6 +159,18 @@ impl JournalFile {
         }
     }
 
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// After a failed [`Self::sync`]: removes the lines from `length` on, whose calls have sent
+    /// nothing, and writes `instead`. If that fails too, the removed lines may remain.
+    pub fn take_back(&mut self, length: u64, instead: &[u8]) {
+        if self.held.file.set_len(length).is_ok() {
+            let _ = self.held.append(instead);
+        }
+    }
+
     /// Makes the whole file durable. A failure breaks the journal for good, because some systems
     /// drop the data that they could not write, and the next sync succeeds without it.
     pub fn sync(&mut self) -> Result<(), WriteFailure> {

@@ -69,6 +69,7 @@ impl Writer {
     }
 
     fn write(&mut self, notes: &[Record], progress: &watch::Sender<Progress>) {
+        let before = self.file.length();
         let written = match self.lines_of(notes) {
             Some(()) => self.make_room(notes).and_then(|()| self.append()),
             None => Err(out_of_memory()),
@@ -76,16 +77,36 @@ impl Writer {
         if let Err(failure) = written {
             return self.fail(notes, progress, &failure);
         }
-        self.owed.clear();
         progress.send_replace(Progress::Written);
         if notes.iter().all(is_end) {
+            self.owed.clear();
             return;
         }
         match self.file.sync() {
             Ok(()) => {
+                self.owed.clear();
                 progress.send_replace(Progress::Durable);
             }
-            Err(failure) => self.fail(notes, progress, &failure),
+            Err(failure) => {
+                // Only the ends of earlier calls remain: a begin record would say that its deletion
+                // may have been sent.
+                self.owe(notes);
+                if self.lines_of(&[]).is_some() {
+                    self.file.take_back(before, self.lines.as_bytes());
+                }
+                self.owed.clear();
+                self.fail(notes, progress, &failure);
+            }
+        }
+    }
+
+    /// Keeps the end records in `owed`, except those of calls whose begin record is among `notes`.
+    fn owe(&mut self, notes: &[Record]) {
+        for (place, note) in notes.iter().enumerate() {
+            if is_end(note) && !begins(&notes[..place], note.id) && self.owed.try_reserve(1).is_ok()
+            {
+                self.owed.push(*note);
+            }
         }
     }
 
@@ -99,14 +120,7 @@ impl Writer {
     ) {
         let outcome = messages::not_noted(&self.shared.path, failure);
         if failure.can_pass {
-            for (place, note) in notes.iter().enumerate() {
-                if is_end(note)
-                    && !begins(&notes[..place], note.id)
-                    && self.owed.try_reserve(1).is_ok()
-                {
-                    self.owed.push(*note);
-                }
-            }
+            self.owe(notes);
             // The end records alone may still fit on the disk.
             self.pay();
         }

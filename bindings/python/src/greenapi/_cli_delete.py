@@ -10,7 +10,7 @@ Exit status:
 Where several apply, 130, 143, 129, 149 and 141 come before 3, and 3 before 1.
 
 Running the same command again is safe. With --journal the second run goes on where the first one
-stopped, and knows for certain what the first one did. Without a journal, ids deleted by the first
+stopped, and knows what the first one did. Without a journal, ids deleted by the first
 run answer NOT_FOUND at the second, and so do ids that never existed; only you can tell the two
 apart. So a missing instance counts as not deleted, unless --ignore-not-found is given: omit it at
 the first run, to have typing errors reported, and give it when running again.
