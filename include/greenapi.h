@@ -329,7 +329,8 @@ typedef int32_t greenapi_state;
  * `session`: try to log the instance out, and delete it in any case once the API has answered the
  * logout or refused to be asked about the instance (it has expired, is being created or starting,
  * or its token is refused); the message says so. A lost answer or a 5xx is not taken for an answer:
- * GREENAPI_STATUS_SESSION_UNKNOWN, and nothing is deleted.
+ * GREENAPI_STATUS_SESSION_UNKNOWN, or GREENAPI_STATUS_SESSION_ACTIVE if the state shows a session
+ * after that; nothing is deleted.
  */
 #define GREENAPI_SESSION_TRY_LOG_OUT 3
 
