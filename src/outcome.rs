@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::secret::Secret;
+use crate::secret::{is_invisible, Secret};
 use crate::status::Status;
 
 /// Size of the message in `greenapi_result` in bytes, including its NUL.
@@ -83,6 +83,15 @@ pub fn fit(message: Cow<'static, str>) -> Cow<'static, str> {
     Cow::Owned(text)
 }
 
+/// Names a code from a server. Other numbers than codes are not shown: they could be the digits of a
+/// secret.
+pub fn name_of_code(code: i32) -> Cow<'static, str> {
+    match code {
+        100..=999 => code.to_string().into(),
+        _ => "an unknown code".into(),
+    }
+}
+
 /// Makes text from a server (or from a library that may quote a server) safe to print. Removes
 /// control and formatting characters, which could forge a log line or change the reading direction,
 /// and every piece of a secret, because a server may echo the request's URL; then cuts the text.
@@ -108,15 +117,6 @@ pub fn sanitize(foreign: &str, secrets: &[&Secret]) -> String {
     }
     text.truncate(text.trim_end().len());
     text
-}
-
-fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-                | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
-        )
 }
 
 #[cfg(test)]

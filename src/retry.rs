@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::answer::Verdict;
 use crate::failure::{Failure, Purpose, Stage};
-use crate::outcome::{sanitize, Outcome};
+use crate::outcome::{name_of_code, sanitize, Outcome};
 use crate::secret::Secret;
 use crate::status::{Effect, Status};
 
@@ -251,16 +251,18 @@ fn explain(http_status: u16, verdict: &Verdict, secrets: &[&Secret]) -> String {
             format!("Check the URL and the id: {said}. Nothing was deleted.")
         }
         (Status::Rejected, None) if verdict.code != 200 => {
-            let code = verdict.code;
-            format!(
-                "Check the id: the API refused the deletion with code {code}. Nothing was deleted."
-            )
+            let code = name_of_code(verdict.code);
+            format!("Check the id: the API refused the deletion with {code}. Nothing was deleted.")
         }
         (Status::Rejected, None) => {
             "Check the id: the API refused the deletion. Nothing was deleted.".to_owned()
         }
         (Status::ServerError, _) => {
-            let code = verdict.code;
+            // What a failing server writes into its body is not what it failed with.
+            let code = name_of_code(match http_status {
+                200..=299 => verdict.code,
+                _ => http_status.into(),
+            });
             format!("Call again with the same id: the server failed with {code}, {DOUBT}.")
         }
         (status, _) => status.message().to_owned(),
@@ -337,6 +339,26 @@ mod tests {
     const DEAD: Stage = Stage::Lost {
         again_at_once: true,
     };
+
+    #[test]
+    fn a_message_names_the_code_that_counts_and_no_other_number() {
+        for (http_status, body, named) in [
+            (500, r#"{"code":404}"#, "failed with 500"),
+            (502, "", "failed with 502"),
+            (200, r#"{"code":502}"#, "failed with 502"),
+            (200, r#"{"code":77712345}"#, "failed with an unknown code"),
+            (200, r#"{"code":466}"#, "the deletion with 466."),
+            (
+                200,
+                r#"{"code":-412345}"#,
+                "the deletion with an unknown code.",
+            ),
+            (200, r#"{"code":12}"#, "the deletion with an unknown code."),
+        ] {
+            let message = report(&answered(http_status, body), &[]).message;
+            assert!(message.contains(named), "{body}: {message}");
+        }
+    }
 
     /// Each row has the attempts of one call and the outcome that the call must have.
     #[test]

@@ -43,28 +43,23 @@ impl Secret {
     }
 
     /// `text` with an ellipsis in place of every piece of this secret, also if the piece is partly
-    /// percent-encoded or in base64.
+    /// encoded (also several times) or in another case, or has spaces or invisible characters in
+    /// between.
     pub fn redact(&self, text: &str) -> String {
         self.hide(text, SHORTEST_PIECE)
     }
 
     /// Hides pieces of `shortest` or more characters.
     fn hide(&self, text: &str, shortest: usize) -> String {
-        let plain: Vec<(char, Range<usize>)> = text
-            .char_indices()
-            .map(|(start, c)| (c, start..start + c.len_utf8()))
-            .collect();
-        let decoded = percent_decoded(text);
+        let views = [View::plain(text), View::decoded(text)];
         let mut hidden = vec![false; text.len()];
         for (form, shortest) in self.forms(shortest) {
             let pieces: HashSet<&[char]> = form.windows(shortest).collect();
-            for view in [&plain, &decoded] {
-                let folded: Vec<char> = view.iter().map(|(c, _)| fold(*c)).collect();
-                for (start, window) in folded.windows(shortest).enumerate() {
+            for view in &views {
+                for (start, window) in view.text.windows(shortest).enumerate() {
                     if pieces.contains(window) {
-                        for (_, range) in &view[start..start + shortest] {
-                            hidden[range.clone()].fill(true);
-                        }
+                        let last = start + shortest - 1;
+                        hidden[view.places[start].start..view.places[last].end].fill(true);
                     }
                 }
             }
@@ -83,12 +78,22 @@ impl Secret {
     /// The forms in which the secret may appear, each with the number of consecutive characters
     /// that must be hidden.
     fn forms(&self, shortest: usize) -> Vec<(Vec<char>, usize)> {
-        let folded = |text: &str| text.chars().map(fold).collect::<Vec<char>>();
-        let plain = folded(&self.0);
+        // The views of a text in which the secret itself looks encoded decode the secret too.
+        let plain = View::plain(&self.0).text;
+        let decoded = View::decoded(&self.0).text;
         // A secret shorter than `shortest` is hidden only as a whole.
-        let whole = shortest.min(plain.len()).max(1);
-        let mut forms = vec![(plain, whole)];
+        let whole = |form: Vec<char>, shortest: usize| {
+            let shortest = shortest.min(form.len()).max(1);
+            (form, shortest)
+        };
+        let mut forms = Vec::new();
+        if decoded != plain {
+            forms.push(whole(decoded, shortest));
+        }
+        forms.push(whole(plain, shortest));
         if self.0.len() >= SHORTEST_PIECE {
+            let hex: String = self.0.bytes().map(|byte| format!("{byte:02x}")).collect();
+            forms.push(whole(hex.chars().collect(), 2 * shortest));
             // The secret has three base64 forms, depending on its position in the encoded text.
             for before in 0..3 {
                 let bytes = [&[0; 3][..before], self.0.as_bytes()].concat();
@@ -97,7 +102,7 @@ impl Secret {
                 let from = (before * 8).div_ceil(6);
                 let to = bytes.len() * 8 / 6;
                 for text in [encoded.clone(), encoded.replace('+', "-").replace('/', "_")] {
-                    let form = folded(&text[from..to]);
+                    let form = View::plain(&text[from..to]).text;
                     if form.len() >= SHORTEST_BASE64_PIECE {
                         forms.push((form, SHORTEST_BASE64_PIECE));
                     }
@@ -120,41 +125,126 @@ pub fn redact<'s>(reason: &str, secrets: impl IntoIterator<Item = &'s Secret>) -
     text
 }
 
-fn fold(c: char) -> char {
-    c.to_ascii_lowercase()
+/// Whether a character shows nothing, but could forge a log line or change the reading direction.
+pub fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
+        )
 }
 
-/// The characters of `text` after percent-decoding, each with its position in `text`.
-fn percent_decoded(text: &str) -> Vec<(char, Range<usize>)> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = |offset: usize| (*bytes.get(at + offset)? as char).to_digit(16);
-        let (byte, length) = match (bytes[at], hex(1), hex(2)) {
-            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, 3),
-            (byte, ..) => (byte, 1),
-        };
-        decoded.push((byte, at..at + length));
-        at += length;
+/// A text as it is compared with secrets: in one case, and without spaces and invisible characters,
+/// which come and go when a text is copied.
+struct View {
+    text: Vec<char>,
+    /// Where each character is in the original text.
+    places: Vec<Range<usize>>,
+}
+
+impl View {
+    fn plain(text: &str) -> Self {
+        let place = |(start, c): (usize, char)| (c, start..start + c.len_utf8());
+        Self::of(text.char_indices().map(place))
     }
-    // Join bytes to UTF-8 characters; each invalid byte becomes a replacement character.
-    let bytes: Vec<u8> = decoded.iter().map(|(byte, _)| *byte).collect();
-    let mut characters = Vec::new();
-    let mut at = 0;
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let length = c.len_utf8();
-            let range = decoded[at].1.start..decoded[at + length - 1].1.end;
-            characters.push((c, range));
-            at += length;
+
+    /// The text after decoding everything that looks encoded, until nothing does.
+    fn decoded(text: &str) -> Self {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut places: Vec<Range<usize>> = Vec::with_capacity(text.len());
+        for (at, byte) in text.bytes().enumerate() {
+            bytes.push(byte);
+            places.push(at..at + 1);
+            // What was just decoded may complete another code.
+            while let Some((length, decoded)) = code_at_end(&bytes) {
+                let place = places[bytes.len() - length].start..at + 1;
+                bytes.truncate(bytes.len() - length);
+                places.truncate(bytes.len());
+                bytes.extend(decoded);
+                places.resize(bytes.len(), place);
+            }
         }
-        for _ in chunk.invalid() {
-            characters.push((char::REPLACEMENT_CHARACTER, decoded[at].1.clone()));
-            at += 1;
+        // Join bytes to UTF-8 characters; each invalid byte becomes a replacement character.
+        let mut characters = Vec::new();
+        let mut at = 0;
+        for chunk in bytes.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                let next = at + c.len_utf8();
+                characters.push((c, places[at].start..places[next - 1].end));
+                at = next;
+            }
+            for _ in chunk.invalid() {
+                characters.push((char::REPLACEMENT_CHARACTER, places[at].clone()));
+                at += 1;
+            }
         }
+        Self::of(characters.into_iter())
     }
-    characters
+
+    fn of(characters: impl Iterator<Item = (char, Range<usize>)>) -> Self {
+        let (mut text, mut places) = (Vec::new(), Vec::new());
+        for (c, place) in characters.filter(|(c, _)| !is_gap(*c)) {
+            // Some characters have an upper case of their own but share the lower case, or the other
+            // way round.
+            text.extend(c.to_uppercase().flat_map(char::to_lowercase));
+            places.resize(text.len(), place);
+        }
+        Self { text, places }
+    }
+}
+
+fn is_gap(c: char) -> bool {
+    c.is_whitespace() || is_invisible(c)
+}
+
+/// The length of the gap at the end of `text`, if there is one.
+fn gap_at_end(text: &[u8]) -> Option<usize> {
+    let end = &text[text.len().saturating_sub(4)..];
+    let start = end.iter().rposition(|byte| byte & 0xC0 != 0x80)?;
+    let last = &end[start..];
+    let c = std::str::from_utf8(last).ok()?.chars().next()?;
+    is_gap(c).then_some(last.len())
+}
+
+/// The code at the end of `text`, if there is one: its length, and the bytes that it stands for.
+/// Codes are those of URLs (`%67`), of log files (`\x67`), of JSON (`\u0067`) and of HTML (`&#103;`,
+/// `&#x67;`, `&amp;`). A gap stands for nothing, for it could also be inside another code.
+fn code_at_end(text: &[u8]) -> Option<(usize, Vec<u8>)> {
+    /// The longest code is like `&#x0010FFFF;`.
+    const LONGEST: usize = 12;
+    if let Some(length) = gap_at_end(text) {
+        return Some((length, Vec::new()));
+    }
+    let number = |digits: &[u8], radix| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let digits = Some(digits).filter(|digits| !digits.starts_with('+'))?;
+        u32::from_str_radix(digits, radix).ok()
+    };
+    let character = |number: u32| Some(char::from_u32(number)?.to_string().into_bytes());
+    if let [.., b'%', high, low] | [.., b'\\', b'x' | b'X', high, low] = text {
+        let length = if text[text.len() - 3] == b'%' { 3 } else { 4 };
+        let byte = number(&[*high, *low], 16)?;
+        return Some((length, vec![byte as u8]));
+    }
+    if let [.., b'\\', b'u' | b'U', a, b, c, d] = text {
+        return Some((6, character(number(&[*a, *b, *c, *d], 16)?)?));
+    }
+    let inside = text.strip_suffix(b";")?;
+    let inside = &inside[inside.len().saturating_sub(LONGEST - 1)..];
+    let start = inside.iter().rposition(|byte| *byte == b'&')?;
+    let name = &inside[start + 1..];
+    let decoded = match &name.to_ascii_lowercase()[..] {
+        [b'#', b'x', digits @ ..] => character(number(digits, 16)?)?,
+        [b'#', digits @ ..] => character(number(digits, 10)?)?,
+        b"amp" => b"&".to_vec(),
+        b"lt" => b"<".to_vec(),
+        b"gt" => b">".to_vec(),
+        b"quot" => b"\"".to_vec(),
+        b"apos" => b"'".to_vec(),
+        _ => return None,
+    };
+    Some((name.len() + 2, decoded))
 }
 
 impl fmt::Debug for Secret {
@@ -220,11 +310,107 @@ mod tests {
         }
     }
 
+    fn each(text: &str, encode: impl Fn(char) -> String) -> String {
+        text.chars().map(encode).collect()
+    }
+
+    fn spread(text: &str, gap: &str) -> String {
+        let characters: Vec<String> = text.chars().map(String::from).collect();
+        characters.join(gap)
+    }
+
+    /// Encodes `text` in the way with this number.
+    fn encoded(text: &str, way: u8) -> String {
+        let units = |c: char| c.encode_utf16(&mut [0; 2]).to_vec();
+        match way {
+            0 => text.to_owned(),
+            1 => utf8_percent_encode(text, SEGMENT).to_string(),
+            2 => utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(),
+            3 => text.bytes().map(|byte| format!("%{byte:02x}")).collect(),
+            4 => text.bytes().map(|byte| format!("\\x{byte:02X}")).collect(),
+            5 => each(text, |c| format!("&#{};", u32::from(c))),
+            6 => each(text, |c| format!("&#x{:x};", u32::from(c))),
+            7 => text
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('"', "&quot;"),
+            8 => each(text, |c| match units(c)[..] {
+                [unit] => format!("\\u{unit:04x}"),
+                _ => c.to_string(),
+            }),
+            9 => text.to_uppercase(),
+            10 => text.to_lowercase(),
+            11 => spread(text, " "),
+            12 => spread(text, "\u{200b}"),
+            _ => spread(text, "\u{ad}\n  "),
+        }
+    }
+
+    #[test]
+    fn a_secret_is_hidden_in_every_form() {
+        for secret in [
+            "gac.0123456789abcdef",
+            "s3cr&t/word?<\">",
+            "100%25 %41%42",
+            "a\\u0041b\\x41c&#65;d",
+            "éàüöäßñ",
+            "\u{212a}\u{212a}\u{212a}\u{212a}xyz",
+            "a\u{200b}b\u{200b}c\u{200b}d\u{200b}e",
+            "a  b  c  d  e",
+        ] {
+            let hides = |text: &str| {
+                let redacted = Secret::new(secret).redact(&format!("({text})"));
+                let redacted: String = redacted
+                    .chars()
+                    .filter(|c| !c.is_whitespace() && !is_invisible(*c))
+                    .collect();
+                assert_eq!(redacted, "(…)", "{secret}: {text}");
+            };
+            for first in 0..=13 {
+                for second in 0..=13 {
+                    hides(&encoded(&encoded(secret, first), second));
+                }
+            }
+            let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+            hides(&hex);
+            hides(&hex.to_uppercase());
+            hides(&encoded(&hex, 3));
+        }
+    }
+
+    #[test]
+    fn other_text_stays() {
+        let secret = Secret::new("gac.0123456789abcdef");
+        for text in [
+            "Not found",
+            "100%",
+            "%zz &amp; \\u12 &#x110000; &;",
+            "a b c",
+        ] {
+            assert_eq!(secret.redact(text), text);
+        }
+    }
+
+    proptest::proptest! {
+        /// However often and in whatever ways a secret is encoded, and whatever stands around it.
+        #[test]
+        fn an_encoded_secret_is_hidden(
+            secret in "[!-~é]{4,12}",
+            ways in proptest::collection::vec(0u8..=13, 0..4),
+        ) {
+            let text = ways.iter().fold(secret.clone(), |text, way| encoded(&text, *way));
+            let redacted = Secret::new(&secret).redact(&format!("( {text} )"));
+            let left: String = redacted.split_whitespace().collect();
+            let left: String = left.chars().filter(|c| !is_invisible(*c)).collect();
+            proptest::prop_assert_eq!(left, "(…)", "{}", text);
+        }
+    }
+
     #[test]
     fn a_reason_keeps_its_everyday_words() {
         let reason = "the proxy refused the tunnel (403)";
         let secrets = ["proxy", "a", "tunnel of love"].map(Secret::new);
-        assert_eq!(redact(reason, &secrets), "the proxy refused the …(403)");
+        assert_eq!(redact(reason, &secrets), "the proxy refused the … (403)");
         assert_eq!(redact("a\nb", &secrets), "ab");
     }
 }
