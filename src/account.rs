@@ -105,7 +105,8 @@ struct Need {
 struct Failed {
     began: Instant,
     ended: Instant,
-    outcome: Outcome,
+    why: Unanswered,
+    is_for_want_of_time: bool,
 }
 
 #[derive(Clone)]
@@ -130,7 +131,8 @@ impl Account {
     /// Checks the session policy for the deletion of `id`, and logs the instance out if the policy
     /// says so. Returns a note for the message of the call, or the outcome of the call if the
     /// instance must not be deleted. `accepted`: when the submission was accepted. `before_logout`
-    /// runs before a logout may be sent, and may forbid the logout.
+    /// runs before a logout may be sent, and may forbid the logout. Adds the instance's tokens that
+    /// it learns to `tokens`, for no message of the call may show one.
     pub async fn check_session(
         &self,
         asker: Asker<'_>,
@@ -138,6 +140,7 @@ impl Account {
         accepted: Instant,
         deadline: Instant,
         mut before_logout: impl BeforeLogout,
+        tokens: &mut Vec<Secret>,
     ) -> Result<Note, Outcome> {
         let options = asker.options;
         let reserve = RESERVE.min(options.timeout / 4);
@@ -145,6 +148,7 @@ impl Account {
             account: self,
             asker,
             id,
+            tokens,
             accepted,
             until: deadline.checked_sub(reserve).unwrap_or(deadline),
             logout: Logout::Not,
@@ -161,10 +165,12 @@ impl Account {
     }
 
     /// The instance's token, from a list that shows the instance or is as new as `need` requires.
+    /// `known`: its tokens so far.
     async fn token(
         &self,
         asker: Asker<'_>,
         id: i64,
+        known: &[Secret],
         need: Need,
         until: Instant,
     ) -> Result<Secret, Outcome> {
@@ -176,6 +182,8 @@ impl Account {
             if let Some(listed) = find() {
                 break listed;
             }
+            let explain =
+                |why: &Unanswered| unknown("the list of instances", why, &asker.secrets(known));
             let waits_since = Instant::now();
             let mut failed = self.reading.lock().await;
             if find().is_some() {
@@ -186,10 +194,17 @@ impl Account {
                 .as_ref()
                 .filter(|failed| failed.ended >= waits_since && failed.began >= need.not_before);
             if let Some(failed) = shared {
-                return Err(failed.outcome.clone());
+                return Err(explain(&failed.why));
             }
             *failed = None;
-            self.read_list(asker, until, &mut failed).await?;
+            if let Err(failure) = self.read_list(asker, until).await {
+                let outcome = explain(&failure.why);
+                // A call with more time may still read the list.
+                if !failure.is_for_want_of_time {
+                    *failed = Some(failure);
+                }
+                return Err(outcome);
+            }
         };
         match listed {
             Some(Listed::Living(token)) if token.expose().is_empty() => Err(Outcome::new(
@@ -210,13 +225,8 @@ impl Account {
         }
     }
 
-    /// Reads the list anew. A failure that would have hit every call is stored in `failed`.
-    async fn read_list(
-        &self,
-        asker: Asker<'_>,
-        until: Instant,
-        failed: &mut Option<Failed>,
-    ) -> Result<(), Outcome> {
+    /// Reads the list anew.
+    async fn read_list(&self, asker: Asker<'_>, until: Instant) -> Result<(), Failed> {
         let began = Instant::now();
         let mut tries = 0;
         loop {
@@ -235,16 +245,12 @@ impl Account {
                 tries += 1;
                 continue;
             }
-            let outcome = unknown("the list of instances", &why, &asker.secrets(None));
-            // A call with more time may still read the list.
-            if pause.is_none() && !why.is_for_want_of_time() {
-                *failed = Some(Failed {
-                    began,
-                    ended: now,
-                    outcome: outcome.clone(),
-                });
-            }
-            return Err(outcome);
+            return Err(Failed {
+                began,
+                ended: now,
+                is_for_want_of_time: pause.is_some() || why.is_for_want_of_time(),
+                why,
+            });
         }
     }
 }
@@ -329,6 +335,8 @@ struct Check<'a> {
     account: &'a Account,
     asker: Asker<'a>,
     id: i64,
+    /// The instance's tokens according to the lists that were read; the last one is valid.
+    tokens: &'a mut Vec<Secret>,
     /// When the submission was accepted, perhaps long before the call was started.
     accepted: Instant,
     until: Instant,
@@ -344,9 +352,9 @@ struct Check<'a> {
 impl Check<'_> {
     async fn run(&mut self, before_logout: &mut impl BeforeLogout) -> Result<Note, Outcome> {
         let policy = self.asker.options.session;
-        let mut token = self.token(false).await?;
+        self.learn_token(false).await?;
         let mut fresh = false;
-        let mut reply = self.ask(&token).await?;
+        let mut reply = self.ask().await?;
         loop {
             let known = Known {
                 logout: self.logout(),
@@ -364,7 +372,7 @@ impl Check<'_> {
                     return Err(outcome);
                 }
                 Next::Ask => {
-                    reply = match self.ask(&token).await {
+                    reply = match self.ask().await {
                         Ok(reply) => reply,
                         Err(outcome) => return self.unconfirmed(outcome),
                     };
@@ -372,39 +380,46 @@ impl Check<'_> {
                 Next::LogOut => {
                     self.wants_logout = true;
                     before_logout.note().await?;
-                    self.log_out(&token).await?;
+                    self.log_out().await?;
                     // The state after the logout decides. Without an answer about the state, the
                     // answer to the logout may be enough.
-                    reply = match self.ask(&token).await {
+                    reply = match self.ask().await {
                         Ok(reply) => reply,
                         Err(outcome) => return self.unconfirmed(outcome),
                     };
                 }
                 Next::Refresh => {
                     fresh = true;
-                    let renewed = self.token(true).await?;
-                    if renewed != token {
-                        token = renewed;
-                        reply = self.ask(&token).await?;
+                    if self.learn_token(true).await? {
+                        reply = self.ask().await?;
                     }
                 }
             }
         }
     }
 
-    async fn token(&self, refresh: bool) -> Result<Secret, Outcome> {
+    /// Looks up the instance's token, and returns whether it is a new one.
+    async fn learn_token(&mut self, refresh: bool) -> Result<bool, Outcome> {
         let need = Need {
             not_before: self.accepted,
             refresh,
         };
-        let token = self.account.token(self.asker, self.id, need, self.until);
-        token.await
+        let known = &self.tokens[..];
+        let token = self
+            .account
+            .token(self.asker, self.id, known, need, self.until);
+        let token = token.await?;
+        let is_new = known.last() != Some(&token);
+        if is_new {
+            self.tokens.push(token);
+        }
+        Ok(is_new)
     }
 
-    async fn ask(&mut self, token: &Secret) -> Result<Reply, Outcome> {
+    async fn ask(&mut self) -> Result<Reply, Outcome> {
         let asked = async {
             self.asker.start(Some(self.until)).await?;
-            self.asker.state(self.id, token, self.until).await
+            self.asker.state(self.id, self.tokens, self.until).await
         };
         match asked.await {
             Ok(reply) => {
@@ -414,18 +429,19 @@ impl Check<'_> {
             // After an earlier answer the call has started, so `NOT_STARTED` would be wrong.
             Err(Unanswered::NotStarted { held: false }) if self.asked => Err(self.not_in_time()),
             Err(why) => {
-                let secrets = self.asker.secrets(Some(token));
+                let secrets = self.asker.secrets(self.tokens);
                 Err(unknown("the session's state", &why, &secrets))
             }
         }
     }
 
     /// Sends the logout.
-    async fn log_out(&mut self, token: &Secret) -> Result<(), Outcome> {
+    async fn log_out(&mut self) -> Result<(), Outcome> {
         let asked = async {
             self.asker.start(Some(self.until)).await?;
             let doubt = &mut self.in_doubt;
-            self.asker.log_out(self.id, token, self.until, doubt).await
+            let tokens = &self.tokens[..];
+            self.asker.log_out(self.id, tokens, self.until, doubt).await
         };
         match asked.await {
             Ok(Reply::LogOut(true)) => self.logout = Logout::Accepted,
@@ -433,7 +449,7 @@ impl Check<'_> {
             Err(_) if self.in_doubt => {}
             Err(Unanswered::NotStarted { held: false }) => return Err(self.not_in_time()),
             Err(why) => {
-                let secrets = self.asker.secrets(Some(token));
+                let secrets = self.asker.secrets(self.tokens);
                 return Err(unknown("the logout", &why, &secrets));
             }
         }

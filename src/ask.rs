@@ -13,7 +13,7 @@ use crate::answer::BODY_LIMIT;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Purpose, Stage};
 use crate::options::Options;
-use crate::outcome::Outcome;
+use crate::outcome::{name_of_code, Outcome};
 use crate::pace::Pace;
 use crate::process::PerProcess;
 use crate::retry::{self, retry_after};
@@ -159,36 +159,37 @@ impl Asker<'_> {
         far(Instant::now(), self.options.timeout)
     }
 
-    /// Asks for an instance's state. The caller has waited for the pace.
+    /// Asks for an instance's state. Of its `tokens` the last one is valid; no message shows any.
+    /// The caller has waited for the pace.
     pub async fn state(
         &self,
         id: i64,
-        token: &Secret,
+        tokens: &[Secret],
         until: Instant,
     ) -> Result<Reply, Unanswered> {
         // An attempt to ask has no effect that could be in doubt.
         let in_doubt = &mut false;
         let method = "getStateInstance";
-        self.instance(id, method, token, until, in_doubt, read_state)
+        self.instance(id, method, tokens, until, in_doubt, read_state)
             .await
     }
 
-    /// Asks an instance to log out. The caller has waited for the pace. Sets `in_doubt` while an
-    /// attempt is under way, and for good if an attempt that may have been carried out got no clear
-    /// answer.
+    /// Asks an instance to log out; `tokens` as in [`Asker::state`]. The caller has waited for the
+    /// pace. Sets `in_doubt` while an attempt is under way, and for good if an attempt that may have
+    /// been carried out got no clear answer.
     pub async fn log_out(
         &self,
         id: i64,
-        token: &Secret,
+        tokens: &[Secret],
         until: Instant,
         in_doubt: &mut bool,
     ) -> Result<Reply, Unanswered> {
-        self.instance(id, "logout", token, until, in_doubt, read_logout)
+        self.instance(id, "logout", tokens, until, in_doubt, read_logout)
             .await
     }
 
-    /// What no message may show: the partner token, the instance's token and the proxy's login.
-    pub fn secrets<'s>(&'s self, instance: Option<&'s Secret>) -> Vec<&'s Secret> {
+    /// What no message may show: the partner token, the instance's tokens and the proxy's login.
+    pub fn secrets<'s>(&'s self, instance: &'s [Secret]) -> Vec<&'s Secret> {
         let own = std::iter::once(self.token).chain(instance);
         own.chain(self.transport.secrets()).collect()
     }
@@ -199,17 +200,18 @@ impl Asker<'_> {
         &self,
         id: i64,
         method: &str,
-        token: &Secret,
+        tokens: &[Secret],
         until: Instant,
         in_doubt: &mut bool,
         read: fn(&[u8], &[&Secret]) -> Option<Said>,
     ) -> Result<Reply, Unanswered> {
         let endpoint = &self.instance_endpoint(id)?;
-        let secrets = &self.secrets(Some(token));
+        let secrets = &self.secrets(tokens);
+        let token = tokens.last().map(Secret::path_segment);
         let path = format!(
             "{}/waInstance{id}/{method}/{}",
             endpoint.prefix,
-            token.path_segment()
+            token.unwrap_or_default()
         );
         let address = endpoint.address();
         let mut tries = 0;
@@ -476,7 +478,8 @@ impl Unanswered {
                 let mut outcome = Outcome::new(
                     status,
                     format!(
-                        "{advice}: the server refused {what} with {number}, {consequence}.{said}"
+                        "{advice}: the server refused {what} with {}, {consequence}.{said}",
+                        name_of_code(number.into())
                     ),
                 );
                 outcome.code = i32::from(refusal.code);

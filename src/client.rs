@@ -316,6 +316,7 @@ impl Client {
             }
         }
         let mut note = Note::Nothing;
+        let mut tokens = Vec::new();
         let account = self.account();
         if self.options.session != Session::Ignore {
             let asker = self.asker(transport);
@@ -324,7 +325,8 @@ impl Client {
                 call,
                 deadline,
             };
-            let check = account.check_session(asker, id, accepted, deadline, before_logout);
+            let check =
+                account.check_session(asker, id, accepted, deadline, before_logout, &mut tokens);
             match Box::pin(check).await {
                 Ok(found) => note = found,
                 Err(outcome) => return outcome,
@@ -341,31 +343,36 @@ impl Client {
             None => Ok(()),
         };
         let outcome = match noted {
-            Ok(()) => self.send_with_retries(transport, id, call, deadline).await,
+            Ok(()) => {
+                self.send_with_retries(transport, id, call, deadline, &tokens)
+                    .await
+            }
             Err(outcome) => outcome,
         };
         note.applied_to(outcome)
     }
 
-    /// Sends the deletion, with retries, and returns its outcome.
+    /// Sends the deletion, with retries, and returns its outcome. `tokens`: those of the instance
+    /// that are known.
     async fn send_with_retries(
         &self,
         transport: &Arc<Transport>,
         id: i64,
         call: &Call,
         deadline: Instant,
+        tokens: &[Secret],
     ) -> Outcome {
         #[cfg(feature = "inject-panics")]
         assert_ne!(id, PANIC_IN_A_CALL);
         let body = format!("{{\"idInstance\":{id}}}");
         let request = self.request.request(body.as_bytes());
         let token = [&self.token];
-        let mut with_logins = Vec::new();
-        let secrets = match transport.secrets() {
-            [] => &token[..],
-            logins => {
-                with_logins.extend(token.into_iter().chain(logins));
-                &with_logins
+        let mut with_others = Vec::new();
+        let secrets = match (transport.secrets(), tokens) {
+            ([], []) => &token[..],
+            (logins, tokens) => {
+                with_others.extend(token.into_iter().chain(tokens).chain(logins));
+                &with_others
             }
         };
         if !self.sends_at_once() && !self.pace().turn(deadline).await {

@@ -13,6 +13,7 @@
 //! The notifier is readable while instances wait, and stays readable once the list has ended, like
 //! a file at its end.
 
+use std::slice::from_ref;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -457,7 +458,7 @@ impl Reading<'_> {
             match pause {
                 Some(pause) => sleep(pause).await,
                 None => {
-                    let secrets = self.asker.secrets(None);
+                    let secrets = self.asker.secrets(&[]);
                     let mut outcome = why.explain(WHAT, CUT_SHORT, &secrets);
                     if outcome.status == Status::BadResponse {
                         course.put_http_status(&mut outcome);
@@ -585,7 +586,7 @@ impl Reading<'_> {
         let Item { instance, token } = item;
         let mut instance = Box::new(instance);
         let until = self.asker.deadline();
-        let reply = self.asker.state(instance.id, &token, until).await;
+        let reply = self.asker.state(instance.id, from_ref(&token), until).await;
         instance.state = reply.map_or(State::Unknown, |reply| reply.state());
         drop(permit);
         instance

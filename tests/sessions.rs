@@ -1067,6 +1067,52 @@ fn an_instances_token_is_in_no_message() {
     }
 }
 
+/// The deletion and the second reading of the list know the instance's token too.
+#[test]
+fn an_instances_token_is_in_no_message_about_something_else() {
+    let own = instance(1, "notAuthorized");
+    let repeats = |method, status, skip| Rule {
+        method,
+        skip,
+        fault: Fault {
+            status: Some(status),
+            body: Some(
+                serde_json::json!({ "code": 403, "description": format!("seen {}", own.token()) })
+                    .to_string(),
+            ),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    };
+    for (state, rule, what) in [
+        (
+            "notAuthorized",
+            repeats(Target::Delete, 200, 0),
+            "may not delete",
+        ),
+        (
+            "notAuthorized",
+            repeats(Target::Delete, 403, 0),
+            "may not delete",
+        ),
+        ("authorized", repeats(Target::List, 403, 0), "the list"),
+        ("authorized", repeats(Target::List, 200, 0), "the list"),
+    ] {
+        let standin = standin();
+        standin.put_instances([instance(2, "notAuthorized"), instance(1, state)]);
+        let client = client(&standin, |options| options.session = 1);
+        // Reads the list that shows the other instance, so that its deletion reads it anew.
+        assert_eq!(client.delete_instance(FIRST + 2).status, 0);
+        standin.add_faults([rule]);
+        let result = client.delete_instance(own.id);
+        assert_eq!(result.status, 12, "{result:?}");
+        let message = result.message();
+        assert!(message.contains(what), "{result:?}");
+        assert!(message.contains("\"seen …\""), "{result:?}");
+        assert!(!support::shows(&message, &own.token()), "{result:?}");
+    }
+}
+
 /// An instance's token is sent only to `instance_url`, and the partner token only to the partner
 /// API.
 #[test]
