@@ -23,6 +23,7 @@ from programs import (
     finish,
     not_on_windows,
     press_ctrl_c,
+    run,
     start,
 )
 from standin import Standin
@@ -414,6 +415,53 @@ def test_signals_that_end(standin: Standin, number: signal.Signals) -> None:
     assert f"go on with: {again}\n" in err
 
 
+# Presses Ctrl-C before each line of what runs after the given method was first entered.
+SIGNALS_AT_EVERY_LINE = """
+import signal, sys
+from greenapi import _cli, _cli_delete
+after, *arguments = sys.argv[1:]
+report = _cli_delete._Report
+traced = {one.__code__ for one in (_cli_delete._run, report.end, report.leave_out_the_rest)}
+entered = False
+def trace(frame, event, _):
+    global entered
+    if event == "call":
+        entered = entered or frame.f_code is getattr(report, after).__code__
+    elif event == "line" and entered:
+        signal.raise_signal(signal.SIGINT)
+    return trace if frame.f_code in traced else None
+def press_again(self, leave_out_the_rest=report.leave_out_the_rest):
+    # The first signal's exception has ended the tracing.
+    sys.settrace(trace)
+    if entered:
+        signal.raise_signal(signal.SIGINT)
+    leave_out_the_rest(self)
+report.leave_out_the_rest = press_again
+sys.settrace(trace)
+status = _cli.main(arguments)
+sys.settrace(None)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "code", "says"),
+    [("add", 130, "interrupted: 1 gone, 0 not deleted"), ("end", 0, "greenapi: 2 gone")],
+)
+def test_signals_do_not_keep_the_results_back(
+    standin: Standin, after: str, code: int, says: str
+) -> None:
+    ids = standin.instances(2)
+    if after == "add":
+        standin.rule({"skip": 1, "fault": {"hold": True}})
+    arguments = ["delete", "--yes", "--max-in-flight", "1", *map(str, ids)]
+    done = run(SIGNALS_AT_EVERY_LINE, standin.environment(), after, *arguments)
+    assert done[0] == code, done
+    assert {int(line.split()[0]) for line in done[1].splitlines()} == set(ids)
+    assert says in done[2]
+    assert "nothing was deleted" not in done[2]
+
+
 @not_on_windows
 def test_an_ignored_signal_stays_ignored(standin: Standin) -> None:
     ids = standin.instances(2)
@@ -545,3 +593,71 @@ def test_reader_that_goes_away(standin: Standin) -> None:
     assert "Traceback" not in err
     assert "Exception ignored" not in err
     assert len(standin.deleted()) < 500
+
+
+# --- outputs that fail ---
+
+
+def by_shell(standin: Standin, redirection: str, *arguments: str) -> tuple[int, str, str]:
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *arguments]
+    with start(command, standin.environment(), stdin=subprocess.DEVNULL) as process:
+        code, out, err = finish(process)
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    return code, out, err
+
+
+needs_a_full_device = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="the system has no /dev/full"
+)
+
+
+@needs_a_full_device
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_results_that_cannot_be_written(standin: Standin, json_lines: bool) -> None:
+    ids = standin.instances(50)
+    more = ["--json"] if json_lines else []
+    code, _, err = by_shell(
+        standin, ">/dev/full", "delete", "--yes", "--max-in-flight", "2", *more, *map(str, ids)
+    )
+    assert code == 141
+    assert "the output cannot be written: No space left on device" in err
+    gone, unknown, not_started = map(
+        int, re.findall(r"(\d+) (?:gone|unknown|not started)", err.partition(", of ")[0])
+    )
+    assert gone + unknown + not_started == 50
+    assert 1 <= gone <= len(standin.deleted()) <= gone + unknown < 50
+
+
+@needs_a_full_device
+def test_messages_that_cannot_be_written(standin: Standin) -> None:
+    ids = standin.instances(2)
+    done = by_shell(standin, "2>/dev/full", "delete", "--yes", *map(str, ids))
+    assert (done[0], sorted(done[1].splitlines())) == (0, [f"{one} OK" for one in ids])
+    assert by_shell(standin, "2>/dev/full", "delete", "--yes", str(ids[0]))[0] == 1
+    assert by_shell(standin, "2>/dev/full", "delete", "--yes", "x")[0] == 2
+
+
+@needs_a_full_device
+def test_lists_and_journals_that_cannot_be_written(standin: Standin, tmp_path: Path) -> None:
+    ids = standin.instances(2)
+    journal = str(tmp_path / "run.journal")
+    assert delete(standin, "--yes", "--journal", journal, str(ids[0])).returncode == 0
+    says = "greenapi: the output cannot be written: No space left on device\n"
+    for arguments in (["list"], ["list", "--json"], ["journal", journal]):
+        assert by_shell(standin, ">/dev/full", *arguments) == (141, "", says)
+
+
+@not_on_windows
+def test_closed_streams(standin: Standin) -> None:
+    ids = [str(one) for one in standin.instances(4)]
+    code, out, _ = by_shell(standin, "2>&-", "delete", "--yes", ids[0])
+    assert (code, out) == (0, f"{ids[0]} OK\n")
+    code, _, err = by_shell(standin, ">&-", "delete", "--yes", ids[1])
+    assert (code, "1 gone" in err) == (0, True)
+    assert by_shell(standin, "<&- >&- 2>&-", "delete", "--yes", ids[2])[0] == 0
+    assert standin.deleted() == set(map(int, ids[:3]))
+    for streams in (">&-", "2>&-"):
+        assert by_shell(standin, streams, "list")[0] == 0
+    code, _, err = by_shell(standin, "<&-", "delete", "--yes", "-")
+    assert (code, "no ids" in err) == (2, True)

@@ -164,3 +164,9 @@ def test_from_5000_the_expired_and_logged_out_are_deleted_and_nothing_else(
     done = delete(standin, "--yes", "--session", "try_log_out", "-", stdin=found)
     assert done.returncode == 0, done.stderr[-2000:]
     assert standin.deleted() == wanted
+
+
+@pytest.mark.parametrize("arguments", [(), ("--csv",)])
+def test_nothing_is_printed_without_a_token(standin: Standin, arguments: tuple[str, ...]) -> None:
+    done = greenapi_command(standin, "list", *arguments, GREENAPI_TOKEN="")
+    assert (done.returncode, done.stdout) == (2, "")

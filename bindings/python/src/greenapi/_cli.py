@@ -7,13 +7,14 @@ import sys
 
 from . import __version__, _cli_delete, _cli_journal, _cli_list
 from ._cli_common import (
-    PIPE_CLOSED,
+    OUTPUT_LOST,
     USAGE,
     Stopped,
     UsageError,
     lose_output,
-    prepare_output,
+    prepare_streams,
     reader_left,
+    say,
     signals,
 )
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: The arguments after the program's name; ``None`` for the process's own.
     """
-    prepare_output()
+    prepare_streams()
     given = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options = parser.parse_args(given)
@@ -32,18 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with signals():
             status: int = options.run(options)
+            sys.stdout.flush()
             return status
     except UsageError as error:
-        print(f"greenapi: {error}", file=sys.stderr)
+        say(f"greenapi: {error}")
         return USAGE
     except Stopped as stopped:
-        print("greenapi: interrupted, nothing was deleted", file=sys.stderr)
+        say("greenapi: interrupted, nothing was deleted")
         return stopped.exit_status
     except OSError as error:
+        lose_output(sys.stdout)
         if not reader_left(error):
-            raise
-        lose_output()
-        return PIPE_CLOSED
+            say(f"greenapi: the output cannot be written: {error.strerror}")
+        return OUTPUT_LOST
 
 
 # --- the command line ---

@@ -19,10 +19,11 @@ from ._errors import Error
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from typing import TextIO
 
 _URL = "https://api.green-api.com"
 USAGE = 2
-PIPE_CLOSED = 141
+OUTPUT_LOST = 141
 
 
 class UsageError(Exception):
@@ -154,12 +155,16 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
-def prepare_output() -> None:
-    """Makes output for other programs UTF-8, as JSON has to be.
+def prepare_streams() -> None:
+    """Opens the standard streams that are closed, and makes output for other programs UTF-8.
 
-    For files and pipes Windows has an encoding of its own, which lacks most characters that a name
-    of an instance may contain.
+    A closed stream is None in Python, and a file or connection of the library would get its
+    descriptor. JSON has to be UTF-8, but for files and pipes Windows has an encoding of its own,
+    which lacks most characters that a name of an instance may contain.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     if sys.platform != "win32" or "PYTHONIOENCODING" in os.environ:
         return
     for stream in (sys.stdout, sys.stderr):
@@ -173,10 +178,18 @@ def reader_left(error: OSError) -> bool:
     return isinstance(error, BrokenPipeError) or invalid
 
 
-def lose_output() -> None:
-    """Discards further standard output, whose reader went away."""
-    # The interpreter flushes standard output once more at its end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def lose_output(stream: TextIO) -> None:
+    """Discards what is still written to a stream that cannot be written to."""
+    # The interpreter flushes the standard streams once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say(text: str) -> None:
+    """Prints to the standard error, if that can be written to: what was done stays done."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        lose_output(sys.stderr)
 
 
 # --- signals ---
@@ -188,25 +201,33 @@ _ENDING = [
 ]
 
 
-@contextlib.contextmanager
-def signals() -> Iterator[None]:
-    """Turns SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-Break too, into `Stopped`."""
+_heeded = True
 
-    def stop(number: int, _: Any) -> None:
+
+def ignore_signals() -> None:
+    """Ignores the signals of `signals` from now on."""
+    global _heeded
+    _heeded = False
+
+
+def _stop(number: int, _: Any) -> None:
+    # Only once: a second one must not keep the first one's handling from reporting what was done.
+    if _heeded:
+        ignore_signals()
         raise Stopped(number)
 
-    with _handled_by(stop):
-        yield
-
 
 @contextlib.contextmanager
-def _handled_by(handler: Any) -> Iterator[None]:
+def signals() -> Iterator[None]:
+    """Turns the first SIGINT, SIGTERM or SIGHUP, on Windows Ctrl-Break too, into `Stopped`."""
+    global _heeded
+    _heeded = True
     before = {}
     try:
         for number in _ENDING:
             # A signal that is ignored (nohup, a shell's background job) stays ignored.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, handler)
+                before[number] = signal.signal(number, _stop)
     except ValueError:
         # Not in the main thread, where Python allows no handlers to be set.
         pass
@@ -215,21 +236,3 @@ def _handled_by(handler: Any) -> Iterator[None]:
     finally:
         for number, former in before.items():
             signal.signal(number, former)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Blocks the signals of `signals` during a short piece of work."""
-    if sys.platform == "win32":
-        # Windows cannot block them.
-        came: list[int] = []
-        with _handled_by(lambda number, _: came.append(number)):
-            yield
-        for number in came[:1]:
-            signal.raise_signal(number)
-        return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -6,7 +6,7 @@ Exit status:
   2    the command line, the ids or the options cannot be used; nothing was sent
   3    some may or may not have been deleted
   130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP; on Windows 149 by Ctrl-Break
-  141  the reader of the output went away
+  141  the output could not be written: its reader went away, or the disk is full
 Where several apply, 130, 143, 129, 149 and 141 come before 3, and 3 before 1.
 
 Running the same command again is safe. With --journal the second run goes on where the first one
@@ -145,7 +145,7 @@ def _ids(options: argparse.Namespace) -> list[int]:
         raise UsageError("no ids: give them as arguments or with --ids-file")
     different = list(dict.fromkeys(ids))
     if len(different) < len(ids):
-        print(f"greenapi: {len(ids) - len(different)} ids given twice", file=sys.stderr)
+        _cli_common.say(f"greenapi: {len(ids) - len(different)} ids given twice")
     return different
 
 
@@ -235,10 +235,7 @@ def _show(client: Client, ids: list[int], options: argparse.Namespace) -> int:
             print(json.dumps({**known, "in_list": instance is not None}, ensure_ascii=False))
         else:
             print(_describe(one, instance))
-    print(
-        f"greenapi: {living} of {len(ids)} would be deleted; nothing was deleted",
-        file=sys.stderr,
-    )
+    _cli_common.say(f"greenapi: {living} of {len(ids)} would be deleted; nothing was deleted")
     return 0 if living == len(ids) else 1
 
 
@@ -254,7 +251,7 @@ class _Report:
         self._options = options
         self._began = time.monotonic()
         self._failures = 0
-        self.reader_went_away = False
+        self.lost: OSError | None = None
         self.token_is_wrong = False
         self._bar: Any = _bar(len(ids))
 
@@ -334,7 +331,11 @@ class _Report:
             say.append(f"go on with: {command}")
             if "-" in (*self._options.ids, self._options.ids_file):
                 say.append("and the same ids on its standard input")
-        print("\n".join(say), file=sys.stderr)
+        if self.lost is not None and not _cli_common.reader_left(self.lost):
+            say.append(f"the output cannot be written: {self.lost.strerror}")
+        _cli_common.say("\n".join(say))
+        if self.lost is not None:
+            return _cli_common.OUTPUT_LOST
         return 3 if groups["unknown"] else 1 if groups["not deleted"] else 0
 
     def _command(self) -> str:
@@ -348,10 +349,8 @@ class _Report:
         try:
             print(text, flush=True)
         except OSError as error:
-            if not _cli_common.reader_left(error):
-                raise
-            self.reader_went_away = True
-            _cli_common.lose_output()
+            self.lost = error
+            _cli_common.lose_output(sys.stdout)
         if self._bar is not None:
             self._bar.refresh()
 
@@ -380,19 +379,20 @@ def _run(client: Client, ids: list[int], options: argparse.Namespace) -> int:
         with results:
             for result in results:
                 report.add(result)
-                if report.reader_went_away:
-                    cut_short, exit_status = "interrupted", _cli_common.PIPE_CLOSED
+                if report.lost is not None:
+                    cut_short = "interrupted"
                     break
+        # What was done is reported from here on, and must be, whatever comes.
+        _cli_common.ignore_signals()
     except _cli_common.Stopped as stopped:
         cut_short, exit_status = "interrupted", stopped.exit_status
     except Error as error:
         raise UsageError(_cli_common.in_flags(options.parser, error.message)) from error
-    with _cli_common.undisturbed():
-        # The results of the requests that were under way.
-        for result in results:
-            report.add(result)
-        if report.token_is_wrong and not options.keep_going:
-            cut_short = cut_short or "stopped, as the API does not accept the token"
-        report.leave_out_the_rest()
-        status = report.end(cut_short)
+    # The results of the requests that were under way.
+    for result in results:
+        report.add(result)
+    if report.token_is_wrong and not options.keep_going:
+        cut_short = cut_short or "stopped, as the API does not accept the token"
+    report.leave_out_the_rest()
+    status = report.end(cut_short)
     return exit_status or status

@@ -80,12 +80,13 @@ def _list(options: argparse.Namespace) -> int:
     unseen = options.ids or options.deleted
     states = bool(chosen.states) or not (options.no_states or unseen)
     progress = _Progress()
-    printer = _printer(options, states)
     try:
         with (
             _cli_common.make_client(options) as client,
             client.instances(states=states) as instances,
         ):
+            # Not before the token is there, because it may print a heading.
+            printer = _printer(options, states)
             for instance in progress.count(instances):
                 if chosen.takes(instance):
                     progress.clear()
@@ -94,19 +95,15 @@ def _list(options: argparse.Namespace) -> int:
         progress.clear()
         sys.stdout.flush()
         message = _cli_common.in_flags(options.parser, error.message)
-        print(
-            f"greenapi: the list is not whole: {message}",
-            file=sys.stderr,
-        )
+        _cli_common.say(f"greenapi: the list is not whole: {message}")
         return 1
     progress.clear()
     printer.end()
     sys.stdout.flush()
     if chosen.fresh:
-        print(
+        _cli_common.say(
             f"greenapi: left out {chosen.fresh} created less than two hours ago, which may be "
-            "shown as expired without being it",
-            file=sys.stderr,
+            "shown as expired without being it"
         )
     return 0
 
