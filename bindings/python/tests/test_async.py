@@ -166,6 +166,35 @@ def test_wait_for(standin: Standin, client: greenapi.AsyncClient, run: Run) -> N
     assert standin.deleted() == set()
 
 
+def test_nothing_is_sent_once_the_call_is_over(
+    standin: Standin, client: greenapi.AsyncClient, run: Run
+) -> None:
+    ids = standin.instances(3)
+
+    async def main() -> None:
+        assert (await client.delete_instance(ids[0])).ok
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        # As asyncio.timeout does, which Python has from 3.11 on, when its time is over.
+        for over in (task.cancel, lambda: loop.call_soon(task.cancel)):
+            over()
+            with pytest.raises(asyncio.CancelledError) as raised:
+                await client.delete_instance(ids[1])
+            known = greenapi.fate(raised.value)
+            assert known is not None
+            assert (known.status, known.attempts) == (Status.CANCELLED, 0)
+            results = client.delete_instances(ids[1:])
+            over()
+            with pytest.raises(asyncio.CancelledError):
+                await results.__anext__()
+            assert [one.status async for one in results] == [Status.CANCELLED] * 2
+        assert (await client.delete_instance(ids[2])).ok
+
+    run(main())
+    assert [row["id"] for row in standin.arrivals()] == [ids[0], ids[2]]
+
+
 def test_cancelled_before_its_turn(standin: Standin, run: Run) -> None:
     ids = standin.instances(3)
     standin.hold()

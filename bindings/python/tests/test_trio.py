@@ -107,6 +107,35 @@ def test_cancelling_many(standin: Standin, is_async: bool) -> None:
     trio.run(main)
 
 
+def test_nothing_is_sent_in_a_cancelled_scope(standin: Standin) -> None:
+    ids = standin.instances(3)
+
+    async def main() -> None:
+        client = greenapi.AsyncClient(standin.url, standin.token)
+        assert (await client.delete_instance(ids[0])).ok
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await client.delete_instance(ids[1])
+            except trio.Cancelled as error:
+                known = greenapi.fate(error)
+                assert known is not None
+                assert (known.status, known.attempts) == (Status.CANCELLED, 0)
+                raise
+        assert scope.cancelled_caught
+        results = client.delete_instances(ids[1:])
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async for result in results:
+                pytest.fail(f"{result}")
+        assert scope.cancelled_caught
+        assert [one.status async for one in results] == [Status.CANCELLED] * 2
+        assert (await client.delete_instance(ids[2])).ok
+
+    trio.run(main)
+    assert [row["id"] for row in standin.arrivals()] == [ids[0], ids[2]]
+
+
 def test_leaving_early(standin: Standin) -> None:
     ids = standin.instances(30)
     standin.rule({"skip": 1, "fault": {"hold": True}})

@@ -83,6 +83,9 @@ class Trio:
         trio.lowlevel.spawn_system_task(run, context=contextvars.copy_context())
         return scope.cancel
 
+    async def checkpoint(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+
     async def wait(self, event: Any, seconds: float | None) -> None:
         with trio.move_on_after(math.inf if seconds is None else seconds):
             await event.wait()
