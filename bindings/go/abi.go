@@ -99,7 +99,7 @@ type cStrings struct {
 func (s *cStrings) add(argument, value string) *C.char {
 	if strings.IndexByte(value, 0) >= 0 {
 		if s.err == nil {
-			s.err = refused(0, StatusInvalidArgument, "The "+argument+" contains a NUL byte: remove it.", nil).Err()
+			s.err = refused(0, StatusInvalidArgument, argument+" contains a NUL byte: remove it.", nil).Err()
 		}
 		return nil
 	}

@@ -4,6 +4,7 @@ package greenapi
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 )
@@ -21,6 +22,12 @@ import (
 func DeleteInstance(url, token string, id int64) error {
 	c, err := NewClient(url, token)
 	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			about := *e
+			about.ID = id
+			return &about
+		}
 		return err
 	}
 	defer c.open().close()

@@ -36,16 +36,27 @@ func (e *Error) Error() string {
 	if e.ID != 0 {
 		text += fmt.Sprintf("instance %d: ", e.ID)
 	}
-	message := e.Message
-	if message == "" {
-		message = e.Status.Message()
-	}
-	text += message
+	text += e.message()
 	if why, ok := e.cause.(contextError); ok {
 		text += " (" + why.Error() + ")"
 	}
 	return text
 }
+
+func (e *Error) message() string {
+	switch {
+	case e.Message != "":
+		return e.Message
+	case e.Status.Effect() == EffectDeleted:
+		return noResult
+	default:
+		return e.Status.Message()
+	}
+}
+
+// noResult stands in for the message of an error that says that the instance is gone, as the zero
+// Error and the error of the zero Result do: no call ends in one.
+const noResult = "No result: this value did not come from a call, so what happened is unknown."
 
 // Effect returns what the status means for the instance: [EffectNotDeleted] or [EffectUnknown].
 // It is never [EffectDeleted].
@@ -61,7 +72,7 @@ func (e *Error) LogValue() slog.Value {
 	if e == nil {
 		return slog.AnyValue(nil)
 	}
-	return logValue(Result(*e), e.Effect())
+	return logValue(*e, e.Effect())
 }
 
 // Is reports whether target is the error variable of e's status or of its effect. A
@@ -181,20 +192,25 @@ func (r Result) Err() error {
 }
 
 // LogValue gives log/slog the fields one by one.
-func (r Result) LogValue() slog.Value { return logValue(r, r.Effect()) }
+func (r Result) LogValue() slog.Value { return logValue(Error(r), r.Effect()) }
 
-func logValue(r Result, effect Effect) slog.Value {
-	attrs := []slog.Attr{
-		slog.Int64("id", r.ID),
-		slog.String("status", r.Status.String()),
-		slog.String("effect", effect.String()),
-		slog.Int("code", r.Code),
-		slog.Int("http_status", r.HTTPStatus),
-		slog.Int("attempts", r.Attempts),
-		slog.String("message", r.Message),
+func logValue(e Error, effect Effect) slog.Value {
+	status, message := e.Status.String(), e.Message
+	if e.Status.Effect() == EffectDeleted && effect != EffectDeleted {
+		// A log must not say OK of what has no result.
+		status, message = unknownStatus, e.message()
 	}
-	if r.cause != nil {
-		attrs = append(attrs, slog.String("cause", r.cause.Error()))
+	attrs := []slog.Attr{
+		slog.Int64("id", e.ID),
+		slog.String("status", status),
+		slog.String("effect", effect.String()),
+		slog.Int("code", e.Code),
+		slog.Int("http_status", e.HTTPStatus),
+		slog.Int("attempts", e.Attempts),
+		slog.String("message", message),
+	}
+	if e.cause != nil {
+		attrs = append(attrs, slog.String("cause", e.cause.Error()))
 	}
 	return slog.GroupValue(attrs...)
 }

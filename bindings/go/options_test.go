@@ -64,7 +64,8 @@ func TestWhatMakesNoSenseIsRefusedByName(t *testing.T) {
 		{url, token, greenapi.WithInstanceURL("ftp://localhost"), "WithInstanceURL"},
 		{url, token, greenapi.WithInstanceURL("https://local\x00host"), "WithInstanceURL"},
 		{url, token, greenapi.WithInstanceURL("https://{pool"), "WithInstanceURL"},
-		{url, token, greenapi.WithJournal("a\x00b"), "WithJournal"},
+		{url, token, greenapi.WithJournal("a\x00b"), "WithJournal contains"},
+		{url, token, greenapi.WithJournal(""), "WithJournal is an empty path"},
 		{url, token, greenapi.WithJournal(filepath.Dir(empty)), "WithJournal"},
 	} {
 		var opts []greenapi.Option

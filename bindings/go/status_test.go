@@ -219,6 +219,15 @@ func TestTheOneCall(t *testing.T) {
 	if !errors.Is(err, greenapi.ErrInvalidArgument) || !errors.Is(err, greenapi.ErrNotDeleted) {
 		t.Errorf("a wrong URL: %v", err)
 	}
+	for name, err := range map[string]error{
+		"a wrong URL": err,
+		"no token":    greenapi.DeleteInstance(s.HTTP, "", firstID+1),
+	} {
+		var e *greenapi.Error
+		if !errors.As(err, &e) || e.ID != firstID+1 {
+			t.Errorf("%s: %v is not about the instance", name, err)
+		}
+	}
 	if got := s.deleted(t); len(got) != 1 || got[0] != firstID {
 		t.Errorf("really deleted: %v", got)
 	}

@@ -36,6 +36,24 @@ func TestZeroValuesAreUnknown(t *testing.T) {
 			t.Errorf("%s says only %q", name, err)
 		}
 	}
+	for name, value := range map[string]interface{ LogValue() slog.Value }{
+		"the zero Result": greenapi.Result{},
+		"the zero Error":  &greenapi.Error{},
+	} {
+		err, isError := value.(error)
+		if !isError {
+			err = value.(greenapi.Result).Err()
+		}
+		if text := err.Error(); !strings.HasPrefix(text, "greenapi: No result: ") {
+			t.Errorf("%s says %q", name, text)
+		}
+		var output bytes.Buffer
+		slog.New(slog.NewTextHandler(&output, nil)).Info("", "it", value)
+		if text := output.String(); strings.Contains(text, "STATUS_OK") || strings.Contains(text, "deleted") ||
+			!strings.Contains(text, "it.effect=unknown") || !strings.Contains(text, "No result") {
+			t.Errorf("%s is logged as %s", name, text)
+		}
+	}
 	// A request that was never sent deleted nothing, whatever its id.
 	if err := (greenapi.Result{Status: greenapi.StatusInvalidArgument}).Err(); !errors.Is(err, greenapi.ErrNotDeleted) {
 		t.Errorf("the refusal of id 0: %v", err)

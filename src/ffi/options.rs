@@ -277,7 +277,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
         journal: match optional("journal", given.journal)? {
             Some("") => {
                 return Err(Outcome::invalid(
-                    "journal is an empty path: give the path of a file, or NULL.",
+                    "journal is an empty path: give the path of a file, or leave it out.",
                 ))
             }
             path => path.map(str::to_owned),

@@ -155,11 +155,13 @@ def test_defaults_are_the_librarys() -> None:
     [
         ("timeout", 0),
         ("timeout", -1),
+        ("timeout", 0.0009),
         ("timeout", math.nan),
         ("timeout", math.inf),
         ("timeout", 10**400),
         ("timeout", 4294968),
         ("connect_timeout", 0.0),
+        ("connect_timeout", 1e-9),
         ("connect_timeout", -0.5),
         ("max_retries", -1),
         ("max_retries", 2**32),
@@ -234,6 +236,12 @@ def test_options_reach_the_library(standin: Standin) -> None:
     assert "fleet/7" in standin.stats()["last_head"]
 
 
+def test_refusals_are_in_pythons_words(standin: Standin) -> None:
+    with pytest.raises(greenapi.InvalidArgument, match="journal is an empty path") as caught:
+        greenapi.Client(standin.url, standin.token, journal="")
+    assert "NULL" not in str(caught.value)
+
+
 def test_proxy_is_used(standin: Standin) -> None:
     [id_instance] = standin.instances(1)
     with greenapi.Client(standin.url, standin.token, proxy=standin.proxy_http) as client:
@@ -242,7 +250,7 @@ def test_proxy_is_used(standin: Standin) -> None:
 
 
 def test_shortest_timeout_is_a_timeout(standin: Standin) -> None:
-    with greenapi.Client(standin.traps["accept_stall"], standin.token, timeout=1e-9) as client, \
+    with greenapi.Client(standin.traps["accept_stall"], standin.token, timeout=0.001) as client, \
             pytest.raises(greenapi.Error) as caught:  # fmt: skip
         client.delete_instance(1)
     assert not isinstance(caught.value, greenapi.InvalidArgument)

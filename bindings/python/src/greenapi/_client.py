@@ -379,7 +379,7 @@ def _number(name: str, value: Number) -> float:
 
 def _seconds(name: str, value: Number) -> float:
     seconds = _number(name, value)
-    if not 0 < seconds * 1000 <= _UINT32_MAX:
+    if not 1 <= seconds * 1000 <= _UINT32_MAX:
         raise invalid_argument(
             f"{name} is {seconds} seconds: it must be between 0.001 and {_UINT32_MAX / 1000}"
         )
@@ -387,8 +387,7 @@ def _seconds(name: str, value: Number) -> float:
 
 
 def _milliseconds(seconds: float) -> int:
-    # Never 0, which the library refuses.
-    return max(round(seconds * 1000), 1)
+    return round(seconds * 1000)
 
 
 def _uint32(name: str, value: SupportsIndex) -> int:
