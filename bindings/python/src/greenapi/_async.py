@@ -444,10 +444,8 @@ class _Asyncio:
 
     async def checkpoint(self) -> None:
         # In the loop's next turn a request to cancel is delivered, and a deadline that is over
-        # makes one. A turn takes microseconds: it is left out where clearly neither is there.
-        cancelling = getattr(asyncio.current_task(), "cancelling", None)
-        if cancelling is None or cancelling() or getattr(self.running, "_ready", True):
-            await asyncio.sleep(0)
+        # makes one.
+        await asyncio.sleep(0)
 
     async def wait(self, event: Any, seconds: float | None) -> None:
         timer = None if seconds is None else self.running.call_later(seconds, event.set)
