@@ -363,7 +363,8 @@ typedef struct greenapi_queue greenapi_queue;
 
 /**
  * The options of a client. Set them up with greenapi_options_init, then change what you need;
- * greenapi_client_new copies them, so they may be on the stack.
+ * greenapi_client_new copies them, so they may be on the stack. No text is longer than 32768 bytes,
+ * except `ca_pem`.
  */
 typedef struct greenapi_options {
   /**

@@ -15,7 +15,8 @@ use crate::transport::{Proxies, Trust};
 const LONGEST_TEXT: usize = 32 * 1024;
 
 /// The options of a client. Set them up with greenapi_options_init, then change what you need;
-/// greenapi_client_new copies them, so they may be on the stack.
+/// greenapi_client_new copies them, so they may be on the stack. No text is longer than 32768 bytes,
+/// except `ca_pem`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct greenapi_options {
