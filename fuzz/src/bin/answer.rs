@@ -5,6 +5,8 @@
 mod answer;
 #[path = "../../../src/failure.rs"]
 mod failure;
+#[path = "../../../src/json.rs"]
+mod json;
 #[path = "../../../src/outcome.rs"]
 mod outcome;
 #[path = "../../../src/retry.rs"]

@@ -3,6 +3,8 @@
 
 #[path = "../../../src/instances.rs"]
 mod instances;
+#[path = "../../../src/json.rs"]
+mod json;
 #[path = "../../../src/secret.rs"]
 mod secret;
 #[path = "../../../src/session.rs"]
@@ -11,6 +13,9 @@ mod session;
 mod status;
 
 /// The parts of other modules of the library that these modules need.
+mod endpoint {
+    pub const LENGTH_LIMIT: usize = 4096;
+}
 mod options {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Session {
@@ -55,7 +60,7 @@ fuzz_target!(|input: (u8, u16, &[u8])| {
         session::read_logout(bytes, &[]),
         session::read_refusal(http_status, http_status, bytes, &[]),
     );
-    if let Some(reply) = session::read_state(bytes, &[]) {
+    if let Some(session::Said::Reply(reply)) = session::read_state(bytes, &[]) {
         let known = session::Known {
             logout: session::Logout::Not,
             time: true,
