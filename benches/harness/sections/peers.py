@@ -38,7 +38,7 @@ def measure(tools, quick):
     everybody = contenders(tools)
     cold = _cold_start(tools, everybody, 2 if quick else 15)
 
-    with programs.server(tools) as url:
+    with programs.pinned(server="0", client="1"), programs.server(tools) as url:
 
         def contender(command):
             def run():
@@ -66,9 +66,9 @@ def measure(tools, quick):
     text = (
         "Cold start: from the start of the process to its end, with one deletion over TLS, "
         "interpreter and imports included. Warm: one call after the other over plain HTTP on "
-        "loopback (the SDK asks for a new connection each time). Size: the library with what it "
-        "depends on, without the language's own runtime and the C library; for Go the stripped "
-        "program.\n\n"
+        "loopback (the SDK asks for a new connection each time); the server has one core and the "
+        "contender the other. Size: the library with what it depends on, without the language's "
+        "own runtime and the C library; for Go the stripped program.\n\n"
         + table(
             ["", "cold start ms", "warm call µs", "CPU µs/call", "peak RSS MiB", "size MiB"], rows
         )
