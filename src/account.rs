@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout_at};
 
 use crate::ask::{Asker, Unanswered, ASK_INTERVAL};
-use crate::failure::{Failure, Stage};
 use crate::instances::ListReader;
-use crate::memory;
 use crate::options::Session;
 use crate::outcome::{fit, Outcome, PERHAPS_LOGGED_OUT};
 use crate::secret::Secret;
@@ -255,17 +253,6 @@ impl Account {
     }
 }
 
-/// Fails while memory is short: a list may need more than the reserve has.
-pub fn no_shortage() -> Result<(), Unanswered> {
-    match memory::is_short() {
-        true => Err(Unanswered::Failed(Failure::new(
-            Stage::Resources,
-            "the system has no memory to give",
-        ))),
-        false => Ok(()),
-    }
-}
-
 /// Fails for a response that is only a part of the list.
 pub fn not_partial(http_status: u16) -> Result<(), Unanswered> {
     match http_status {
@@ -290,8 +277,7 @@ async fn read(
     let mut reader = ListReader::default();
     let mut instances = BTreeMap::new();
     let mut start = Vec::new();
-    while let Some(chunk) = asker.chunk(&mut response, until).await? {
-        no_shortage()?;
+    while let Some(chunk) = asker.list_chunk(&mut response, until).await? {
         start.extend(chunk.iter().take(START.saturating_sub(start.len())));
         let mut rest = &chunk[..];
         while let Some(item) = reader

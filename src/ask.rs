@@ -23,7 +23,7 @@ use crate::session::{
 };
 use crate::status::Status;
 use crate::sync::lock;
-use crate::transport::{StreamedResponse, Transport};
+use crate::transport::{check_memory, StreamedResponse, Transport};
 
 /// The API allows the state and logout methods one request per second for each instance.
 pub const ASK_INTERVAL: Duration = Duration::from_millis(1_010);
@@ -340,8 +340,22 @@ impl Asker<'_> {
         Ok(body)
     }
 
+    /// The next piece of a list; `None` at its end. Fails while memory is short, because a list may
+    /// need more than the reserve has.
+    pub async fn list_chunk(
+        &self,
+        response: &mut StreamedResponse,
+        until: Instant,
+    ) -> Result<Option<bytes::Bytes>, Unanswered> {
+        let chunk = self.chunk(response, until).await?;
+        if chunk.is_some() {
+            check_memory().map_err(Unanswered::Failed)?;
+        }
+        Ok(chunk)
+    }
+
     /// The next piece of a body; `None` at its end.
-    pub async fn chunk(
+    async fn chunk(
         &self,
         response: &mut StreamedResponse,
         until: Instant,

@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, Notify};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::account::{no_shortage, not_partial};
+use crate::account::not_partial;
 use crate::ask::{Asker, Unanswered};
 use crate::client::Client;
 use crate::engine::{engine, Engine};
@@ -250,11 +250,8 @@ impl HandOver {
             return 0;
         }
         let first = !state.has_news();
-        for _ in 0..count {
-            ready
-                .pop_front()
-                .into_iter()
-                .for_each(|one| state.waiting.push_back(one));
+        for one in (0..count).map_while(|_| ready.pop_front()) {
+            state.waiting.push_back(one);
         }
         if first {
             state.set();
@@ -529,7 +526,7 @@ impl Reading<'_> {
                 permit = arrival(&mut to_read_on) => Event::ReadOn(permit),
                 permit = arrival(&mut to_ask) => Event::Start(permit),
                 () = self.hand_over.room.notified(), if held_back => Event::Room,
-                chunk = self.asker.chunk(&mut response, *until), if may_read => Event::Read(chunk),
+                chunk = self.asker.list_chunk(&mut response, *until), if may_read => Event::Read(chunk),
             };
             if !may_read {
                 *until += before.elapsed();
@@ -548,7 +545,6 @@ impl Reading<'_> {
                     None if reader.is_whole() => whole = true,
                     None => return Err(Unanswered::no_list(http_status, &start)),
                     Some(chunk) => {
-                        no_shortage()?;
                         start.extend(chunk.iter().take(START.saturating_sub(start.len())));
                         let mut rest = &chunk[..];
                         loop {

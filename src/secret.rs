@@ -224,11 +224,14 @@ fn code_at_end(text: &[u8]) -> Option<(usize, Vec<u8>)> {
     let character = |number: u32| Some(char::from_u32(number)?.to_string().into_bytes());
     if let [.., b'%', high, low] | [.., b'\\', b'x' | b'X', high, low] = text {
         let length = if text[text.len() - 3] == b'%' { 3 } else { 4 };
-        let byte = number(&[*high, *low], 16)?;
-        return Some((length, vec![byte as u8]));
+        if let Some(byte) = number(&[*high, *low], 16) {
+            return Some((length, vec![byte as u8]));
+        }
     }
     if let [.., b'\\', b'u' | b'U', a, b, c, d] = text {
-        return Some((6, character(number(&[*a, *b, *c, *d], 16)?)?));
+        if let Some(decoded) = number(&[*a, *b, *c, *d], 16).and_then(character) {
+            return Some((6, decoded));
+        }
     }
     let inside = text.strip_suffix(b";")?;
     let inside = &inside[inside.len().saturating_sub(LONGEST - 1)..];
@@ -353,6 +356,7 @@ mod tests {
             "s3cr&t/word?<\">",
             "100%25 %41%42",
             "a\\u0041b\\x41c&#65;d",
+            "\\U<0",
             "éàüöäßñ",
             "\u{212a}\u{212a}\u{212a}\u{212a}xyz",
             "a\u{200b}b\u{200b}c\u{200b}d\u{200b}e",
@@ -392,17 +396,20 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// However often and in whatever ways a secret is encoded, and whatever stands around it.
+        /// However often and in whatever ways a secret is encoded. What stands around it is no
+        /// character of the secret, because it would be hidden with a piece that it completes. The
+        /// secret has none of the characters with which codes begin (the table above has some such):
+        /// one that contains the code of a gap is not hidden to its end.
         #[test]
         fn an_encoded_secret_is_hidden(
-            secret in "[!-~é]{4,12}",
+            secret in r"[!-$'-\[\]-~é]{4,12}",
             ways in proptest::collection::vec(0u8..=13, 0..4),
         ) {
             let text = ways.iter().fold(secret.clone(), |text, way| encoded(&text, *way));
-            let redacted = Secret::new(&secret).redact(&format!("( {text} )"));
+            let redacted = Secret::new(&secret).redact(&format!("« {text} »"));
             let left: String = redacted.split_whitespace().collect();
             let left: String = left.chars().filter(|c| !is_invisible(*c)).collect();
-            proptest::prop_assert_eq!(left, "(…)", "{}", text);
+            proptest::prop_assert_eq!(left, "«…»", "{}", text);
         }
     }
 

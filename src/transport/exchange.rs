@@ -162,8 +162,8 @@ impl Transport {
     }
 }
 
-/// Nothing is begun while memory is short.
-fn check_memory() -> Result<(), Failure> {
+/// Fails while memory is short: nothing is begun then.
+pub fn check_memory() -> Result<(), Failure> {
     match memory::is_short() {
         true => Err(Failure::new(
             Stage::Resources,
