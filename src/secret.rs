@@ -278,10 +278,7 @@ mod tests {
     fn a_piece_of_a_secret_is_hidden_in_both_its_forms() {
         let secret = Secret::new("s3cr&t/word");
         assert_eq!(secret.redact("GET /x/s3cr%26t%2Fword/y"), "GET /x/…/y");
-        assert_eq!(
-            secret.redact("…cr&t/w and word"),
-            "……  and …".replace("  ", " ")
-        );
+        assert_eq!(secret.redact("…cr&t/w and word"), "…… and …");
         assert_eq!(secret.redact("nothing here"), "nothing here");
         assert_eq!(secret.redact("x%73%33%63%72%26y S3CR&T"), "x…y …");
         assert_eq!(secret.redact("%ff s3cr%e9%"), "%ff …%e9%");
