@@ -167,7 +167,9 @@ fn name_library() {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libgreenapi.so.{abi}");
             // dlclose() must not unmap the code that the library's threads run.
             println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-            bind_memory(&os);
+            if os == "linux" {
+                bind_memory();
+            }
         }
         "macos" => {
             println!(
@@ -183,9 +185,9 @@ fn name_library() {
 /// functions, because code that calls them directly, not through Rust's allocator, would end the
 /// process when memory runs out. The static library keeps the C functions: wrapping them there
 /// would replace them for the whole program.
-fn bind_memory(os: &str) {
+fn bind_memory() {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    if os != "linux" || !["x86_64", "aarch64"].contains(&arch.as_str()) {
+    if !["x86_64", "aarch64"].contains(&arch.as_str()) {
         return;
     }
     for name in ["malloc", "free", "__cxa_thread_atexit_impl"] {

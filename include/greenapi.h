@@ -28,10 +28,11 @@
  *
  * **Out of memory.** A failed allocation does not end your process: calls whose request was not
  * sent end in GREENAPI_STATUS_OUT_OF_RESOURCES, and calls whose request was sent are finished with a
- * memory reserve of the library, and end with their true status. Exceptions: thousands of calls at
- * once use up the reserve; the system's resolver finds no memory at its first look-up; and, only
- * with the static library, memory runs out while a thread starts (the library starts a thread only
- * if 64 KiB are free, but a few of the thread's first allocations end the process if they fail).
+ * memory reserve of the library, and end with their true status. Not covered: more than some 2,000
+ * requests at once over one HTTP/2 connection, and the system's first look-up of a name. With the
+ * static library, and with the shared one except on Linux on x86-64 and aarch64, a thread's first
+ * allocations also end the process if they fail, although the library checks right before them that
+ * 64 KiB are free. Tested on Linux with glibc.
  *
  * **Your process.** The library prints nothing, installs no signal handler and changes no
  * environment variable. It reads the environment only on the caller's thread, inside

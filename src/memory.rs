@@ -9,8 +9,8 @@
 //!
 //! Some code of Rust's standard library does not use the allocator that a program sets: it calls
 //! malloc, and registers thread-local destructors with glibc, which ends the process when it has no
-//! memory. In the shared library [`linked`] replaces these functions too; in the static library
-//! they belong to the program and are left alone.
+//! memory. In the shared library for Linux on x86-64 and aarch64 [`linked`] replaces these functions
+//! too; in the static library they belong to the program and are left alone.
 //!
 //! Only this module, [`crate::ffi`] and [`crate::process`] contain `unsafe`.
 
@@ -70,6 +70,7 @@ fn has_ended() -> bool {
 /// Whether the system has memory; allocates a block and frees it at once.
 pub fn has_some() -> bool {
     let block = unsafe { System.alloc(ENOUGH) };
+    // Where `linked` replaces malloc, `System` gets a block of the reserve when the system has none.
     let refused = block.is_null() || reserve::holds(block);
     unsafe { release(block, ENOUGH) };
     !refused
