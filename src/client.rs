@@ -33,7 +33,7 @@ use crate::waiter::Waiter;
 /// The ids that make a test build panic: on the caller's thread, after the request was sent, and
 /// before it is sent.
 #[cfg(feature = "inject-panics")]
-pub(crate) const PANIC_AT_THE_EDGE: i64 = 9_999_999_998;
+pub(crate) const PANIC_AT_THE_BOUNDARY: i64 = 9_999_999_998;
 #[cfg(feature = "inject-panics")]
 const PANIC_AFTER_SENDING: i64 = 9_999_999_997;
 #[cfg(feature = "inject-panics")]

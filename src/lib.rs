@@ -7,7 +7,7 @@
 //! Dependencies go in one direction only:
 //!
 //! ```text
-//! ffi ─▶ bulk, queue, list ─▶ client ─▶ engine      the C edge converts, the client starts calls
+//! ffi ─▶ bulk, queue, list ─▶ client ─▶ engine      the C boundary converts, the client starts calls
 //!                                │
 //!                                ├────▶ transport   one request out, one response back
 //!                                ├────▶ answer      pure: (HTTP status, body) → a verdict

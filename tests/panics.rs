@@ -9,7 +9,7 @@ use std::process::Command;
 use greenapi_standin::{Config, Standin};
 use support::abi::{Client, Queue};
 
-const AT_THE_EDGE: i64 = 9_999_999_998;
+const AT_THE_BOUNDARY: i64 = 9_999_999_998;
 const IN_A_CALL: i64 = 9_999_999_999;
 const AFTER_SENDING: i64 = 9_999_999_997;
 const CHILD: &str = "GREENAPI_TEST_PANICS";
@@ -50,7 +50,7 @@ fn in_a_process_of_its_own() {
     let client = Client::new(&endpoints.http, &endpoints.token, None).unwrap();
     let queue = Queue::new();
     for id in 1..=20 {
-        for panicking in [AT_THE_EDGE, IN_A_CALL] {
+        for panicking in [AT_THE_BOUNDARY, IN_A_CALL] {
             let result = client.delete_instance(panicking);
             assert_eq!((result.status, result.attempts), (40, 0), "{result:?}");
         }

@@ -135,7 +135,7 @@ pub unsafe extern "C" fn greenapi_client_delete_instance(
 ) -> Status {
     let outcome = guard(|| {
         #[cfg(feature = "inject-panics")]
-        assert_ne!(id, crate::client::PANIC_AT_THE_EDGE);
+        assert_ne!(id, crate::client::PANIC_AT_THE_BOUNDARY);
         match unsafe { handle("client", client) } {
             Ok(client) => client.0.delete(id),
             Err(outcome) => outcome,

@@ -90,13 +90,13 @@ static void first_queue(unsigned room)
     greenapi_client_free(client);
 }
 
-static void in_child(void (*story)(unsigned), unsigned room)
+static void in_child(void (*body)(unsigned), unsigned room)
 {
     pid_t pid = fork();
     guest_check(pid >= 0, "fork: %s", strerror(errno));
     if (pid == 0) {
         guest_time_limit(40);
-        story(room);
+        body(room);
         _exit(0);
     }
     guest_reap(pid, 0, "a child");

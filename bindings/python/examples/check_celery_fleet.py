@@ -101,7 +101,7 @@ def fastest_second(arrivals: list[dict[str, int]]) -> int:
 
 
 def check(standin: Standin, directory: str, url: str) -> None:
-    """The whole story."""
+    """The runs, one after the other, and what each must report."""
     environment = standin.environment(FLEET_REDIS=url, FLEET_RATE=str(RATE))
     ids = standin.instances(COUNT)
     file = Path(directory) / "ids.txt"
@@ -154,7 +154,7 @@ def check(standin: Standin, directory: str, url: str) -> None:
 
 
 def main() -> None:
-    """Sets the scene and runs the story."""
+    """Starts the stand-in and Redis, and runs the checks."""
     program = os.environ.get("GREENAPI_STANDIN")
     if not program:
         sys.exit("set GREENAPI_STANDIN to the path of the stand-in's program")

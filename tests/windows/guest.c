@@ -2,8 +2,8 @@
  * Tests what differs on Windows: the queue's socket under WSAPoll and select, the journal's lock
  * between processes, that the library stays loaded, and its version resource.
  *
- *   story.exe           runs all tests; GREENAPI_URL and GREENAPI_TOKEN as for the driver
- *   story.exe journal   the other process: tries to open the journal and prints the result
+ *   guest.exe           runs all tests; GREENAPI_URL and GREENAPI_TOKEN as for the driver
+ *   guest.exe journal   the other process: tries to open the journal and prints the result
  */
 #include <winsock2.h>
 
@@ -15,12 +15,12 @@
 #include <string.h>
 
 #define COUNT 50
-#define JOURNAL "story.journal"
+#define JOURNAL "guest.journal"
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "story.c:%d: %s\n", __LINE__, #condition);                             \
+            fprintf(stderr, "guest.c:%d: %s\n", __LINE__, #condition);                             \
             exit(1);                                                                               \
         }                                                                                          \
     } while (0)
