@@ -3,9 +3,10 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use support::{compile, is_left_out, root, run, tool, StandinProcess};
+use support::{compile, compile_statically, is_left_out, root, run, tool, StandinProcess};
 
 /// The exit status of a program that this system cannot run (mostly for lack of privileges).
 const SKIPPED: i32 = 77;
@@ -79,20 +80,30 @@ programs!(
     token_wiped,
 );
 
-/// Valgrind must find no error and no leak. "Possibly lost" memory counts as a leak, because the
-/// leak checks of host programs count it too.
 #[test]
 fn memcheck_under_valgrind() {
-    if is_left_out("c") {
-        return;
+    if !is_left_out("c") {
+        under_valgrind(compile(&root().join("tests/guest/memcheck.c"), &[]));
     }
+}
+
+#[test]
+fn memcheck_of_the_static_library_under_valgrind() {
+    if !is_left_out("c") {
+        under_valgrind(compile_statically(&root().join("tests/guest/memcheck.c")));
+    }
+}
+
+/// Valgrind must find no error and no leak. "Possibly lost" memory counts as a leak, because the
+/// leak checks of host programs count it too.
+fn under_valgrind(program: PathBuf) {
     let valgrind = tool("valgrind");
-    let program = compile(&root().join("tests/guest/memcheck.c"), &[]);
     let standin = StandinProcess::start(&[]);
     run(Command::new(valgrind)
         .args([
             "--leak-check=full",
             "--errors-for-leak-kinds=definite,possible",
+            "--num-callers=60",
             "--error-exitcode=9",
         ])
         .arg(format!(

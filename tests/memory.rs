@@ -31,7 +31,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greenapi_standin::{Config, Endpoints, Fault, Rule, Stage, Standin, Target, Then};
-use support::{compile, is_left_out, root, run, scratch, tool};
+use support::{compile, compile_statically, is_left_out, root, run, scratch, tool};
 
 const FIRST: i64 = 5_000_000_000;
 
@@ -402,29 +402,13 @@ fn programs() -> &'static Programs {
             .arg(folder.join("shortage.c")));
         Programs {
             torture: compile(&folder.join("torture.c"), &[]),
-            torture_static: with_static_library(&folder.join("torture.c")),
+            torture_static: compile_statically(&folder.join("torture.c")),
             load: compile(&folder.join("load.c"), &[]),
             rounds: compile(&folder.join("rounds.c"), &[]),
             large: compile(&folder.join("large.c"), &[]),
             shortage,
         }
     })
-}
-
-fn with_static_library(source: &Path) -> PathBuf {
-    let flags = run(Command::new(tool("pkg-config"))
-        .args(["--cflags", "--libs", "greenapi-static"])
-        .env(
-            "PKG_CONFIG_PATH",
-            support::installed().join("lib/pkgconfig"),
-        ));
-    let program = scratch("programs").join("memory-torture-static");
-    run(Command::new(tool("cc"))
-        .args(["-std=c11", "-O1", "-D_GNU_SOURCE", "-pthread", "-o"])
-        .arg(&program)
-        .arg(source)
-        .args(String::from_utf8_lossy(&flags.stdout).split_whitespace()));
-    program
 }
 
 /// Which kinds are tried at all their allocations: those whose name contains this text, and no

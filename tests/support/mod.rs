@@ -392,6 +392,21 @@ pub fn installed() -> &'static Path {
     })
 }
 
+/// Compiles a C program against the installed static library.
+pub fn compile_statically(source: &Path) -> PathBuf {
+    let flags = run(Command::new(tool("pkg-config"))
+        .args(["--cflags", "--libs", "greenapi-static"])
+        .env("PKG_CONFIG_PATH", installed().join("lib/pkgconfig")));
+    let name = source.file_stem().expect("the file has a name");
+    let program = scratch("programs").join(format!("{}-static", name.to_string_lossy()));
+    run(Command::new(tool("cc"))
+        .args(["-std=c11", "-O1", "-D_GNU_SOURCE", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .args(String::from_utf8_lossy(&flags.stdout).split_whitespace()));
+    program
+}
+
 /// A driver's (`tests/drivers`) line about one id.
 #[derive(Debug, Clone)]
 pub struct Line {
