@@ -376,6 +376,24 @@ inline const char *c_string(const std::optional<std::string> &text, const char *
     return text ? c_string(*text, name) : nullptr;
 }
 
+/// A text that the caller has to give. A pointer stays one, because NULL, which std::getenv returns
+/// for an unset variable, cannot become a string: the library refuses it.
+class required
+{
+public:
+    required(const std::string &text) noexcept : text_(&text) {}
+    required(const char *pointer) noexcept : pointer_(pointer) {}
+
+    [[nodiscard]] const char *c_string(const char *name) const
+    {
+        return text_ ? detail::c_string(*text_, name) : pointer_;
+    }
+
+private:
+    const std::string *text_ = nullptr;
+    const char *pointer_ = nullptr;
+};
+
 /// A duration in the range of the C type. A negative one becomes 0, as in the standard library's
 /// waits; one that is too long becomes the longest.
 template <class Number>
@@ -487,13 +505,13 @@ struct options {
 /// such calls of the process, whatever their token.
 ///
 /// May be called from any thread; blocks for at most 30 s. Returns when the instance is gone
-/// (status ok or gone).
+/// (status ok or gone). `url` and `token` are strings, of C or C++.
 /// \throws greenapi::error in every other case; see error::effect.
-inline result delete_instance(const std::string &url, const std::string &token, std::int64_t id)
+inline result delete_instance(detail::required url, detail::required token, std::int64_t id)
 {
     int code = 0;
-    const auto status = greenapi_delete_instance(detail::c_string(url, "url"),
-                                                 detail::c_string(token, "token"), id, &code);
+    const auto status =
+        greenapi_delete_instance(url.c_string("url"), token.c_string("token"), id, &code);
     const auto outcome = detail::make_result(status, id, code);
     if (!outcome.deleted())
         throw error(outcome);
@@ -619,10 +637,10 @@ private:
 class client
 {
 public:
-    /// Checks all arguments; makes no connection yet.
+    /// Checks all arguments; makes no connection yet. `url` and `token` are strings, of C or C++.
     /// \throws greenapi::error with status::invalid_argument and a message that names the
     /// argument or option, or with status::out_of_resources.
-    client(const std::string &url, const std::string &token, const options &settings = {})
+    client(detail::required url, detail::required token, const options &settings = {})
     {
         greenapi_options raw = detail::default_options();
         raw.timeout_ms = detail::clamp_milliseconds<std::uint32_t>(settings.timeout);
@@ -642,9 +660,8 @@ public:
         raw.journal = detail::c_string(settings.journal, "journal");
 
         greenapi_result problem;
-        const auto status =
-            greenapi_client_new(detail::c_string(url, "url"), detail::c_string(token, "token"),
-                                &raw, &handle_, &problem);
+        const auto status = greenapi_client_new(url.c_string("url"), token.c_string("token"), &raw,
+                                                &handle_, &problem);
         if (status != GREENAPI_STATUS_OK)
             throw error(detail::in_own_words(problem));
     }

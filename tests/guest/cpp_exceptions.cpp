@@ -1,6 +1,6 @@
 // The C++ header in a program that throws. An exception of the progress function reaches the caller
-// without unwinding C frames, handles can be moved and are freed once, and strings that C would cut
-// at a NUL byte are refused.
+// without unwinding C frames, handles can be moved and are freed once, and NULL and strings that C
+// would cut at a NUL byte are refused.
 //
 // The environment and the exit status are those of the C programs in this directory.
 #include <chrono>
@@ -170,6 +170,20 @@ void nul_bytes_are_refused()
     }
 }
 
+void null_is_refused()
+{
+    const auto url = environment("GREENAPI_URL");
+    const char *const unset = std::getenv("GREENAPI_IS_NOT_SET");
+    const auto refused = greenapi::status::invalid_argument;
+    expect_error(refused, [&] { greenapi::delete_instance(url, unset, 1); });
+    expect_error(refused, [&] { greenapi::delete_instance(unset, "gac.x", 1); });
+    for (const auto &[name, problem] :
+         {std::pair("url", expect_error(refused, [&] { greenapi::client(unset, unset); })),
+          std::pair("token", expect_error(refused, [&] { greenapi::client(url, unset); }))})
+        check(std::string(problem.what()).find(name) == 0,
+              "the message does not name what is NULL");
+}
+
 void options_translate()
 {
     using std::chrono::milliseconds;
@@ -327,6 +341,7 @@ int main()
         progress_throws();
         errors_carry_results();
         nul_bytes_are_refused();
+        null_is_refused();
         options_translate();
         zero_values_are_unknown();
         plain_http_is_refused_in_own_words();
@@ -336,8 +351,8 @@ int main()
         std::cerr << "cpp_exceptions: FAILED: " << problem.what() << '\n';
         return 1;
     }
-    std::cout << "cpp_exceptions: exceptions pass around the C frames, handles move, NUL bytes are "
-                 "refused (version "
+    std::cout << "cpp_exceptions: exceptions pass around the C frames, handles move, NULL and NUL "
+                 "bytes are refused (version "
               << greenapi::version() << ")\n";
     return 0;
 }
