@@ -27,9 +27,6 @@ use crate::sync::lock;
 /// The part of the timeout that is reserved for the deletion itself.
 const RESERVE: Duration = Duration::from_secs(2);
 
-/// How many bytes are kept of a response, to find the API's reason if it is not a list.
-const START: usize = 1024;
-
 const NO_DELETION: &str = "so no deletion was sent";
 
 /// Records that a logout is about to be sent.
@@ -253,16 +250,6 @@ impl Account {
     }
 }
 
-/// Fails for a response that is only a part of the list.
-pub fn not_partial(http_status: u16) -> Result<(), Unanswered> {
-    match http_status {
-        206 => Err(Unanswered::Unreadable(
-            "its answer is only a part of the list (HTTP 206)",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// Reads the list: for each instance, whether it is deleted, and its token. Also returns when the
 /// list was requested.
 async fn read(
@@ -272,18 +259,11 @@ async fn read(
     asker.start(Some(until)).await?;
     let asked_at = Instant::now();
     let mut response = asker.list(until).await?;
-    let http_status = response.http_status;
-    not_partial(http_status)?;
     let mut reader = ListReader::default();
     let mut instances = BTreeMap::new();
-    let mut start = Vec::new();
     while let Some(chunk) = asker.list_chunk(&mut response, until).await? {
-        start.extend(chunk.iter().take(START.saturating_sub(start.len())));
         let mut rest = &chunk[..];
-        while let Some(item) = reader
-            .next(&mut rest)
-            .map_err(|_| Unanswered::no_list(http_status, &start))?
-        {
+        while let Some(item) = reader.next(&mut rest).map_err(|_| response.no_list())? {
             let listed = match item.instance.is_deleted {
                 true => Listed::Deleted,
                 false => Listed::Living(item.token),
@@ -293,7 +273,7 @@ async fn read(
     }
     match reader.is_whole() {
         true => Ok((asked_at, instances)),
-        false => Err(Unanswered::no_list(http_status, &start)),
+        false => Err(response.no_list()),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 use crate::answer::BODY_LIMIT;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Purpose, Stage};
+use crate::memory;
 use crate::options::Options;
 use crate::outcome::{name_of_code, Outcome};
 use crate::pace::Pace;
@@ -23,7 +24,10 @@ use crate::session::{
 };
 use crate::status::Status;
 use crate::sync::lock;
-use crate::transport::{check_memory, StreamedResponse, Transport};
+use crate::transport::{StreamedResponse, Transport};
+
+/// How many bytes are kept of a response, to find the API's reason if it is not a list.
+const START: usize = 1024;
 
 /// The API allows the state and logout methods one request per second for each instance.
 pub const ASK_INTERVAL: Duration = Duration::from_millis(1_010);
@@ -131,6 +135,33 @@ impl Turns {
     }
 }
 
+/// A response that should be the list of instances.
+pub struct ListResponse {
+    response: StreamedResponse,
+    /// The beginning of its body.
+    start: Vec<u8>,
+}
+
+impl ListResponse {
+    pub fn http_status(&self) -> u16 {
+        self.response.http_status
+    }
+
+    /// The error if the body is not a list: an error of the API inside HTTP 200, or something
+    /// unreadable.
+    pub fn no_list(&self) -> Unanswered {
+        match read_code(&self.start) {
+            Some(code) if !(200..300).contains(&code) => Unanswered::Refused(Refusal {
+                code,
+                http_status: self.http_status(),
+                retry_after: None,
+                body: self.start.clone(),
+            }),
+            _ => Unanswered::Unreadable("its answer is not a list of instances"),
+        }
+    }
+}
+
 /// Sends questions for a client.
 #[derive(Clone, Copy)]
 pub struct Asker<'a> {
@@ -144,19 +175,23 @@ pub struct Asker<'a> {
 impl Asker<'_> {
     /// Requests the list of instances once, and returns a response with a success status, whose
     /// body is yet to be read. The caller has waited for the pace.
-    pub async fn list(&self, until: Instant) -> Result<StreamedResponse, Unanswered> {
+    pub async fn list(&self, until: Instant) -> Result<ListResponse, Unanswered> {
         let endpoint = self.endpoint;
         let path = format!(
             "{}/partner/getInstances/{}",
             endpoint.prefix,
             self.token.path_segment()
         );
-        self.send(endpoint, &path, until).await
+        let response = self.send(endpoint, &path, until).await?;
+        Ok(ListResponse {
+            response,
+            start: Vec::new(),
+        })
     }
 
     /// The deadline of a question that starts now.
     pub fn deadline(&self) -> Instant {
-        far(Instant::now(), self.options.timeout)
+        self.options.deadline(Instant::now())
     }
 
     /// Asks for an instance's state. Of its `tokens` the last one is valid; no message shows any.
@@ -340,16 +375,23 @@ impl Asker<'_> {
         Ok(body)
     }
 
-    /// The next piece of a list; `None` at its end. Fails while memory is short, because a list may
-    /// need more than the reserve has.
+    /// The next piece of a list; `None` at its end. Fails for a response that is only a part of the
+    /// list, and while memory is short, because a list may need more than the reserve has.
     pub async fn list_chunk(
         &self,
-        response: &mut StreamedResponse,
+        list: &mut ListResponse,
         until: Instant,
     ) -> Result<Option<bytes::Bytes>, Unanswered> {
-        let chunk = self.chunk(response, until).await?;
-        if chunk.is_some() {
-            check_memory().map_err(Unanswered::Failed)?;
+        if list.http_status() == 206 {
+            return Err(Unanswered::Unreadable(
+                "its answer is only a part of the list (HTTP 206)",
+            ));
+        }
+        let chunk = self.chunk(&mut list.response, until).await?;
+        if let Some(chunk) = &chunk {
+            memory::check_request().map_err(Unanswered::Failed)?;
+            let missing = START.saturating_sub(list.start.len());
+            list.start.extend(chunk.iter().take(missing));
         }
         Ok(chunk)
     }
@@ -409,12 +451,6 @@ impl Asker<'_> {
     }
 }
 
-/// `now` plus `ahead`; or plus a day, if the clock's type cannot hold that.
-fn far(now: Instant, ahead: Duration) -> Instant {
-    now.checked_add(ahead)
-        .unwrap_or(now + Duration::from_secs(86_400))
-}
-
 fn pause_of(response: &StreamedResponse) -> Option<Duration> {
     response
         .retry_after
@@ -441,20 +477,6 @@ impl Unanswered {
             Self::NotStarted { .. } => true,
             Self::Failed(failure) => failure.stage == Stage::TimedOut,
             Self::Refused(_) | Self::Unreadable(_) => false,
-        }
-    }
-
-    /// The error for a body that should be a list and is not: an error of the API inside HTTP 200,
-    /// or something unreadable. `start` is the beginning of the body.
-    pub fn no_list(http_status: u16, start: &[u8]) -> Self {
-        match read_code(start) {
-            Some(code) if !(200..300).contains(&code) => Self::Refused(Refusal {
-                code,
-                http_status,
-                retry_after: None,
-                body: start.to_owned(),
-            }),
-            _ => Self::Unreadable("its answer is not a list of instances"),
         }
     }
 

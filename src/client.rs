@@ -2,7 +2,7 @@
 //! start to its outcome.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -213,7 +213,7 @@ impl Client {
         let now = Instant::now();
         let deadline = submission
             .deadline()
-            .unwrap_or_else(|| far(now, self.options.timeout));
+            .unwrap_or_else(|| self.options.deadline(now));
         let times = Times {
             accepted: submission.accepted().unwrap_or(now),
             deadline,
@@ -540,12 +540,6 @@ impl Drop for ForgetsOnceSent<'_> {
             self.account.forget(self.id);
         }
     }
-}
-
-/// `now` plus `ahead`; or plus a day, if the clock's type cannot hold that.
-fn far(now: Instant, ahead: Duration) -> Instant {
-    now.checked_add(ahead)
-        .unwrap_or(now + Duration::from_secs(86_400))
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ use tokio::sync::{oneshot, Notify};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::account::not_partial;
 use crate::ask::{Asker, Unanswered};
 use crate::client::Client;
 use crate::engine::{engine, Engine};
@@ -45,9 +44,6 @@ const WAITING: usize = 4096;
 /// together about 5 MiB.
 const READ_AHEAD: usize = 16 * 1024;
 const READ_AHEAD_TOKENS: usize = 1 << 20;
-
-/// How many bytes are kept of a response, to find the API's reason if it is not a list.
-const START: usize = 1024;
 
 const WHAT: &str = "the list of instances";
 const CUT_SHORT: &str = "so the list is not complete";
@@ -481,13 +477,10 @@ impl Reading<'_> {
         let asked = self.asker.list(*until).await;
         course.sent += u32::from(asked.as_ref().map_or_else(may_have_been_sent, |_| true));
         let mut response = asked?;
-        let http_status = response.http_status;
-        course.http_status = http_status;
-        not_partial(http_status)?;
+        course.http_status = response.http_status();
         let mut permit = Some(permit);
         let (mut to_read_on, mut to_ask) = (None, None);
         let mut reader = ListReader::default();
-        let mut start = Vec::new();
         let mut whole = false;
         // Each instance passes through these three: its question waits, is under way, and is
         // answered.
@@ -543,9 +536,8 @@ impl Reading<'_> {
                 }
                 Event::Read(chunk) => match chunk? {
                     None if reader.is_whole() => whole = true,
-                    None => return Err(Unanswered::no_list(http_status, &start)),
+                    None => return Err(response.no_list()),
                     Some(chunk) => {
-                        start.extend(chunk.iter().take(START.saturating_sub(start.len())));
                         let mut rest = &chunk[..];
                         loop {
                             match reader.next(&mut rest) {
@@ -555,7 +547,7 @@ impl Reading<'_> {
                                 Err(_) => {
                                     drop(permit);
                                     course.handed_over += self.push_all(ready).await;
-                                    return Err(Unanswered::no_list(http_status, &start));
+                                    return Err(response.no_list());
                                 }
                             }
                         }

@@ -24,6 +24,7 @@ mod reserve;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::failure::{Failure, Stage};
 use crate::outcome::Outcome;
 use crate::status::Status;
 
@@ -41,6 +42,17 @@ static SHORT: AtomicBool = AtomicBool::new(false);
 pub fn check() -> Result<(), Outcome> {
     match is_short() {
         true => Err(shortage()),
+        false => Ok(()),
+    }
+}
+
+/// The same as the failure of a request, which is then not begun.
+pub fn check_request() -> Result<(), Failure> {
+    match is_short() {
+        true => Err(Failure::new(
+            Stage::Resources,
+            "the system has no memory to give",
+        )),
         false => Ok(()),
     }
 }

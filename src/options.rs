@@ -1,6 +1,6 @@
 //! The options of a client in their checked form.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::endpoint::InstanceUrl;
 use crate::outcome::Outcome;
@@ -79,6 +79,12 @@ impl Options {
             .get_or_insert_with(|| Proxies::from_environment(process::variable));
         self.ca
             .get_or_insert_with(|| Trust::from_environment(process::variable));
+    }
+
+    /// The end of the timeout that begins at `now`; a day later, if the clock's type cannot hold that.
+    pub fn deadline(&self, now: Instant) -> Instant {
+        now.checked_add(self.timeout)
+            .unwrap_or(now + Duration::from_secs(86_400))
     }
 
     pub fn proxies(&self) -> Proxies {

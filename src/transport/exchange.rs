@@ -71,7 +71,7 @@ impl Transport {
         let route = self.proxies.route(endpoint)?;
         let mut repeated = false;
         loop {
-            check_memory()?;
+            memory::check_request()?;
             let lease = tokio::time::timeout(
                 self.connect_timeout,
                 self.pool
@@ -89,7 +89,7 @@ impl Transport {
                     ),
                 ))
             })?;
-            check_memory()?;
+            memory::check_request()?;
             let (ended, kept) = match lease {
                 Lease::Http1(mut connection) => {
                     let kept = connection.kept;
@@ -150,7 +150,7 @@ impl Transport {
         path: &str,
         user_agent: &str,
     ) -> Result<StreamedResponse, Failure> {
-        check_memory()?;
+        memory::check_request()?;
         let way = || {
             Ok((
                 self.proxies.route(endpoint)?,
@@ -159,16 +159,5 @@ impl Transport {
             ))
         };
         self.reader.read(endpoint, path, user_agent, way).await
-    }
-}
-
-/// Fails while memory is short: nothing is begun then.
-pub fn check_memory() -> Result<(), Failure> {
-    match memory::is_short() {
-        true => Err(Failure::new(
-            Stage::Resources,
-            "the system has no memory to give",
-        )),
-        false => Ok(()),
     }
 }

@@ -26,7 +26,7 @@ mod workers;
 use std::time::Duration;
 
 pub use dns::Resolver;
-pub use exchange::{check_memory, Transport};
+pub use exchange::Transport;
 pub use proxy::Proxies;
 pub use reading::StreamedResponse;
 pub use request::{Request, RequestTemplate};
