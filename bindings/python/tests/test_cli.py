@@ -517,6 +517,7 @@ def test_a_journal_that_cannot_be_read(standin: Standin, tmp_path: Path) -> None
         assert "Traceback" not in done.stderr
         return done.returncode, done.stdout + done.stderr
 
+    assert "\n1 instance: 1 gone, " in says(whole)[1]
     assert says(whole[:-5]) == (0, says(whole[:-5])[1])
     assert "The last line is torn" in says(whole[:-5])[1]
     assert f"{journal}:2 is damaged" in says(whole.replace(b"begin", b"begun"))[1]
@@ -555,9 +556,10 @@ def test_dry_run(standin: Standin) -> None:
             {"id": 1101000001, "name": "Shop", "state": "authorized"},
             {"id": 1101000002, "name": "Old", "expired": True},
             {"id": 1101000003, "deleted": True},
+            {"id": 1101000004, "name": "Bakery", "state": "notAuthorized"},
         ]
     )
-    ids = ["1101000001", "1101000002", "1101000003", "7"]
+    ids = ["1101000001", "1101000002", "1101000003", "7", "1101000004"]
     done = delete(standin, "--dry-run", *ids)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
@@ -565,13 +567,15 @@ def test_dry_run(standin: Standin) -> None:
     assert re.fullmatch(r"1101000002  whatsapp  expired +expired  Old", lines[1])
     assert re.fullmatch(r"1101000003  whatsapp  deleted", lines[2])
     assert re.fullmatch(r"7 +not in the list of the account", lines[3])
-    assert "2 of 4 would be deleted; nothing was deleted" in done.stderr
+    assert re.fullmatch(r"1101000004  whatsapp  notAuthorized +Bakery", lines[4])
+    assert "3 of 5 would be deleted; nothing was deleted" in done.stderr
     assert standin.stats()["received"] == 0
-    done = delete(standin, "--dry-run", "--json", *ids[:2])
+    done = delete(standin, "--dry-run", "--json", *ids[:2], ids[4])
     assert done.returncode == 0
-    first, second = [json.loads(line) for line in done.stdout.splitlines()]
+    first, second, third = [json.loads(line) for line in done.stdout.splitlines()]
     assert (first["state"], first["in_list"], first["is_expired"]) == ("AUTHORIZED", True, False)
     assert (second["state"], second["is_expired"]) == ("EXPIRED", True)
+    assert third["state"] == "NOT_AUTHORIZED"
     assert standin.deleted() == set()
 
 

@@ -73,9 +73,21 @@ def test_with_on_an_async_client(standin: Standin) -> None:
             pass
 
 
-EVENTLET = """
-import eventlet
-eventlet.monkey_patch()
+PATCHED = {
+    "eventlet": """
+import eventlet as green
+from eventlet import GreenPool as Pool
+green.monkey_patch()
+""",
+    "gevent": """
+import gevent.monkey
+gevent.monkey.patch_all()
+import gevent as green
+from gevent.pool import Pool
+""",
+}
+
+PATCHED_PROGRAM = """
 import os, sys, time
 import greenapi
 ids = [int(one) for one in sys.argv[1:]]
@@ -84,9 +96,9 @@ ticks = []
 def tick():
     while True:
         ticks.append(1)
-        eventlet.sleep(0.001)
-eventlet.spawn(tick)
-pool = eventlet.GreenPool(20)
+        green.sleep(0.001)
+green.spawn(tick)
+pool = Pool(20)
 assert all(result.ok for result in pool.imap(client.delete_instance, ids[:20]))
 assert all(result.ok for result in client.delete_instances(ids[20:]))
 print(len(ticks) > 1)
@@ -94,10 +106,11 @@ print(len(ticks) > 1)
 
 
 @not_on_windows
-def test_eventlet(standin: Standin) -> None:
+@pytest.mark.parametrize("patch", PATCHED)
+def test_monkey_patched(standin: Standin, patch: str) -> None:
     ids = standin.instances(60)
     standin.fault(delay_ms=5)
-    code, out, err = run(EVENTLET, standin.environment(), *map(str, ids))
+    code, out, err = run(PATCHED[patch] + PATCHED_PROGRAM, standin.environment(), *map(str, ids))
     assert (code, out) == (0, "True\n"), err
     assert standin.deleted() == set(ids)
 
@@ -120,6 +133,12 @@ def test_every_option_of_c_has_its_name_in_python() -> None:
     for name in {*names, *flags} - {"size", "flags"}:
         keyword = _errors._in_python(f"{name} is wrong: correct it.").split()[0]
         assert keyword.removesuffix("=True") in keywords, name
+
+
+def test_a_wrong_keyword_names_the_class_that_was_called(standin: Standin) -> None:
+    with pytest.raises(TypeError, match=r"__init__\(\) got an unexpected .* 'timout'") as caught:
+        greenapi.Client(standin.url, standin.token, timout=3)  # type: ignore[call-arg]
+    assert "BaseClient" not in str(caught.value)
 
 
 def test_messages_speak_python(standin: Standin) -> None:

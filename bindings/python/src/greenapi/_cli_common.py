@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
+    from ._abi import State
+
 _URL = "https://api.green-api.com"
 USAGE = 2
 OUTPUT_LOST = 141
@@ -153,6 +155,12 @@ def _ask_token() -> str:
 def printable(text: str) -> str:
     """A text from the API without line ends and terminal escapes."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def in_api(state: State) -> str:
+    """A state as the API writes it: notAuthorized."""
+    first, *rest = state.name.lower().split("_")
+    return first + "".join(word.title() for word in rest)
 
 
 def prepare_streams() -> None:

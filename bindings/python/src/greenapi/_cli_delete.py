@@ -186,7 +186,7 @@ def _describe(id_instance: int, instance: Instance | None) -> str:
     if instance.is_deleted:
         words.append("deleted")
     elif instance.state:
-        words.append(f"{instance.state.name.lower():<14}")
+        words.append(f"{_cli_common.in_api(instance.state):<15}")
     if instance.is_expired and not instance.is_deleted:
         words.append("expired")
     return "  ".join([*words, _cli_common.printable(instance.name)]).rstrip()

@@ -50,7 +50,8 @@ def _show(options: argparse.Namespace) -> int:
     when = f", {journal.first} to {journal.last}" if journal.first else ""
     print(f"{journal.address}{when}")
     counts = ", ".join(f"{len(ids)} {name.replace('_', ' ')}" for name, ids in groups.items())
-    print(f"{len(journal.ends)} instances: {counts}")
+    instances = "1 instance" if len(journal.ends) == 1 else f"{len(journal.ends)} instances"
+    print(f"{instances}: {counts}")
     for one in groups["not_deleted"]:
         print(f"not deleted: {one} {_name(journal.ends[one])}")
     for one in groups["unknown"]:

@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
         "--state",
         metavar="S,…",
         help="only those in one of these states: "
-        + ", ".join(_in_api(state) for state in State if state),
+        + ", ".join(_cli_common.in_api(state) for state in State if state),
     )
     chosen.add_argument("--type", metavar="T", help="only this messenger: whatsapp, telegram, v3")
     chosen.add_argument(
@@ -140,21 +140,15 @@ class _Filter:
         return instance.is_expired is bool(options.expired)
 
 
-def _in_api(state: State) -> str:
-    """A state as the API writes it: notAuthorized."""
-    first, *rest = state.name.lower().split("_")
-    return first + "".join(word.title() for word in rest)
-
-
 def _states(text: str | None) -> frozenset[State]:
     if text is None:
         return frozenset()
-    known = {_in_api(state).lower(): state for state in State if state}
+    known = {_cli_common.in_api(state).lower(): state for state in State if state}
     chosen = set()
     for word in text.split(","):
         state = known.get(word.strip().replace("_", "").replace("-", "").lower())
         if state is None:
-            names = ", ".join(map(_in_api, known.values()))
+            names = ", ".join(map(_cli_common.in_api, known.values()))
             raise UsageError(f"--state has no {word.strip()!r}: give some of {names}")
         chosen.add(state)
     return frozenset(chosen)
@@ -256,7 +250,7 @@ class _Table:
     def add(self, instance: Instance) -> None:
         self._count += 1
         self._expired += instance.is_expired
-        state = _in_api(instance.state)
+        state = _cli_common.in_api(instance.state)
         self._by_state[state] += 1
         if instance.is_deleted:
             note = f"deleted {_day(instance.deleted)}"

@@ -126,6 +126,9 @@ class BaseClient(Handle):
         self._max_in_flight = in_flight
         self._interval = 1 / rate if rate else 0.0
 
+    # A TypeError about a keyword names the function by this, and nobody calls BaseClient.
+    __init__.__qualname__ = "Client.__init__"
+
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         name = f"{type(self).__module__}.{type(self).__qualname__}"

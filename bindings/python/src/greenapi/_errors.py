@@ -351,4 +351,6 @@ def _log(result: Result) -> None:
             return
         _logger = get("greenapi")
     if _logger.isEnabledFor(10):
-        _logger.debug("%d %s: %s", result.id_instance, result.status.name, result.message)
+        # The results of a list and of a client are about no instance.
+        about = f"{result.id_instance} " if result.id_instance else ""
+        _logger.debug("%s%s: %s", about, result.status.name, result.message)
