@@ -263,6 +263,10 @@ docs:
 	  test -e target/doxygen/html/$$page.html || \
 	    { echo "Doxygen made no $$page.html: does the header have an @file comment?" >&2; exit 1; }; \
 	done
+	@# Doxygen sets code in the font C, which terminals do not have and mandoc does not know.
+	@for page in $$(grep -l '\\fC' $(dir $(MAN_PAGE))*); do \
+	  sed 's/\\fC/\\fB/g' $$page > $$page.new && mv $$page.new $$page || exit 1; \
+	done
 
 dist:
 	packaging/dist
