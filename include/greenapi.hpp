@@ -33,7 +33,6 @@
 #include <iterator>
 #include <limits>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -234,17 +233,17 @@ private:
 static_assert(sizeof(result) == sizeof(greenapi_result) && std::is_standard_layout_v<result> &&
               std::is_trivially_copyable_v<result>);
 
-/// Thrown when the instance is not known to be gone, or an argument was refused. `what()` says what
-/// happened and what to do.
-class error : public std::runtime_error
+/// Thrown when the instance is not known to be gone, or an argument was refused.
+// Not a std::runtime_error, which allocates a copy of its text: while memory is short, the caller
+// would get std::bad_alloc and never learn what became of the instance.
+class error : public std::exception
 {
 public:
-    /// Carries a result.
-    explicit error(const greenapi::result &cause)
-        : std::runtime_error(std::string(cause.message())), result_(cause)
-    {
-    }
+    /// Carries a result. Allocates nothing.
+    explicit error(const greenapi::result &cause) noexcept : result_(cause) {}
 
+    /// What happened and what to do, in UTF-8; valid as long as this object.
+    [[nodiscard]] const char *what() const noexcept override { return result_.raw().message; }
     /// What happened.
     [[nodiscard]] greenapi::status status() const noexcept { return result_.status(); }
     /// What the status says about the instance.
@@ -348,16 +347,24 @@ inline result make_result(greenapi_status status, std::int64_t id = 0,
                        code);
 }
 
-/// The result of a refused client, with the names of `options` in C++ in place of those in C.
-inline result in_own_words(const greenapi_result &refusal)
+/// The result of a refused client, with the names of `options` in C++ in place of those in C. In
+/// place, because memory may be short.
+inline result in_own_words(greenapi_result refusal) noexcept
 {
-    std::string message = refusal.message;
-    for (const auto &[in_c, own] : {std::pair("timeout_ms", "timeout"),
-                                    std::pair("GREENAPI_FLAG_ALLOW_HTTP", "allow_http")}) {
-        if (const auto place = message.find(in_c); place != std::string::npos)
-            message.replace(place, std::string_view(in_c).size(), own);
+    using text = std::string_view;
+    for (const auto &[in_c, own] :
+         {std::pair<text, text>("timeout_ms", "timeout"),
+          std::pair<text, text>("GREENAPI_FLAG_ALLOW_HTTP", "allow_http")}) {
+        const text message = refusal.message;
+        const auto place = message.find(in_c);
+        if (place == text::npos)
+            continue;
+        const text rest = message.substr(place + in_c.size());
+        // The own name is the shorter one. The rest is moved with its NUL.
+        char *const end = refusal.message + place + own.copy(refusal.message + place, own.size());
+        std::char_traits<char>::move(end, rest.data(), rest.size() + 1);
     }
-    return make_result(refusal.status, message);
+    return result(refusal);
 }
 
 /// The text for C. C would silently cut a text at a NUL byte, so such a text is refused.

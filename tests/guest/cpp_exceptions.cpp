@@ -1,6 +1,6 @@
 // The C++ header in a program that throws. An exception of the progress function reaches the caller
-// without unwinding C frames, handles can be moved and are freed once, and NULL and strings that C
-// would cut at a NUL byte are refused.
+// without unwinding C frames, errors need no memory, handles can be moved and are freed once, and
+// NULL and strings that C would cut at a NUL byte are refused.
 //
 // The environment and the exit status are those of the C programs in this directory.
 #include <chrono>
@@ -9,6 +9,7 @@
 #include <greenapi.hpp>
 #include <iostream>
 #include <iterator>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -16,6 +17,32 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+namespace
+{
+
+/// Whether this program's `new` finds no memory. The library does not use it.
+bool memory_is_short = false;
+
+} // namespace
+
+void *operator new(std::size_t size)
+{
+    void *const block = memory_is_short ? nullptr : std::malloc(size);
+    if (block == nullptr)
+        throw std::bad_alloc();
+    return block;
+}
+
+void operator delete(void *block) noexcept
+{
+    std::free(block);
+}
+
+void operator delete(void *block, std::size_t) noexcept
+{
+    std::free(block);
+}
 
 namespace
 {
@@ -281,6 +308,45 @@ void the_list_is_a_range()
     expect_error(greenapi::status::invalid_argument, [&] { (void)stranger.instances(); });
 }
 
+/// In a shortage the caller of a deletion must learn what became of it, not get std::bad_alloc.
+void errors_need_no_memory()
+{
+    auto client = make_client();
+    greenapi::queue queue;
+    auto moved = std::move(client);
+    const auto url = environment("GREENAPI_URL"), token = environment("GREENAPI_TOKEN");
+    greenapi::options options;
+    options.timeout = options.timeout.zero();
+    const auto caught = [](const auto &call) {
+        memory_is_short = true;
+        try {
+            call();
+        } catch (const greenapi::error &problem) {
+            memory_is_short = false;
+            return problem;
+        } catch (...) {
+            memory_is_short = false;
+            throw;
+        }
+        memory_is_short = false;
+        throw failed("no exception");
+    };
+    const greenapi::error errors[] = {
+        caught([&] { greenapi::delete_instance(url, token, 0); }),
+        caught([&] { client.delete_instance(nobodys_id); }),
+        caught([&] { queue.submit(client, nobodys_id); }),
+        caught([&] { greenapi::client refused(url, token, options); }),
+    };
+    const auto gone = caught([&] { moved.delete_instance(nobodys_id); });
+    check(gone.status() == greenapi::status::not_found, "the result was lost");
+    for (const auto &error : errors)
+        check(error.status() == greenapi::status::invalid_argument &&
+                  error.result().message() == error.what(),
+              std::string("without memory: ") + error.what());
+    check(errors[3].what() == std::string("timeout is 0, which leaves no time: give 1 or more."),
+          errors[3].what());
+}
+
 void handles_move()
 {
     static_assert(!std::is_copy_constructible_v<greenapi::client> &&
@@ -340,6 +406,7 @@ int main()
     try {
         progress_throws();
         errors_carry_results();
+        errors_need_no_memory();
         nul_bytes_are_refused();
         null_is_refused();
         options_translate();
