@@ -4,15 +4,12 @@ package greenapi
 
 // This file converts between the types of greenapi.h and Go's; beside it only the watches use C.
 
-/*
-#include <stdlib.h>
-
-#include <greenapi.h>
-*/
+// #include <greenapi.h>
 import "C"
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 	"unsafe"
@@ -32,7 +29,7 @@ type clientHandle = *C.greenapi_client
 // newClient also returns the client's max_in_flight, because only the library knows its default.
 func newClient(url, token string, o *options) (clientHandle, uint32, error) {
 	var strs cStrings
-	defer strs.free()
+	defer strs.pinner.Unpin()
 
 	var c C.greenapi_options
 	C.greenapi_options_init(&c, C.size_t(unsafe.Sizeof(c)))
@@ -88,10 +85,11 @@ func setUint32(field *C.uint32_t, value *uint32) {
 	}
 }
 
-// cStrings are copies in C's memory, freed together.
+// cStrings are copies for C in Go's memory, which stay in their places until they are unpinned. They
+// are not in C's memory, because C.CString ends the process if that runs out.
 type cStrings struct {
-	all []*C.char
-	err error
+	pinner runtime.Pinner
+	err    error
 }
 
 // add copies a string. C would cut the string at a NUL byte, so such a string is refused; the
@@ -103,15 +101,10 @@ func (s *cStrings) add(argument, value string) *C.char {
 		}
 		return nil
 	}
-	c := C.CString(value)
-	s.all = append(s.all, c)
-	return c
-}
-
-func (s *cStrings) free() {
-	for _, c := range s.all {
-		C.free(unsafe.Pointer(c))
-	}
+	c := make([]byte, len(value)+1)
+	copy(c, value)
+	s.pinner.Pin(&c[0])
+	return (*C.char)(unsafe.Pointer(&c[0]))
 }
 
 // queueHandle is a queue of the library. There is one, which lives as long as the process.

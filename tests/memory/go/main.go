@@ -1,6 +1,6 @@
 // When the library runs out of memory the Go package returns an ordinary error. Prints the ids that
-// were reported as deleted. Only the library's own allocations fail: failing allocations of cgo's
-// C.CString and of the threads of Go's runtime end the process.
+// were reported as deleted. Only the library's own allocations fail, and the package's large ones, of
+// which there should be none: failing allocations of the threads of Go's runtime end the process.
 package main
 
 /*
@@ -12,10 +12,13 @@ package main
 
 #include <greenapi.h>
 
-static void only_in_library(void)
+static void only_in(void *function, size_t from)
 {
-    ((void (*)(void *))dlsym(RTLD_DEFAULT, "shortage_only_in"))((void *)greenapi_version);
+    ((void (*)(void *))dlsym(RTLD_DEFAULT, "shortage_only_in"))(function);
+    ((void (*)(size_t))dlsym(RTLD_DEFAULT, "shortage_from"))(from);
 }
+static void only_large_in_this_program(size_t from) { only_in((void *)only_in, from); }
+static void only_in_library(void) { only_in((void *)greenapi_version, 0); }
 static void begin(long number)
 {
     ((void (*)(long, bool))dlsym(RTLD_DEFAULT, "shortage_begin"))(number, true);
@@ -33,6 +36,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strings"
 
 	"github.com/greenapi/greenapi/bindings/go"
 )
@@ -42,6 +46,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	const large = 4_000 // the longest token has 4096 bytes
+	C.only_large_in_this_program(large)
+	C.begin(1)
+	other, err := greenapi.NewClient(os.Getenv("GREENAPI_URL"), strings.Repeat("x", large))
+	C.end()
+	if err != nil {
+		log.Fatal(err)
+	}
+	other.Close()
 	C.only_in_library()
 	id, refused := int64(5_000_000_000), 0
 	call := func() error {
