@@ -16,6 +16,9 @@
 #   LIBRARY_DIR                  a directory with a built libgreenapi.so and libgreenapi.a, which
 #                                are installed instead of building the library
 #   CARGO, CARGOFLAGS, CARGO_TARGET_DIR, CARGO_BUILD_TARGET, RUSTFLAGS
+#   CC_<target>, CARGO_TARGET_<TARGET>_LINKER   in the environment, for cross compiling: the target's
+#                                compiler. For musl on another system both have to name one for musl,
+#                                which has libgcc_s. packaging/dist needs none of them
 #   STATIC_ONLY=1                do not install the shared library, nor files that refer to it
 #   LD, AR, NM, OBJCOPY, DLLTOOL, SYSTEM   for cross compiling; SYSTEM is the target's `uname -s`, or
 #                                Windows, for which the others are MinGW's
@@ -34,6 +37,7 @@ CARGOFLAGS ?=
 INSTALL ?= install
 NM ?= nm
 OBJCOPY ?= objcopy
+READELF ?= readelf
 DLLTOOL ?= dlltool
 DOXYGEN ?= doxygen
 SYSTEM ?= $(shell uname -s)
@@ -82,11 +86,35 @@ STATIC := $(LIBRARY_DIR)/libgreenapi.a
 SHARED := $(if $(STATIC_ONLY),,$(LIBRARY_DIR)/$(BUILT_NAME))
 
 # By default Rust links musl statically, and then builds no shared library.
-TARGET := $(or $(CARGO_BUILD_TARGET),$(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'))
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET := $(or $(CARGO_BUILD_TARGET),$(HOST))
 ifneq ($(findstring -musl,$(TARGET)),)
   BUILD_RUSTFLAGS := $(strip $(RUSTFLAGS) -C target-feature=-crt-static)
 else
   BUILD_RUSTFLAGS := $(RUSTFLAGS)
+endif
+
+# The machine's own compiler builds for glibc, and Rust's default is to link by it even for musl.
+ifneq ($(findstring -musl,$(filter-out $(HOST),$(TARGET))),)
+  UNDERSCORED := $(subst -,_,$(TARGET))
+  LINKER_VARIABLE := CARGO_TARGET_$(shell printf '%s' '$(UNDERSCORED)' | tr a-z A-Z)_LINKER
+  # Those that the crate cc looks for.
+  COMPILERS := "$${CC_$(UNDERSCORED)-}" "$$(printenv 'CC_$(TARGET)')" "$${TARGET_CC-}" "$${CC-}" \
+    $(firstword $(subst -, ,$(TARGET)))-linux-musl-gcc
+define find_compiler
+	@for one in $(COMPILERS); do \
+	  if command -v "$${one%% *}" >/dev/null; then exit 0; fi; \
+	done; \
+	echo "greenapi for $(TARGET) needs a compiler for musl that has libgcc_s (Debian's musl-gcc has not): set CC_$(UNDERSCORED) and $(LINKER_VARIABLE) to it, or use packaging/dist, which needs none" >&2; \
+	exit 1
+endef
+define check_linked
+	@if [ -e '$(SHARED)' ] && $(READELF) -d '$(SHARED)' | grep -q 'NEEDED.*\[libc\.so\.6\]'; then \
+	  rm -f '$(LIBRARY_DIR)'/libgreenapi.* '$(LIBRARY_DIR)'/deps/libgreenapi*; \
+	  echo "libgreenapi.so for $(TARGET) was linked with glibc: set CC_$(UNDERSCORED) and $(LINKER_VARIABLE) to a compiler for musl, or use packaging/dist" >&2; \
+	  exit 1; \
+	fi
+endef
 endif
 
 # The installed files refer to each other by relative paths, so the installed tree may be moved. Only
@@ -182,6 +210,7 @@ all: $(SHARED) $(STATIC) $(if $(WITH_MAN),$(MAN_PAGE))
 
 ifdef BUILD_DIR
 $(STATIC): $(SOURCES)
+	$(find_compiler)
 	CARGO_TARGET_DIR='$(BUILD_DIR)' $(if $(BUILD_RUSTFLAGS),RUSTFLAGS='$(BUILD_RUSTFLAGS)') \
 	  $(CARGO) build --release --locked --lib $(CARGOFLAGS)
 	@for built in $(STATIC) $(SHARED); do \
@@ -189,6 +218,7 @@ $(STATIC): $(SOURCES)
 	    { echo "cargo made no $$built: use STATIC_ONLY=1 if $(TARGET) has no shared libraries" >&2; \
 	      exit 1; }; \
 	done
+	$(check_linked)
 	@# Cargo does not write files whose contents are the same, but make compares the times.
 	@touch $(STATIC) $(SHARED)
 $(SHARED): $(STATIC)

@@ -218,7 +218,18 @@ for way in fetched:c added:cpp; do
     cmake --build "$project/build" >"$work/log" 2>&1 || fail "cmake --build: $(cat "$work/log")"
     try "${way%:*} by CMake, $language" shared "$project/build/delete_shared"
     try "${way%:*} by CMake, $language, static" static "$project/build/delete_static"
+    # What the outer project installs is its own.
+    cmake --install "$project/build" --prefix "$project/installed" >"$work/log" 2>&1 ||
+        fail "cmake --install: $(cat "$work/log")"
+    equal "the list of files that the outer project installs" "" \
+        "$(find "$project/installed" ! -type d 2>/dev/null)"
 done
+if ! cmake -S "$work/outer-c" -B "$work/outer-c/build" -DGREENAPI_INSTALL=ON >"$work/log" 2>&1 ||
+    ! cmake --install "$work/outer-c/build" --prefix "$work/outer-c/installed" >"$work/log" 2>&1; then
+    fail "cmake with GREENAPI_INSTALL: $(cat "$work/log")"
+fi
+[ -e "$work/outer-c/installed/lib/libgreenapi.so" ] || fail "GREENAPI_INSTALL installs nothing"
+echo "ok: GREENAPI_INSTALL"
 
 # The system libraries that Rust needs, except those that C compilers add themselves.
 needed=$("$rustc" -O --crate-type staticlib --print native-static-libs "$here/other.rs" \
@@ -251,6 +262,30 @@ equal "the library installed by STATIC_ONLY" "libgreenapi.a" \
     "$(cd "$work/static-only/lib" && echo libgreenapi*)"
 PKG_CONFIG_PATH=$work/static-only/lib/pkgconfig build c "$work/c_only" greenapi-static
 try "STATIC_ONLY" static "$work/c_only"
+
+# For musl the machine's own compiler is the wrong one, which make has to say.
+musl=aarch64-unknown-linux-musl
+cat >"$work/cargo" <<END
+#!/bin/sh
+# Imitates a build that links with glibc.
+mkdir -p "$work/cross/$musl/release/deps"
+cp -L "$work/stage-of-musl/lib/libgreenapi.so" "$work/stage-of-musl/lib/libgreenapi.a" "$work/cross/$musl/release"
+END
+chmod +x "$work/cargo"
+run_make install PREFIX="$work/stage-of-musl"
+refused() { # what make has to say, variable=value...
+    if env -u LIBRARY_DIR -u CC -u TARGET_CC "${@:2}" make --silent -C "$root" install PREFIX="$work/none" WITH_MAN= \
+        CARGO="$work/cargo" CARGO_TARGET_DIR="$work/cross" CARGO_BUILD_TARGET=$musl 2>"$work/error" >&2; then
+        fail "make install for musl succeeded with glibc's compiler"
+    fi
+    grep -q "$1" "$work/error" || fail "make install for musl says: $(cat "$work/error")"
+    [ ! -e "$work/none" ] || fail "make install for musl installed something"
+}
+refused 'needs a compiler for musl'
+refused 'was linked with glibc' CC_aarch64_unknown_linux_musl="$cc"
+# Cargo would take the wrong files for finished ones.
+equal "the list of files left by the wrong linker" "" "$(find "$work/cross" -name 'libgreenapi*')"
+echo "ok: no compiler for musl"
 
 # Staged for a package, with a library directory like Debian's, and then moved.
 run_make install DESTDIR="$work/stage" PREFIX=/usr LIBDIR=/usr/lib/some-linux-gnu
