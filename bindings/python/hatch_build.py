@@ -35,7 +35,7 @@ def crate() -> Path:
 
 
 class VersionHook(MetadataHookInterface):
-    """Takes the version from ``Cargo.toml``."""
+    """Takes the version from ``Cargo.toml``, and the license from packaging/dist."""
 
     PLUGIN_NAME = "custom"
 
@@ -47,6 +47,8 @@ class VersionHook(MetadataHookInterface):
         if found is None:
             raise ValueError("Cargo.toml has no version")
         metadata["version"] = version = found[1]
+        # A released wheel contains other projects' code too.
+        metadata["license"] = os.environ.get("GREENAPI_WHEEL_LICENSE", "MIT")
         module = HERE / "src" / "greenapi" / "_version.py"
         text = module.read_text()
         current = re.sub('"[^"]*"$', f'"{version}"', text.rstrip()) + "\n"
@@ -76,9 +78,9 @@ class LibraryHook(BuildHookInterface[Any]):
             build_data.setdefault("sbom_files", []).append(
                 str(Path(documents, "greenapi.cdx.json"))
             )
-            build_data["force_include"][str(Path(documents, "THIRD-PARTY.yml"))] = (
-                "greenapi/THIRD-PARTY.yml"
-            )
+            for name in ("THIRD-PARTY.yml", "COPYRIGHT-library.html"):
+                if Path(documents, name).exists():
+                    build_data["force_include"][str(Path(documents, name))] = f"greenapi/{name}"
         # The file name that the loader looks for: without the version at its end.
         inside = HERE / "src" / "greenapi" / re.sub(r"(\.so)\.[0-9.]+$", r"\1", library.name)
         if version == "editable":
