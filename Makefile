@@ -6,7 +6,8 @@
 #   make uninstall PREFIX=/usr/local      remove the installed files
 #   make test                             run every test in every language; first installs missing
 #                                         tools with the package manager (tests/setup.sh)
-#   make dist                             build the release for every target: see packaging/dist
+#   make dist                             build the release for every target, and first install the
+#                                         tools that are missing: see packaging/dist
 #   make docs                             build the reference of the headers as HTML and man pages
 #                                         (needs Doxygen)
 #
@@ -299,6 +300,7 @@ docs:
 	done
 
 dist:
+	@tests/setup.sh install dist
 	packaging/dist
 
 # Prints a variable, for CMakeLists.txt.

@@ -205,6 +205,35 @@ fn the_tools_of_ci_are_needed_only_there() {
 }
 
 #[test]
+fn a_release_needs_its_own_tools_and_none_of_the_tests() {
+    let nothing = Machine::with("release", &BTreeMap::new());
+    for (list, needs, leaves) in [
+        (
+            "dist",
+            &["rpmbuild", "doxygen", "xz", "make"],
+            ["valgrind", "wine"],
+        ),
+        (
+            "check",
+            &["rpmbuild", "dpkg-shlibdeps", "wine", "cmake"],
+            ["valgrind", "doxygen"],
+        ),
+    ] {
+        let (ok, said) = nothing.setup(&["check", list], "");
+        assert!(!ok);
+        let names = listed(&said);
+        assert!(needs.iter().all(|tool| names.contains(tool)), "{said}");
+        assert!(!leaves.iter().any(|tool| names.contains(tool)), "{said}");
+        assert!(
+            said.contains(&format!("tests/setup.sh install {list}")),
+            "{said}"
+        );
+    }
+    let (_, said) = nothing.setup(&["check", "ci"], "");
+    assert!(!listed(&said).contains(&"rpmbuild"), "{said}");
+}
+
+#[test]
 fn root_or_sudo_installs_with_one_call_of_the_package_manager() {
     for (name, id, sudo) in [("root", "0", ""), ("sudo", "1000", "sudo ")] {
         let mut tools = everything();

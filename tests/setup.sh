@@ -7,6 +7,8 @@
 #                                manager, and some tools into the target directory. Without the
 #                                right to install it prints the command to paste.
 #   tests/setup.sh install ci    includes the tools that only .ci/run needs
+#   tests/setup.sh install dist  only those that packaging/dist needs
+#   tests/setup.sh install check only those that packaging/check needs
 #
 # GREENAPI_TEST_WITHOUT=go,python leaves out the tools that only these languages need.
 #
@@ -16,12 +18,19 @@ set -euf
 action=${1:?check or install}
 # The languages that are not left out, named as in the list.
 wanted=" all ${2:-} "
-for language in c c++ python go; do
-    case ",$(printf %s "${GREENAPI_TEST_WITHOUT:-}" | tr -d ' ')," in
-    *",$language,"*) ;;
-    *) wanted="$wanted$language " ;;
-    esac
-done
+case "$wanted" in
+*' dist '* | *' check '*) who='The release needs' how="tests/setup.sh install ${2:-} sets this up." ;;
+*)
+    who='The tests need'
+    how='make test sets this up. GREENAPI_TEST_WITHOUT=go,python leaves languages out (c, c++, python, go).'
+    for language in c c++ python go; do
+        case ",$(printf %s "${GREENAPI_TEST_WITHOUT:-}" | tr -d ' ')," in
+        *",$language,"*) ;;
+        *) wanted="$wanted$language " ;;
+        esac
+    done
+    ;;
+esac
 
 cd "$(dirname "$0")/.."
 tools=${CARGO_TARGET_DIR:-target}/tools
@@ -105,7 +114,7 @@ give_up() { # what to do
 
 look
 [ -n "$list" ] || exit 0
-printf 'The tests need what this machine lacks:\n%s\n' "$list" >&2
+printf '%s what this machine lacks:\n%s\n' "$who" "$list" >&2
 
 case "$manager" in
 apt)
@@ -118,7 +127,7 @@ apk) update=: install="apk add $packages" ;;
 esac
 
 [ "$action" = install ] ||
-    give_up 'make test sets this up. GREENAPI_TEST_WITHOUT=go,python leaves languages out (c, c++, python, go).'
+    give_up "$how"
 [ -z "$by_hand" ] || give_up "Do this first:
 $by_hand"
 
@@ -129,7 +138,7 @@ if [ -n "$packages" ]; then
         as=sudo
     else
         [ "$update" = : ] && line=$install || line="$update && $install"
-        give_up "This user may not install it. Paste this where you may, and run make test again:
+        give_up "This user may not install it. Paste this where you may, and try again:
 
   sudo sh -c '$line'"
     fi
