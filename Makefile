@@ -4,8 +4,8 @@
 #   make install PREFIX=/usr/local        install; builds only files that are out of date, so
 #                                         "make && sudo make install" compiles nothing as root
 #   make uninstall PREFIX=/usr/local      remove the installed files
-#   make test                             run every test in every language; first installs missing
-#                                         tools with the package manager (tests/setup.sh)
+#   make test                             run every test in Rust, C, C++, Python and Go; first installs
+#                                         missing tools with the package manager (tests/setup.sh)
 #   make dist                             build the release for every target, and first install the
 #                                         tools that are missing: see packaging/dist
 #   make docs                             build the reference of the headers as HTML and man pages
