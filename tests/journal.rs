@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -657,6 +658,47 @@ fn after_a_failed_sync_nothing_is_sent_until_the_journal_is_opened_again() {
     assert_eq!(output.status.code(), Some(3));
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(complaint.starts_with("24 journal: "), "{complaint}");
+}
+
+/// One sync fails while other deletions are under way. The disk takes writes again, so the ends of
+/// those are written, and the next process does not take them for deletions in doubt.
+#[test]
+fn a_failed_sync_loses_no_end_of_a_deletion_under_way() {
+    const EIO: i32 = 5;
+    let scene = Scene::new("sync-under-way");
+    let held: Vec<i64> = (MISSING..MISSING + 3).collect();
+    scene.standin.add_faults(held.iter().map(|id| Rule {
+        method: Target::Delete,
+        id: Some(*id),
+        fault: Fault {
+            hold: true,
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }));
+    let mut command = scene.shimmed("queue");
+    command
+        .env("WORKER_IN_FLIGHT", "4")
+        .env("SHIM_FAIL_AFTER", format!(" begin {} ", FIRST + 1))
+        .env("SHIM_ERRNO", EIO.to_string());
+    // The second of FIRST starts when the first has ended.
+    let ids = [&held[..], &[FIRST, FIRST + 1]].concat();
+    let mut child = start(command, &ids);
+    let mut lines = BufReader::new(child.stdout.take().expect("its pipe")).lines();
+    let mut said = || Said::parse(&lines.next().expect("a result").expect("UTF-8"));
+    let before = [said(), said()];
+    assert_eq!(of(&before, FIRST).status, 0, "{before:?}");
+    assert_eq!(of(&before, FIRST + 1).status, 24, "{before:?}");
+    scene.standin.release();
+    for said in [said(), said(), said()] {
+        assert_eq!(said.status, 10, "{said:?}");
+    }
+    assert!(child.wait().expect("it ends").success());
+    scene.standin.clear_faults();
+    for said in run(scene.worker("queue"), &ids) {
+        let expected = if held.contains(&said.id) { 10 } else { 0 };
+        assert_eq!(said.status, expected, "{said:?}");
+    }
 }
 
 #[test]

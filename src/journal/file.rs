@@ -15,12 +15,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct JournalFile {
     held: HeldFile,
     path: PathBuf,
+    identity: Identity,
     /// The length of all complete lines in bytes.
     length: u64,
     /// The length up to which disk space is reserved.
     room: u64,
     synced: bool,
-    /// The file failed in a way after which its contents are unknown: nothing is written any more.
+    /// A sync failed: no deletion may begin any more, but the ends of those under way are written.
+    failed: bool,
+    /// The contents of the file are unknown: nothing is written any more.
     broken: bool,
 }
 
@@ -44,7 +47,7 @@ impl From<io::Error> for OpenFailure {
 #[derive(Debug)]
 pub struct WriteFailure {
     pub error: io::Error,
-    /// Whether the file is unchanged, so that a later attempt may succeed.
+    /// Whether a later attempt may succeed: the file is unchanged, and no sync has failed.
     pub can_pass: bool,
 }
 
@@ -57,18 +60,21 @@ impl JournalFile {
             OpenError::NotAFile(what) => OpenFailure::NotAFile(what),
             OpenError::Failed(error) => OpenFailure::Failed(error),
         })?;
+        let identity = held.identity()?;
         Ok(Self {
             held,
             path,
+            identity,
             length: 0,
             room: 0,
             synced: false,
+            failed: false,
             broken: false,
         })
     }
 
-    pub fn identity(&self) -> io::Result<Identity> {
-        self.held.identity()
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Locks and reads the file and prepares it for appending: cuts off an interrupted write, and
@@ -117,6 +123,9 @@ impl JournalFile {
     pub fn make_room(&mut self, bytes: u64) -> Result<(), WriteFailure> {
         /// Reserved at once, so that most appends need no system call for it.
         const AHEAD: u64 = 64 * 1024;
+        if self.failed {
+            return Err(failed_before());
+        }
         if self.length + bytes <= self.room {
             return Ok(());
         }
@@ -153,7 +162,7 @@ impl JournalFile {
                 self.room = self.length;
                 Err(WriteFailure {
                     error,
-                    can_pass: !self.broken,
+                    can_pass: !self.broken && !self.failed,
                 })
             }
         }
@@ -163,16 +172,18 @@ impl JournalFile {
         self.length
     }
 
-    /// After a failed [`Self::sync`]: removes the lines from `length` on, whose calls have sent
-    /// nothing, and writes `instead`. If that fails too, the removed lines may remain.
-    pub fn take_back(&mut self, length: u64, instead: &[u8]) {
-        if self.held.file.set_len(length).is_ok() {
-            let _ = self.held.append(instead);
+    /// After a failed [`Self::sync`]: removes the lines from `length` on. False if they may remain.
+    pub fn take_back(&mut self, length: u64) -> bool {
+        let taken = self.check().is_ok() && self.held.file.set_len(length).is_ok();
+        if taken {
+            self.length = length;
+            self.room = length;
         }
+        taken
     }
 
-    /// Makes the whole file durable. A failure breaks the journal for good, because some systems
-    /// drop the data that they could not write, and the next sync succeeds without it.
+    /// Makes the whole file durable. After a failure no deletion may begin any more, because some
+    /// systems drop the data that they could not write, and the next sync succeeds without it.
     pub fn sync(&mut self) -> Result<(), WriteFailure> {
         if self.broken || self.synced {
             return Ok(());
@@ -182,19 +193,25 @@ impl JournalFile {
                 self.synced = true;
                 Ok(())
             }
-            Err(error) => Err(self.broken(error)),
+            Err(error) => {
+                self.failed = true;
+                Err(WriteFailure {
+                    error,
+                    can_pass: false,
+                })
+            }
         }
     }
 
-    /// Checks that the file still has its name and its length. A record in a removed file would
-    /// never be read, and a record after foreign bytes would make the journal damaged.
+    /// Checks that the file still has its name and its length. A record in a removed or renamed file
+    /// would not be read, and a record after foreign bytes would make the journal damaged.
     fn check(&mut self) -> Result<(), WriteFailure> {
         if self.broken {
-            return Err(self.broken(io::Error::other("it failed before")));
+            return Err(failed_before());
         }
-        match self.held.length_and_name() {
-            Ok((_, false)) => Err(self.broken(io::Error::other("it was removed"))),
-            Ok((length, true)) if length != self.length => {
+        match self.held.length_at(&self.path, self.identity) {
+            Ok(None) => Err(self.broken(io::Error::other("it was removed or renamed"))),
+            Ok(Some(length)) if length != self.length => {
                 Err(self.broken(io::Error::other("another program has changed it")))
             }
             Ok(_) => Ok(()),
@@ -208,6 +225,13 @@ impl JournalFile {
             error,
             can_pass: false,
         }
+    }
+}
+
+fn failed_before() -> WriteFailure {
+    WriteFailure {
+        error: io::Error::other("it failed before"),
+        can_pass: false,
     }
 }
 
@@ -319,5 +343,17 @@ mod tests {
         let (mut file, _) = place.open().unwrap();
         fs::remove_file(&place.0).unwrap();
         assert!(!file.append(begin(1).as_bytes()).unwrap_err().can_pass);
+        drop(file);
+
+        let (mut file, _) = place.open().unwrap();
+        file.append(begin(1).as_bytes()).unwrap();
+        let rotated = place.0.with_extension("1");
+        fs::rename(&place.0, &rotated).unwrap();
+        // Renaming it back does not tell what was read and written meanwhile.
+        for _ in 0..2 {
+            assert!(!file.append(begin(2).as_bytes()).unwrap_err().can_pass);
+            let _ = fs::rename(&rotated, &place.0);
+        }
+        assert_eq!(place.text(), header(ADDRESS) + &begin(1));
     }
 }

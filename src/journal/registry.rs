@@ -50,9 +50,7 @@ impl Journal {
         let printable = messages::printable(path);
         let refuse = |failure: OpenFailure| messages::refused(&printable, address, failure);
         let file = JournalFile::open(Path::new(path)).map_err(refuse)?;
-        let identity = file
-            .identity()
-            .map_err(|error| refuse(OpenFailure::Failed(error)))?;
+        let identity = file.identity();
         let registry = REGISTRY.get();
         let mut entries = lock(&registry.entries);
         loop {

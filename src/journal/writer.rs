@@ -75,6 +75,7 @@ impl Writer {
             None => Err(out_of_memory()),
         };
         if let Err(failure) = written {
+            self.owe(notes);
             return self.fail(notes, progress, &failure);
         }
         progress.send_replace(Progress::Written);
@@ -90,11 +91,11 @@ impl Writer {
             Err(failure) => {
                 // Only the ends of earlier calls remain: a begin record would say that its deletion
                 // may have been sent.
-                self.owe(notes);
-                if self.lines_of(&[]).is_some() {
-                    self.file.take_back(before, self.lines.as_bytes());
+                match self.file.take_back(before) {
+                    true => self.owe(notes),
+                    // All lines remain.
+                    false => self.owed.clear(),
                 }
-                self.owed.clear();
                 self.fail(notes, progress, &failure);
             }
         }
@@ -110,32 +111,28 @@ impl Writer {
         }
     }
 
-    /// Reports that none of the records was written. End records are kept in `owed`, except those
-    /// of calls whose begin record failed with them.
+    /// Reports that no call of these records may begin.
     fn fail(
         &mut self,
         notes: &[Record],
         progress: &watch::Sender<Progress>,
         failure: &WriteFailure,
     ) {
-        let outcome = messages::not_noted(&self.shared.path, failure);
-        if failure.can_pass {
-            self.owe(notes);
-            // The end records alone may still fit on the disk.
-            self.pay();
-        }
+        let mut outcome = messages::not_noted(&self.shared.path, failure);
+        // The end records alone may still be written.
+        self.pay();
         let mut state = lock(&self.shared.state);
-        if failure.can_pass {
-            // Drop end records that were queued meanwhile for calls whose begin record failed.
-            let mut begun = BTreeSet::new();
-            state.queue.retain(|note| {
-                if !is_end(note) {
-                    begun.insert(note.id);
-                }
-                !is_end(note) || begun.contains(&note.id) || !begins(notes, note.id)
-            });
-        } else {
-            state.broken = Some(outcome.clone());
+        // Drop end records that were queued meanwhile for calls whose begin record failed.
+        let mut begun = BTreeSet::new();
+        state.queue.retain(|note| {
+            if !is_end(note) {
+                begun.insert(note.id);
+            }
+            !is_end(note) || begun.contains(&note.id) || !begins(notes, note.id)
+        });
+        if !failure.can_pass {
+            // The first failure tells the cause.
+            outcome = state.broken.get_or_insert(outcome).clone();
         }
         // Reported while the state is locked, because dropping a claim reads the progress under
         // this lock.

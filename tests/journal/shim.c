@@ -9,6 +9,7 @@
  *   SHIM_FAIL=kind, SHIM_FROM=n, SHIM_TO=n, SHIM_ERRNO=e
  *                                              calls n to n of a kind (write, fdatasync, fsync,
  *                                              ftruncate) fail; a write first writes half
+ *   SHIM_FAIL_AFTER=text, SHIM_ERRNO=e         the sync after the first write with this text fails
  *   SHIM_SYNCED=path                           a file for the length that has been synced
  *   SHIM_COUNT=path                            a file for the number of calls
  *   SHIM_SYNCS=path                            a file for the number of syncs
@@ -28,6 +29,7 @@
 
 static int watched = -1;
 static long calls, of_kind, bytes, syncs;
+static int text_written;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static long number(const char *name)
@@ -151,6 +153,9 @@ ssize_t write(int file, const void *data, size_t size)
         real_write()(file, data, size / 2);
         die();
     }
+    const char *text = getenv("SHIM_FAIL_AFTER");
+    if (text != NULL && text_written == 0)
+        text_written = memmem(data, size, text, strlen(text)) != NULL;
     ssize_t done;
     if (fails("write")) {
         /* A disk that gets full first writes a part, and fails at the next write. */
@@ -174,7 +179,10 @@ static int synced(int file, const char *kind, int (*real)(int))
         return real(file);
     int last = begin();
     int done;
-    if (fails(kind)) {
+    int after_text = text_written == 1;
+    if (after_text)
+        text_written = 2;
+    if (after_text || fails(kind)) {
         errno = (int)number("SHIM_ERRNO");
         done = -1;
     } else {

@@ -69,14 +69,12 @@ impl HeldFile {
     }
 
     pub fn identity(&self) -> io::Result<Identity> {
-        let metadata = self.file.metadata()?;
-        Ok(Identity(metadata.dev(), metadata.ino()))
+        Ok(identity(&self.file.metadata()?))
     }
 
     /// Whether `path` still names this file.
     pub fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let there = path.symlink_metadata()?;
-        Ok(self.identity()? == Identity(there.dev(), there.ino()))
+        Ok(self.identity()? == identity(&path.symlink_metadata()?))
     }
 
     /// Takes the lock; false while another process has it.
@@ -101,10 +99,18 @@ impl HeldFile {
         (&self.file).write_all(bytes)
     }
 
-    /// The file's length, and whether the file still has a name anywhere.
-    pub fn length_and_name(&self) -> io::Result<(u64, bool)> {
-        let metadata = self.file.metadata()?;
-        Ok((metadata.len(), metadata.nlink() > 0))
+    /// The file's length; `None` if `path` no longer names the file with this identity, or if the
+    /// host has closed the descriptor and it became another file.
+    pub fn length_at(&self, path: &Path, known: Identity) -> io::Result<Option<u64>> {
+        let own = self.file.metadata()?;
+        let named = match path.symlink_metadata() {
+            Ok(there) => identity(&there) == known,
+            // A host that has given up privileges may no longer look into the directory.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => own.nlink() > 0,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        Ok((named && identity(&own) == known).then_some(own.len()))
     }
 
     /// Reserves disk space for `bytes` bytes from `start` on, without changing the file's length.
@@ -151,6 +157,10 @@ impl Drop for HeldFile {
         // a child would close another file.
         self.slot.descriptor.store(FREE, Ordering::Relaxed);
     }
+}
+
+fn identity(metadata: &std::fs::Metadata) -> Identity {
+    Identity(metadata.dev(), metadata.ino())
 }
 
 /// Makes the names in a directory durable.
@@ -308,8 +318,41 @@ mod tests {
         let held = HeldFile::open(&path).unwrap();
         assert_eq!(held.file.metadata().unwrap().mode() & 0o777, 0o600);
         assert!(held.is_at(&path).unwrap());
-        assert_eq!(held.length_and_name().unwrap(), (0, true));
+    }
+
+    #[test]
+    fn a_file_that_lost_its_name_or_its_descriptor_is_noticed() {
+        let (folder, elsewhere) = (place("folder"), place("elsewhere"));
+        for old in [&folder, &elsewhere] {
+            let _ = std::fs::remove_dir_all(old);
+        }
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("held");
+        let other = folder.join("other");
+        let held = HeldFile::open(&path).unwrap();
+        let known = held.identity().unwrap();
+        let is_there = || held.length_at(&path, known).unwrap() == Some(0);
+        assert!(is_there());
+        std::fs::rename(&path, &other).unwrap();
+        assert!(!is_there());
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_there());
+        std::fs::rename(&other, &path).unwrap();
+        assert!(is_there());
+        std::fs::hard_link(&path, &other).unwrap();
+        assert!(is_there());
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(held.length_and_name().unwrap(), (0, false));
+        assert!(!is_there());
+        std::fs::rename(&other, &path).unwrap();
+        std::fs::rename(&folder, &elsewhere).unwrap();
+        assert!(!is_there());
+        std::fs::rename(&elsewhere, &folder).unwrap();
+        assert!(is_there());
+        // The number of a descriptor that the host closed now belongs to another file.
+        std::fs::write(&other, "").unwrap();
+        let stranger = File::open(&other).unwrap();
+        let number = held.file.as_raw_fd();
+        assert_eq!(unsafe { libc::dup2(stranger.as_raw_fd(), number) }, number);
+        assert!(!is_there());
     }
 }

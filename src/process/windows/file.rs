@@ -122,8 +122,9 @@ impl HeldFile {
         Ok(())
     }
 
-    /// The file's length, and whether the file still has a name anywhere.
-    pub fn length_and_name(&self) -> io::Result<(u64, bool)> {
+    /// The file's length; `None` if the file is about to be removed. While it is open, nobody can
+    /// rename it, so its path need not be looked up.
+    pub fn length_at(&self, _: &Path, _: Identity) -> io::Result<Option<u64>> {
         let mut about = unsafe { mem::zeroed::<FILE_STANDARD_INFO>() };
         let done = unsafe {
             GetFileInformationByHandleEx(
@@ -135,10 +136,10 @@ impl HeldFile {
         };
         match done {
             0 => Err(io::Error::last_os_error()),
-            _ => Ok((
-                about.EndOfFile as u64,
-                about.NumberOfLinks > 0 && !about.DeletePending,
-            )),
+            _ => {
+                let named = about.NumberOfLinks > 0 && !about.DeletePending;
+                Ok(named.then_some(about.EndOfFile as u64))
+            }
         }
     }
 
