@@ -22,9 +22,11 @@
  * **Memory.** Free what greenapi_…_new made with greenapi_…_free; there is nothing else to free.
  * Strings that you give are copied before the function returns.
  *
- * **Threads.** Every function may be called from any thread at any time, and after fork() in the
- * child. The library has its own threads: none before the first call, then at most four, and one
- * more for each journal. They block every signal except the fault signals (SIGSEGV and its like).
+ * **Threads.** Every function may be called from any thread at any time, also in the child of
+ * fork() (but not in one made by a raw clone() or _Fork()). The library has its own threads:
+ * none before the first call, then at most four, and one more for each journal. They block every
+ * signal except the fault signals (SIGSEGV and its like); on Linux, they have the CPUs and the
+ * scheduling class that the process had when it loaded the library.
  *
  * **Out of memory.** A failed allocation does not end your process: calls whose request was not
  * sent end in GREENAPI_STATUS_OUT_OF_RESOURCES, and calls whose request was sent are finished with a

@@ -63,6 +63,7 @@ programs!(
     fork_queue_inherited,
     fork_while_calling,
     fork_with_journal,
+    hardened_service,
     hostile_servers,
     memcheck,
     no_ca_store,

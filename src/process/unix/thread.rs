@@ -114,7 +114,13 @@ mod scheduling {
     use std::mem;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    struct Loaded(UnsafeCell<(libc::cpu_set_t, c_int, libc::sched_param)>);
+    struct Scheduling {
+        cpus: libc::cpu_set_t,
+        class: c_int,
+        parameters: libc::sched_param,
+    }
+
+    struct Loaded(UnsafeCell<Scheduling>);
 
     // SAFETY: written only once, at load time, before KNOWN is set; read only when KNOWN is set.
     unsafe impl Sync for Loaded {}
@@ -122,26 +128,44 @@ mod scheduling {
     static LOADED: Loaded = Loaded(UnsafeCell::new(unsafe { mem::zeroed() }));
     static KNOWN: AtomicBool = AtomicBool::new(false);
 
-    pub fn note() {
-        let (cpus, class, parameters) = unsafe { &mut *LOADED.0.get() };
+    /// Those of the current thread; `None` if the system does not tell them.
+    fn current() -> Option<Scheduling> {
+        let mut now = unsafe { mem::zeroed::<Scheduling>() };
         let known = unsafe {
-            *class = libc::sched_getscheduler(0);
-            *class >= 0
-                && libc::sched_getparam(0, parameters) == 0
-                && libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), cpus) == 0
+            // A new thread does not inherit this flag, so it makes no difference.
+            now.class = libc::sched_getscheduler(0) & !libc::SCHED_RESET_ON_FORK;
+            now.class >= 0
+                && libc::sched_getparam(0, &mut now.parameters) == 0
+                && libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut now.cpus) == 0
         };
-        KNOWN.store(known, Ordering::Release);
+        known.then_some(now)
+    }
+
+    pub fn note() {
+        if let Some(now) = current() {
+            unsafe { *LOADED.0.get() = now };
+            KNOWN.store(true, Ordering::Release);
+        }
     }
 
     /// Restores them for the current thread as far as the system allows: without privileges, a
-    /// thread cannot leave SCHED_IDLE.
+    /// thread cannot leave SCHED_IDLE. Sets only what differs, because a filter of system calls may
+    /// kill a process that sets any of them (systemd's `SystemCallFilter=~@resources`).
     pub fn restore() {
-        if KNOWN.load(Ordering::Acquire) {
-            let (cpus, class, parameters) = unsafe { &*LOADED.0.get() };
-            unsafe {
-                libc::sched_setscheduler(0, *class, parameters);
-                libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus);
-            }
+        if !KNOWN.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(now) = current() else {
+            return;
+        };
+        let loaded = unsafe { &*LOADED.0.get() };
+        if (now.class, now.parameters.sched_priority)
+            != (loaded.class, loaded.parameters.sched_priority)
+        {
+            unsafe { libc::sched_setscheduler(0, loaded.class, &loaded.parameters) };
+        }
+        if unsafe { !libc::CPU_EQUAL(&now.cpus, &loaded.cpus) } {
+            unsafe { libc::sched_setaffinity(0, size_of_val(&loaded.cpus), &loaded.cpus) };
         }
     }
 }
