@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::completions::Record;
 use crate::endpoint::check_id;
-use crate::engine::engine;
+use crate::engine::{engine, Engine};
 use crate::memory;
 use crate::outcome::Outcome;
 use crate::process::generation;
@@ -37,96 +37,150 @@ pub fn delete_all(
     }
     memory::check()?;
     let engine = engine()?;
-    // If the observer forks, the child has to give a result to every id without one.
-    let mut has_result = Vec::new();
-    has_result.try_reserve_exact(ids.len()).map_err(|_| {
-        Outcome::new(
-            Status::OutOfResources,
-            "Give fewer ids at once: there is no memory for so many, and no request was sent.",
-        )
-    })?;
-    has_result.resize(ids.len(), false);
+    let mut run = Run::new(ids, observer)?;
     let results = Arc::new(Results::new(None));
-    let mut accepted = ids.len();
-    let mut refusal = None;
+    let refused = submit(client, ids, &engine, &results).err();
+    let accepted = refused.as_ref().map_or(ids.len(), |(first, _)| *first);
+    run.collect(&engine, &results);
+    if run.is_in_child() {
+        // Only the parent has the thread that brings the other results, and that thread may have
+        // held a lock of `results` during the fork: the child must not touch these values, not even
+        // to drop them.
+        mem::forget((engine, results));
+        run.report_what_the_parent_awaits(accepted);
+    }
+    if let Some((_, refusal)) = refused {
+        run.refuse_from(accepted, &refusal);
+    }
+    Ok(run.status())
+}
+
+/// Submits all ids. If memory gets short, the error has the position of the first id that was not
+/// submitted, and the outcome of the rest.
+fn submit(
+    client: &Arc<Client>,
+    ids: &[i64],
+    engine: &Engine,
+    results: &Arc<Results>,
+) -> Result<(), (usize, Outcome)> {
     for (tag, id) in (0..).zip(ids) {
-        if let Err(outcome) = memory::check() {
-            (accepted, refusal) = (tag as usize, Some(outcome));
-            break;
-        }
+        memory::check().map_err(|outcome| (tag as usize, outcome))?;
         let key = results.open(tag, *id);
         match client.admit(*id) {
             Ok(()) => engine.submit(client.clone(), Submission::queued(results.clone(), key)),
             Err(outcome) => results.finish(key, outcome),
         }
     }
-    let mut first_failure: Option<(usize, Status)> = None;
-    let mut note = |index: usize, status: Status| {
-        let earlier = first_failure.is_some_and(|(first, _)| first < index);
-        if status.effect() != Effect::Deleted && !earlier {
-            first_failure = Some((index, status));
+    Ok(())
+}
+
+/// What the caller has been told so far.
+struct Run<'a, O> {
+    ids: &'a [i64],
+    observer: &'a mut O,
+    /// If the observer forks, the child has to give a result to every id without one.
+    has_result: Vec<bool>,
+    done: usize,
+    /// Whether the observer wants to be told of progress.
+    going: bool,
+    /// The first id, in their order, whose instance may not be gone.
+    first_failure: Option<(usize, Status)>,
+    process: u32,
+}
+
+impl<'a, O: Observer> Run<'a, O> {
+    fn new(ids: &'a [i64], observer: &'a mut O) -> Result<Self, Outcome> {
+        let mut has_result = Vec::new();
+        has_result.try_reserve_exact(ids.len()).map_err(|_| {
+            Outcome::new(
+                Status::OutOfResources,
+                "Give fewer ids at once: there is no memory for so many, and no request was sent.",
+            )
+        })?;
+        has_result.resize(ids.len(), false);
+        Ok(Self {
+            ids,
+            observer,
+            has_result,
+            done: 0,
+            going: true,
+            first_failure: None,
+            process: generation(),
+        })
+    }
+
+    /// Whether the observer forked, and this is the child.
+    fn is_in_child(&self) -> bool {
+        generation() != self.process
+    }
+
+    fn report(&mut self, index: usize, id: i64, outcome: &Outcome) {
+        let earlier = self.first_failure.is_some_and(|(first, _)| first < index);
+        if outcome.status.effect() != Effect::Deleted && !earlier {
+            self.first_failure = Some((index, outcome.status));
         }
-    };
-    let (mut done, mut going) = (0, true);
-    let process = generation();
-    while generation() == process {
-        let batch = results.take(BATCH, None);
-        if batch.is_empty() {
-            break;
-        }
-        for record in batch {
-            let index = record.tag as usize;
-            has_result[index] = true;
-            done += 1;
-            note(index, record.outcome.status);
-            observer.result(index, record.id, &record.outcome);
-            if going && !observer.progress(done, ids.len(), &record) {
-                going = false;
-                if generation() == process {
-                    engine.count_cancelled(results.cancel_all().waiting);
-                }
+        self.observer.result(index, id, outcome);
+    }
+
+    /// Waits for the results of all that was submitted, and hands them on.
+    fn collect(&mut self, engine: &Engine, results: &Results) {
+        while !self.is_in_child() {
+            let batch = results.take(BATCH, None);
+            if batch.is_empty() {
+                break;
             }
-            // In the child of a fork inside the observer, the observer is not called again.
-            going &= generation() == process;
+            for record in batch {
+                let index = record.tag as usize;
+                self.has_result[index] = true;
+                self.done += 1;
+                self.report(index, record.id, &record.outcome);
+                if self.going && !self.observer.progress(self.done, self.ids.len(), &record) {
+                    self.going = false;
+                    if !self.is_in_child() {
+                        engine.count_cancelled(results.cancel_all().waiting);
+                    }
+                }
+                // In the child of a fork inside the observer, the observer is not called again.
+                self.going &= !self.is_in_child();
+            }
         }
     }
-    if generation() != process {
-        // The observer forked, and this is the child. Only the parent has the thread that brings
-        // the other results, and that thread may have held a lock of `results` during the fork: the
-        // child must not touch these values, not even to drop them.
-        mem::forget((engine, results));
-        for (index, id) in ids[..accepted]
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !has_result[*index])
-        {
-            let outcome = check_id(*id).err().unwrap_or_else(|| {
+
+    /// Reports, in the child of a fork, the `accepted` first ids whose results the parent gets.
+    fn report_what_the_parent_awaits(&mut self, accepted: usize) {
+        for index in 0..accepted {
+            if self.has_result[index] {
+                continue;
+            }
+            let id = self.ids[index];
+            let outcome = check_id(id).err().unwrap_or_else(|| {
                 Outcome::new(
                     Status::CancelledInFlight,
                     "Call again with the same id, which is safe and shows which: on_progress forked, and this deletion goes on in the parent process, where its result is known.",
                 )
                 .after(1)
             });
-            note(index, outcome.status);
-            observer.result(index, *id, &outcome);
+            self.report(index, id, &outcome);
         }
     }
-    // The ids that were not accepted, for want of memory.
-    for (index, id) in ids.iter().enumerate().skip(accepted) {
-        let outcome = match (check_id(*id), &refusal) {
-            (Err(outcome), _) => outcome,
-            (Ok(()), Some(refusal)) => refusal.clone(),
-            (Ok(()), None) => Outcome::plain(Status::Internal),
-        };
-        note(index, outcome.status);
-        done += 1;
-        observer.result(index, *id, &outcome);
-        let last = Record {
-            tag: index as u64,
-            id: *id,
-            outcome,
-        };
-        going = going && observer.progress(done, ids.len(), &last);
+
+    /// Reports the ids from `first` on, which were not submitted.
+    fn refuse_from(&mut self, first: usize, refusal: &Outcome) {
+        let ids = self.ids;
+        for (index, id) in ids.iter().copied().enumerate().skip(first) {
+            let outcome = check_id(id).err().unwrap_or_else(|| refusal.clone());
+            self.done += 1;
+            self.report(index, id, &outcome);
+            let last = Record {
+                tag: index as u64,
+                id,
+                outcome,
+            };
+            self.going = self.going && self.observer.progress(self.done, ids.len(), &last);
+        }
     }
-    Ok(first_failure.map_or(Status::Ok, |(_, status)| status))
+
+    fn status(&self) -> Status {
+        self.first_failure.map_or(Status::Ok, |(_, status)| status)
+    }
 }
