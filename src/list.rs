@@ -28,7 +28,7 @@ use tokio::time::sleep;
 use crate::ask::{Asker, Unanswered};
 use crate::client::Client;
 use crate::engine::{engine, Engine};
-use crate::instances::{Instance, Item, ListReader, State};
+use crate::instances::{Instance, Item, ListReader, NotAList, State};
 use crate::memory;
 use crate::outcome::Outcome;
 use crate::pace::Permit;
@@ -395,6 +395,65 @@ fn unasked(item: Item) -> Box<Instance> {
     instance
 }
 
+/// The instances on their way from the response to the takers.
+#[derive(Default)]
+struct Way<'a> {
+    reader: ListReader,
+    /// Whether the response has come to its end, and is a complete list.
+    is_whole: bool,
+    // With states each instance passes through these three: its question waits, is under way, and
+    // is answered; without states only through the last one.
+    ahead: Ahead,
+    /// Boxed, because the answered ones are kept in one large block.
+    asked: FuturesOrdered<BoxFuture<'a, Box<Instance>>>,
+    ready: Pieces<Instance>,
+}
+
+impl Way<'_> {
+    fn is_over(&self) -> bool {
+        self.is_whole
+            && self.ahead.items.is_empty()
+            && self.asked.is_empty()
+            && self.ready.is_empty()
+    }
+
+    /// Whether a taker is slow.
+    fn is_held_back(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether there is room for more of the list.
+    fn reads(&self) -> bool {
+        !self.is_whole && !self.is_held_back() && !self.ahead.is_full()
+    }
+
+    /// Whether the next instance may be asked. One slow answer holds back the order, so the answers
+    /// behind it are limited too.
+    fn asks(&self) -> bool {
+        !self.is_held_back() && !self.ahead.items.is_empty() && self.asked.len() < WAITING
+    }
+
+    /// Takes a piece of the response in; the error means that it is not a list.
+    fn take_in(&mut self, mut piece: &[u8], states: bool) -> Result<(), NotAList> {
+        while let Some(item) = self.reader.next(&mut piece)? {
+            match states {
+                true => self.ahead.push(item),
+                false => self.ready.push_back(item.instance),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets those instances pass that are not asked; they only keep their places in the order.
+    fn pass_unasked(&mut self) {
+        while self.asked.len() < WAITING && self.ahead.items.front().is_some_and(is_not_asked) {
+            let item = self.ahead.pop();
+            self.asked
+                .extend(item.map(|item| future::ready(unasked(item)).boxed()));
+        }
+    }
+}
+
 /// A permit that was requested.
 type Coming = Option<oneshot::Receiver<Permit>>;
 
@@ -480,29 +539,18 @@ impl Reading<'_> {
         course.http_status = response.http_status();
         let mut permit = Some(permit);
         let (mut to_read_on, mut to_ask) = (None, None);
-        let mut reader = ListReader::default();
-        let mut whole = false;
-        // Each instance passes through these three: its question waits, is under way, and is
-        // answered.
-        let mut ahead = Ahead::default();
-        // Boxed, because the answered ones are kept in one large block.
-        let mut asked: FuturesOrdered<BoxFuture<'_, Box<Instance>>> = FuturesOrdered::new();
-        let mut ready = Pieces::default();
+        let mut way = Way::default();
         loop {
-            course.handed_over += self.hand_over.push(&mut ready) as u64;
-            if whole && ahead.items.is_empty() && asked.is_empty() && ready.is_empty() {
+            course.handed_over += self.hand_over.push(&mut way.ready) as u64;
+            if way.is_over() {
                 return Ok(());
             }
             // Questions under way continue while a taker is slow, because deletions may wait for
             // their permits.
-            let held_back = !ready.is_empty();
-            let reads = !whole && !held_back && !ahead.is_full();
-            // Some instances are not asked; they only keep their places in the order.
-            while asked.len() < WAITING && ahead.items.front().is_some_and(is_not_asked) {
-                asked.extend(ahead.pop().map(|item| future::ready(unasked(item)).boxed()));
-            }
-            // One slow answer holds back the order, so the answers behind it are limited too.
-            let asks = !held_back && !ahead.items.is_empty() && asked.len() < WAITING;
+            let held_back = way.is_held_back();
+            let reads = way.reads();
+            way.pass_unasked();
+            let asks = way.asks();
             match (reads, &permit) {
                 (false, Some(_)) => permit = None,
                 (true, None) if to_read_on.is_none() => to_read_on = self.ask_for_permit(false),
@@ -515,7 +563,7 @@ impl Reading<'_> {
             let before = Instant::now();
             let event = tokio::select! {
                 biased;
-                Some(instance) = asked.next(), if !asked.is_empty() => Event::Asked(instance),
+                Some(instance) = way.asked.next(), if !way.asked.is_empty() => Event::Asked(instance),
                 permit = arrival(&mut to_read_on) => Event::ReadOn(permit),
                 permit = arrival(&mut to_ask) => Event::Start(permit),
                 () = self.hand_over.room.notified(), if held_back => Event::Room,
@@ -526,30 +574,24 @@ impl Reading<'_> {
             }
             match event {
                 Event::Room => {}
-                Event::Asked(instance) => ready.push_back(*instance),
+                Event::Asked(instance) => way.ready.push_back(*instance),
                 // A permit that is no longer needed goes to the next request.
                 Event::ReadOn(new) => permit = reads.then_some(new),
                 Event::Start(permit) => {
                     if asks {
-                        asked.extend(ahead.pop().map(|item| self.ask(item, permit).boxed()));
+                        let item = way.ahead.pop();
+                        way.asked
+                            .extend(item.map(|item| self.ask(item, permit).boxed()));
                     }
                 }
                 Event::Read(chunk) => match chunk? {
-                    None if reader.is_whole() => whole = true,
+                    None if way.reader.is_whole() => way.is_whole = true,
                     None => return Err(response.no_list()),
                     Some(chunk) => {
-                        let mut rest = &chunk[..];
-                        loop {
-                            match reader.next(&mut rest) {
-                                Ok(Some(item)) if self.states => ahead.push(item),
-                                Ok(Some(item)) => ready.push_back(item.instance),
-                                Ok(None) => break,
-                                Err(_) => {
-                                    drop(permit);
-                                    course.handed_over += self.push_all(ready).await;
-                                    return Err(response.no_list());
-                                }
-                            }
+                        if way.take_in(&chunk, self.states).is_err() {
+                            drop(permit);
+                            course.handed_over += self.push_all(way.ready).await;
+                            return Err(response.no_list());
                         }
                     }
                 },
