@@ -38,7 +38,9 @@
  *
  * **Your process.** The library prints nothing, installs no signal handler and changes no
  * environment variable. It reads the environment only on the caller's thread, inside
- * greenapi_client_new or greenapi_delete_instance. No message contains the token.
+ * greenapi_client_new or greenapi_delete_instance. No message contains the token. If you close the
+ * descriptors 0, 1 and 2, open /dev/null in their place, as daemon() does: journals, queues and the
+ * connections of deletions keep away from these numbers, but the library's event loop does not.
  *
  * Link with `$(pkg-config --cflags --libs greenapi)`.
  */

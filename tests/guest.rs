@@ -76,6 +76,7 @@ programs!(
     signal_handlers,
     sigpipe_default,
     small_stack,
+    standard_descriptors_closed,
     thread_cancelled,
     threads_named,
     token_wiped,

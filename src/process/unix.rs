@@ -18,6 +18,7 @@ pub mod file;
 use std::io;
 #[cfg(not(target_os = "linux"))]
 use std::mem;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(target_os = "linux")]
@@ -134,6 +135,16 @@ pub fn describe(error: &io::Error) -> String {
     super::without_number(error).to_lowercase()
 }
 
+/// Moves a descriptor to a number above 2. A host that has closed its standard input, output or error
+/// may still write to that number, or put another file there.
+pub fn off_standard<D: AsFd + From<OwnedFd>>(descriptor: D) -> io::Result<D> {
+    match descriptor.as_fd().as_raw_fd() {
+        // The copy has a number above 2, and closes on exec.
+        0..=2 => Ok(descriptor.as_fd().try_clone_to_owned()?.into()),
+        _ => Ok(descriptor),
+    }
+}
+
 /// A descriptor that can be made readable and unreadable: an eventfd on Linux, a pipe elsewhere.
 /// Close-on-exec and non-blocking.
 #[derive(Debug)]
@@ -150,6 +161,8 @@ impl Notifier {
         if readable < 0 {
             return Err(io::Error::last_os_error());
         }
+        // SAFETY: the descriptor was just made.
+        let readable = off_standard(unsafe { OwnedFd::from_raw_fd(readable) })?.into_raw_fd();
         Ok(Self { readable })
     }
 
@@ -159,6 +172,12 @@ impl Notifier {
         if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
+        // SAFETY: the descriptors were just made.
+        let [readable, writable] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+        let ends = [
+            off_standard(readable)?.into_raw_fd(),
+            off_standard(writable)?.into_raw_fd(),
+        ];
         for end in ends {
             unsafe {
                 libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_socks::tcp::Socks5Stream;
@@ -17,7 +18,7 @@ use super::stream::{socket, Io};
 use super::tls::Tls;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Stage};
-use crate::process::is_exhaustion;
+use crate::process::{is_exhaustion, off_standard};
 
 /// How long one address may take before the next is tried in parallel (RFC 8305).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -139,10 +140,10 @@ fn interleave(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 }
 
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    let socket = TcpSocket::from_std_stream(off_standard(socket)?.into());
     socket.set_keepalive(true)?;
     let tcp = socket.connect(address).await?;
     // A request is one small write that should leave at once.

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use once_cell::race::OnceBox;
 
+use super::off_standard;
+
 /// Why a file could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
@@ -60,6 +62,8 @@ impl HeldFile {
             Some(libc::ELOOP) => OpenError::NotAFile("a symbolic link"),
             _ => OpenError::Failed(error),
         })?;
+        // A line that the host writes to standard error must not end up in the file.
+        let file = off_standard(file).map_err(OpenError::Failed)?;
         let slot = Slot::take(file.as_raw_fd());
         let held = Self { file, slot };
         // The file may have been replaced between the check and the opening.
