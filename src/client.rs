@@ -397,7 +397,7 @@ impl Client {
                     }
                 }
                 Ok(Err(failure)) => Attempt::Failed(failure),
-                Err(_) => Attempt::Failed(self.out_of_time(call.attempts() > before)),
+                Err(_) => Attempt::Failed(self.out_of_time(transport, call.attempts() > before)),
             };
             #[cfg(feature = "inject-panics")]
             assert_ne!(id, PANIC_AFTER_SENDING);
@@ -438,18 +438,21 @@ impl Client {
         }
     }
 
-    fn out_of_time(&self, sent: bool) -> Failure {
+    fn out_of_time(&self, transport: &Transport, sent: bool) -> Failure {
         let timeout = self.options.timeout.as_millis();
-        match sent {
-            true => Failure::new(Stage::TimedOut, format!("the timeout is {timeout} ms")),
-            false => Failure::new(
+        if sent {
+            return Failure::new(Stage::TimedOut, format!("the timeout is {timeout} ms"));
+        }
+        let slow_look_up = transport.slow_look_up(&self.endpoint, self.options.timeout);
+        slow_look_up.unwrap_or_else(|| {
+            Failure::new(
                 Stage::Connect,
                 format!(
                     "the timeout of {timeout} ms passed before {} could be reached",
                     self.endpoint.host_and_port()
                 ),
-            ),
-        }
+            )
+        })
     }
 }
 

@@ -2,8 +2,9 @@
 //! as everywhere else on the machine.
 //!
 //! `getaddrinfo` blocks without a limit, so it runs on [`Workers`]. Calls that need the same name at
-//! once share one look-up. A look-up that hangs does not stop names that have resolved before: a
-//! thread is kept for them, and after a second their last addresses are used.
+//! once share one look-up, and one that all callers gave up on before it began is left out. A look-up
+//! that hangs does not stop names that have resolved before: they go ahead, and after a second their
+//! last addresses are used.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,8 +12,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use url::Host;
+
 use super::reasons::{describe, shorten};
-use super::workers::{SingleFlight, Workers};
+use super::workers::{Kind, SingleFlight, Workers};
 use crate::endpoint::is_localhost;
 use crate::failure::{Failure, Stage};
 use crate::memory;
@@ -44,6 +47,22 @@ impl Resolver {
         &self.workers
     }
 
+    /// The failure of a call that waited `limit` for a connection to `host`, if what it waited for
+    /// is the look-up.
+    pub fn too_slow(&self, host: &Host, limit: Duration) -> Option<Failure> {
+        let Host::Domain(name) = host else {
+            return None;
+        };
+        if !self.shared.under_way.is_under_way(name.as_str())
+            || lock(&self.shared.last).contains_key(name)
+        {
+            return None;
+        }
+        let (name, limit) = (shorten(name), limit.as_millis());
+        let reason = format!("the name {name} could not be looked up within {limit} ms");
+        Some(Failure::new(Stage::Connect, reason).advise("Check the name and the name servers"))
+    }
+
     pub async fn look_up(&self, name: &str) -> Reply {
         self.look_up_by(name, resolve).await
     }
@@ -56,8 +75,16 @@ impl Resolver {
         let (reply, began, first) = self.shared.under_way.join(name.to_owned());
         if first {
             let (shared, owned) = (self.shared.clone(), name.to_owned());
-            let job = move || shared.land(owned.clone(), resolve(&owned));
-            if let Err(error) = self.workers.run(last.is_some(), job) {
+            let job = move || {
+                if shared.under_way.is_wanted(&owned) {
+                    shared.land(owned.clone(), resolve(&owned));
+                }
+            };
+            let kind = match last {
+                Some(_) => Kind::KnownName,
+                None => Kind::NewName,
+            };
+            if let Err(error) = self.workers.run(kind, job) {
                 let why = describe(&error);
                 let reason = format!("no thread for looking up {name} ({why})");
                 let failure = Failure::new(Stage::Resources, reason);
@@ -124,6 +151,9 @@ fn resolve(name: &str) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::future::{join, FutureExt};
+    use std::future::Future;
+    use std::pin::pin;
     use std::sync::{Condvar, MutexGuard};
     use std::time::Instant;
 
@@ -137,8 +167,37 @@ mod tests {
         lock(&HANGING)
     }
 
+    /// The names that were looked up.
+    static ASKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    fn run(body: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(body);
+    }
+
+    /// The names that hang while this exists.
+    struct Hang(&'static [&'static str]);
+
+    impl Hang {
+        fn new(names: &'static [&'static str]) -> Self {
+            hanging().extend(names);
+            Self(names)
+        }
+    }
+
+    impl Drop for Hang {
+        fn drop(&mut self) {
+            hanging().retain(|name| !self.0.contains(name));
+            RELEASED.notify_all();
+        }
+    }
+
     /// The system's resolver, as one whose servers do not answer for some names.
     fn stubborn(name: &str) -> Reply {
+        lock(&ASKED).push(name.to_owned());
         let mut hanging = hanging();
         while hanging.contains(&name) {
             hanging = crate::sync::unpoisoned(RELEASED.wait(hanging));
@@ -148,11 +207,7 @@ mod tests {
 
     #[test]
     fn names_that_hang_do_not_stop_those_that_resolved_before() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        run(async {
             let resolver = Resolver::default();
             // One that waits for a name that hangs fails the test instead of hanging it.
             let look_up = |name| {
@@ -162,7 +217,7 @@ mod tests {
             for name in ["good", "turns"] {
                 assert_eq!(look_up(name).await.unwrap(), [ADDRESS]);
             }
-            hanging().extend(["hangs", "hangs too", "turns"]);
+            let hang = Hang::new(&["hangs", "hangs too", "turns"]);
             let stuck = async { tokio::join!(look_up("hangs"), look_up("hangs too")) };
             let others = async {
                 let began = Instant::now();
@@ -171,11 +226,65 @@ mod tests {
                 assert_eq!(look_up("turns").await.unwrap(), [ADDRESS]);
                 assert!(began.elapsed() >= PATIENCE);
                 assert_eq!(look_up("turns").await.unwrap(), [ADDRESS]);
-                hanging().clear();
-                RELEASED.notify_all();
+                drop(hang);
             };
             let (stuck, ()) = tokio::join!(stuck, others);
             assert!(stuck.0.is_ok() && stuck.1.is_ok());
+        });
+    }
+
+    #[test]
+    fn a_name_that_nobody_waits_for_any_more_is_not_looked_up() {
+        run(async {
+            let resolver = Resolver::default();
+            let look_up = |name| resolver.look_up_by(name, stubborn);
+            let hang = Hang::new(&["slow", "slow too"]);
+            let mut slow = pin!(join(look_up("slow"), look_up("slow too")));
+            assert!(slow.as_mut().now_or_never().is_none());
+            for name in ["given up", "given up too", "shared"] {
+                assert!(look_up(name).now_or_never().is_none());
+            }
+            let mut wanted = pin!(join(look_up("shared"), look_up("wanted")));
+            assert!(wanted.as_mut().now_or_never().is_none());
+            drop(hang);
+            let (shared, wanted) = wanted.await;
+            assert!(shared.is_ok() && wanted.is_ok());
+            let (slow, slow_too) = slow.await;
+            assert!(slow.is_ok() && slow_too.is_ok());
+            let asked = |name: &str| lock(&ASKED).iter().any(|asked| asked == name);
+            assert!(asked("shared") && asked("wanted"));
+            assert!(!asked("given up") && !asked("given up too"));
+            // A later call looks it up after all.
+            assert_eq!(look_up("given up").await.unwrap(), [ADDRESS]);
+        });
+    }
+
+    #[test]
+    fn a_message_blames_the_look_up_if_that_took_the_time() {
+        run(async {
+            let resolver = Resolver::default();
+            let limit = Duration::from_millis(300);
+            let host = Host::Domain("unanswered".to_owned());
+            let too_slow = || {
+                resolver
+                    .too_slow(&host, limit)
+                    .map(|failure| failure.reason)
+            };
+            assert_eq!(too_slow(), None);
+            let hang = Hang::new(&["unanswered"]);
+            let mut waiting = pin!(resolver.look_up_by("unanswered", stubborn));
+            assert!(waiting.as_mut().now_or_never().is_none());
+            assert_eq!(
+                too_slow().unwrap(),
+                "the name unanswered could not be looked up within 300 ms"
+            );
+            drop(hang);
+            assert_eq!(waiting.await.unwrap(), [ADDRESS]);
+            // Its last addresses are used while it is looked up again.
+            let _hang = Hang::new(&["unanswered"]);
+            let mut again = pin!(resolver.look_up_by("unanswered", stubborn));
+            assert!(again.as_mut().now_or_never().is_none());
+            assert_eq!(too_slow(), None);
         });
     }
 }

@@ -79,15 +79,18 @@ impl Transport {
             )
             .await
             .unwrap_or_else(|_| {
-                Err(Failure::new(
-                    Stage::Connect,
-                    format!(
-                        "no connection to {} port {} within {} ms",
-                        shorten(&endpoint.host),
-                        endpoint.port,
-                        self.connect_timeout.as_millis()
-                    ),
-                ))
+                let slow_look_up = self.slow_look_up(endpoint, self.connect_timeout);
+                Err(slow_look_up.unwrap_or_else(|| {
+                    Failure::new(
+                        Stage::Connect,
+                        format!(
+                            "no connection to {} port {} within {} ms",
+                            shorten(&endpoint.host),
+                            endpoint.port,
+                            self.connect_timeout.as_millis()
+                        ),
+                    )
+                }))
             })?;
             memory::check_request()?;
             let (ended, kept) = match lease {
@@ -141,6 +144,14 @@ impl Transport {
                 } => Err(Failure::new(Stage::Lost { again_at_once }, reason)),
             };
         }
+    }
+
+    /// The failure of a call that got no connection within `limit`, if it is the look-up of a name
+    /// that takes so long.
+    pub fn slow_look_up(&self, endpoint: &Endpoint, limit: Duration) -> Option<Failure> {
+        let route = self.proxies.route(endpoint).ok()?;
+        let resolver = &self.connector.resolver;
+        resolver.too_slow(route.dialled(endpoint), limit)
     }
 
     /// Sends a GET for `path` (which holds a secret) to `endpoint`.

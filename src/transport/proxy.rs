@@ -20,6 +20,16 @@ pub enum Route {
     Proxy(Proxy),
 }
 
+impl Route {
+    /// The host at the other end of the TCP connection.
+    pub fn dialled<'a>(&'a self, endpoint: &'a Endpoint) -> &'a Host {
+        match self {
+            Self::Direct => &endpoint.host,
+            Self::Proxy(proxy) => &proxy.host,
+        }
+    }
+}
+
 /// A proxy server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {

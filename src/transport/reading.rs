@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use reqwest::dns::{Name, Resolve, Resolving};
+use url::Host;
 
 use super::connect::Connector;
 use super::dns::Resolver;
@@ -43,6 +44,9 @@ struct Way {
     server: Endpoint,
     /// Host and port of the proxy, if there is one.
     proxy: Option<String>,
+    dialled: Host,
+    resolver: Resolver,
+    connect_timeout: Duration,
 }
 
 impl StreamedResponse {
@@ -115,6 +119,9 @@ impl Reader {
             Route::Proxy(proxy) => Some(format!("{} port {}", shorten(&proxy.host), proxy.port)),
         };
         let way = Way {
+            dialled: route.dialled(endpoint).clone(),
+            resolver: connector.resolver.clone(),
+            connect_timeout,
             client: make_client(endpoint, route, connector, connect_timeout).await?,
             server: endpoint.clone(),
             proxy,
@@ -237,6 +244,12 @@ fn translate(way: &Way, error: &reqwest::Error) -> Failure {
             again_at_once: false,
         };
         return Failure::new(stage, format!("{server}: {why}"));
+    }
+    if error.is_timeout() {
+        let too_slow = way.resolver.too_slow(&way.dialled, way.connect_timeout);
+        if let Some(failure) = too_slow {
+            return at_the_proxy(way, failure);
+        }
     }
     let target = way.proxy.as_ref().unwrap_or(&server);
     let reason = match deepest_io {

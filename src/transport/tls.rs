@@ -33,7 +33,7 @@ use url::Host;
 
 use super::reasons::{alert_name, can_pass, describe, is_about_client_certificate, shorten};
 use super::stream::{Io, Stream, Waiting};
-use super::workers::{SingleFlight, Workers};
+use super::workers::{Kind, SingleFlight, Workers};
 use crate::failure::{Failure, Stage};
 use crate::memory;
 use crate::outcome::{sanitize, Outcome};
@@ -533,16 +533,20 @@ async fn system_bundle(locations: &Locations, workers: &Workers) -> Result<Arc<B
     if first {
         let locations = locations.clone();
         let job = {
-            let locations = locations.clone();
+            let (locations, workers) = (locations.clone(), workers.clone());
             move || {
+                if !system.under_way.is_wanted(&locations) {
+                    return;
+                }
                 let bundle = read_system(&locations);
                 if let Ok(bundle) = &bundle {
                     lock(&system.read).insert(locations.clone(), bundle.clone());
+                    workers.certificates_are_read();
                 }
                 system.under_way.land(&locations, &bundle);
             }
         };
-        if let Err(error) = workers.run(false, job) {
+        if let Err(error) = workers.run(Kind::Certificates, job) {
             let why = describe(&error);
             let reason = format!("no thread for reading the certificates ({why})");
             let failure = Failure::new(Stage::Resources, reason);
@@ -970,12 +974,14 @@ pub mod tests {
             let others = async {
                 // Another job runs meanwhile, because the four clients share one worker thread.
                 let (done, told) = tokio::sync::oneshot::channel();
-                workers.run(false, move || done.send(()).unwrap()).unwrap();
+                workers
+                    .run(Kind::NewName, move || done.send(()).unwrap())
+                    .unwrap();
                 told.await.unwrap();
                 let pem = identity("ca", &[], LATER, None).pem;
                 let fifo = fifo.clone();
                 workers
-                    .run(false, move || fs::write(fifo, pem).unwrap())
+                    .run(Kind::NewName, move || fs::write(fifo, pem).unwrap())
                     .unwrap();
             };
             let (configs, ()) = tokio::join!(waiting, others);
