@@ -867,7 +867,8 @@ greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
 size_t greenapi_queue_cancel(struct greenapi_queue *queue, uint64_t tag);
 
 /**
- * Takes results, in the order in which the deletions ended.
+ * Takes results, in the order in which the deletions ended; while memory is short, those that ended
+ * before they began come last.
  *
  * \param queue the queue.
  * \param out_results room for `capacity` results; NULL takes none.

@@ -65,10 +65,12 @@ fn submit(
 ) -> Result<(), (usize, Outcome)> {
     for (tag, id) in (0..).zip(ids) {
         memory::check().map_err(|outcome| (tag as usize, outcome))?;
-        let key = results.open(tag, *id);
         match client.admit(*id) {
-            Ok(()) => engine.submit(client.clone(), Submission::queued(results.clone(), key)),
-            Err(outcome) => results.finish(key, outcome),
+            Ok(()) => {
+                let key = results.open(tag, *id);
+                engine.submit(client.clone(), Submission::queued(results.clone(), key));
+            }
+            Err(outcome) => results.refuse(tag, *id, outcome),
         }
     }
     Ok(())

@@ -5,16 +5,20 @@
 //! call ends or by `cancel`; whichever removes it puts its one result into the list. The loser of
 //! the race finds the entry gone and returns.
 //!
-//! The notifier is readable exactly while the list is not empty: it is set and cleared under the
-//! same lock, when the list stops and starts being empty. A waiting taker is woken by every change
+//! The list needs memory. While memory is short, a submission that was not started is marked in the
+//! map as ended instead, because there may be a million of them.
+//!
+//! The notifier is readable exactly while results wait: it is set and cleared under the same lock,
+//! when the results stop and start being none. A waiting taker is woken by every change
 //! that could end its wait. With loom, the tests below run every interleaving of the threads.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::memory;
 use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
-use crate::pieces::Pieces;
+use crate::pieces::{self, Pieces};
 use crate::status::Status;
 use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
 
@@ -71,13 +75,18 @@ pub trait Running {
 /// The open submissions and the results of one queue or one bulk call.
 pub struct Completions<R, S> {
     made: Instant,
+    is_short: fn() -> bool,
     state: Mutex<State<R, S>>,
     changed: Condvar,
 }
 
 struct State<R, S> {
+    /// The open submissions, and those that are marked as ended.
     open: BTreeMap<Key, Open<R>>,
-    /// Results, in the order in which they arrived.
+    /// How many submissions are marked as ended; no key of theirs is before `first_marked`.
+    marked: usize,
+    first_marked: Key,
+    /// The other results, in the order in which they arrived.
     ready: Pieces<Record>,
     /// The smallest number that the next key may have.
     next: u64,
@@ -89,8 +98,60 @@ struct State<R, S> {
 }
 
 struct Open<R> {
-    id: i64,
+    place: Place,
     running: Option<Arc<R>>,
+}
+
+/// The id of a submission and, above its bits, its [`Mark`]: one number, because there may be a
+/// million submissions.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+/// How a submission ended that was not started, while memory was short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Cancelled = 1,
+    Refused,
+}
+
+impl Place {
+    /// More bits than an id has.
+    const ID_BITS: u32 = 40;
+
+    fn new(id: i64) -> Self {
+        debug_assert_eq!(id >> Self::ID_BITS, 0);
+        Self(id as u64)
+    }
+
+    fn id(self) -> i64 {
+        (self.0 & ((1 << Self::ID_BITS) - 1)) as i64
+    }
+
+    fn mark(self) -> Option<Mark> {
+        [Mark::Cancelled, Mark::Refused]
+            .into_iter()
+            .find(|mark| self.0 >> Self::ID_BITS == *mark as u64)
+    }
+
+    fn set(&mut self, mark: Mark) {
+        self.0 |= (mark as u64) << Self::ID_BITS;
+    }
+}
+
+impl Mark {
+    /// The mark for a submission that ended with `outcome`, if there is one.
+    fn of(outcome: &Outcome) -> Option<Self> {
+        [Self::Cancelled, Self::Refused]
+            .into_iter()
+            .find(|mark| mark.outcome() == *outcome)
+    }
+
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Cancelled => Outcome::plain(Status::Cancelled),
+            Self::Refused => memory::shortage(),
+        }
+    }
 }
 
 impl<R: Running, S: Signal> Completions<R, S> {
@@ -98,8 +159,11 @@ impl<R: Running, S: Signal> Completions<R, S> {
     pub fn new(notifier: Option<S>) -> Self {
         Self {
             made: Instant::now(),
+            is_short: memory::is_short,
             state: Mutex::new(State {
                 open: BTreeMap::new(),
+                marked: 0,
+                first_marked: (0, 0),
                 ready: Pieces::default(),
                 next: 0,
                 waiting: 0,
@@ -110,15 +174,30 @@ impl<R: Running, S: Signal> Completions<R, S> {
         }
     }
 
-    /// Accepts a submission, which from here on will get a result.
+    /// Accepts a submission of a valid id, which from here on will get a result.
     pub fn open(&self, tag: u64, id: i64) -> Key {
         let now = self.made.elapsed().as_nanos() as u64;
         let mut state = self.lock();
         let number = state.next.max(now);
         let key = (tag, number);
         state.next = number + 1;
-        state.open.insert(key, Open { id, running: None });
+        let place = Place::new(id);
+        state.open.insert(
+            key,
+            Open {
+                place,
+                running: None,
+            },
+        );
         key
+    }
+
+    /// Accepts a submission that has its result already.
+    pub fn refuse(&self, tag: u64, id: i64, outcome: Outcome) {
+        let mut state = self.lock();
+        let before = state.results();
+        state.push(tag, id, outcome);
+        self.announce(state, before);
     }
 
     /// When the submission of `key` was accepted.
@@ -131,8 +210,11 @@ impl<R: Running, S: Signal> Completions<R, S> {
     pub fn start(&self, key: Key, running: &Arc<R>) -> Option<i64> {
         let mut state = self.lock();
         let open = state.open.get_mut(&key)?;
+        if open.place.mark().is_some() {
+            return None;
+        }
         open.running = Some(running.clone());
-        Some(open.id)
+        Some(open.place.id())
     }
 
     /// Makes the notifier show, from now on, whether results wait.
@@ -140,7 +222,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
         let mut state = self.lock();
         if !state.watched {
             state.watched = true;
-            if !state.ready.is_empty() {
+            if state.results() > 0 {
                 state.set();
             }
         }
@@ -154,18 +236,31 @@ impl<R: Running, S: Signal> Completions<R, S> {
     /// Adds many results with only one locking and one wake-up.
     pub fn finish_all(&self, ended: impl IntoIterator<Item = (Key, Outcome)>) {
         let mut state = self.lock();
-        let before = state.ready.len();
+        let before = state.results();
         for (key, outcome) in ended {
-            if let Some(open) = state.open.remove(&key) {
-                state.push(key, open.id, outcome);
+            let Entry::Occupied(open) = state.open.entry(key) else {
+                continue;
+            };
+            if open.get().place.mark().is_some() {
+                continue;
             }
+            if open.get().running.is_none() && (self.is_short)() {
+                if let Some(mark) = Mark::of(&outcome) {
+                    state.mark(key, mark);
+                    continue;
+                }
+            }
+            let id = open.remove().place.id();
+            state.push(key.0, id, outcome);
         }
         self.announce(state, before);
     }
 
     /// Whether the submission of `key` has no result yet.
     pub fn is_open(&self, key: Key) -> bool {
-        self.lock().open.contains_key(&key)
+        let state = self.lock();
+        let open = state.open.get(&key);
+        open.is_some_and(|open| open.place.mark().is_none())
     }
 
     /// Cancels every open submission with this tag.
@@ -184,13 +279,23 @@ impl<R: Running, S: Signal> Completions<R, S> {
         let mut cancelled = Cancelled::default();
         loop {
             let mut state = self.lock();
-            let before = state.ready.len();
+            let before = state.results();
+            let is_short = (self.is_short)();
             let open = state.open.range(first..=last).take(CANCEL_STEP);
             let keys: Vec<Key> = open.map(|(key, _)| *key).collect();
             for key in &keys {
                 let Entry::Occupied(open) = state.open.entry(*key) else {
                     continue;
                 };
+                if open.get().place.mark().is_some() {
+                    continue;
+                }
+                if is_short && open.get().running.is_none() {
+                    cancelled.all += 1;
+                    cancelled.waiting += 1;
+                    state.mark(*key, Mark::Cancelled);
+                    continue;
+                }
                 let stopped = match &open.get().running {
                     None => Some((false, 0)),
                     Some(running) => running.stop(),
@@ -216,7 +321,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 {
                     outcome = outcome.preceded_by(PERHAPS_LOGGED_OUT);
                 }
-                state.push(*key, open.id, outcome);
+                state.push(key.0, open.place.id(), outcome);
             }
             self.announce(state, before);
             match keys.last() {
@@ -232,7 +337,7 @@ impl<R: Running, S: Signal> Completions<R, S> {
     /// passed (`None`: without a time limit).
     pub fn take(&self, limit: usize, until: Option<Instant>) -> Vec<Record> {
         let mut state = self.lock();
-        while state.ready.is_empty() && !state.open.is_empty() && limit > 0 {
+        while state.results() == 0 && !state.open.is_empty() && limit > 0 {
             let left = match until {
                 None => None,
                 Some(until) => match until.saturating_duration_since(Instant::now()) {
@@ -247,8 +352,11 @@ impl<R: Running, S: Signal> Completions<R, S> {
             };
             state.waiting -= 1;
         }
-        let taken = state.ready.take(limit);
-        if !taken.is_empty() && state.ready.is_empty() {
+        let taken = match state.ready.is_empty() {
+            true => state.take_marked(limit),
+            false => state.ready.take(limit),
+        };
+        if !taken.is_empty() && state.results() == 0 {
             state.clear();
             if state.open.is_empty() && state.waiting > 0 {
                 // Nothing is under way any more, so the other takers would wait for ever.
@@ -269,9 +377,10 @@ impl<R: Running, S: Signal> Completions<R, S> {
                 Some(running) => {
                     let _ = running.stop();
                 }
-                None => waiting += 1,
+                None => waiting += usize::from(open.place.mark().is_none()),
             }
         }
+        state.marked = 0;
         state.ready = Pieces::default();
         state.notifier = None;
         drop(state);
@@ -281,13 +390,13 @@ impl<R: Running, S: Signal> Completions<R, S> {
 
     /// Notifies waiting takers if there are more results than `before`.
     fn announce(&self, state: MutexGuard<'_, State<R, S>>, before: usize) {
-        if state.ready.len() == before {
+        if state.results() == before {
             return;
         }
         if before == 0 {
             state.set();
         }
-        let (waiting, results) = (state.waiting, state.ready.len() - before);
+        let (waiting, results) = (state.waiting, state.results() - before);
         // Unlock first, so that a woken thread need not wait for the lock.
         drop(state);
         // Wake one thread for each result; others would find nothing and wait again.
@@ -306,12 +415,47 @@ impl<R: Running, S: Signal> Completions<R, S> {
 }
 
 impl<R, S: Signal> State<R, S> {
-    fn push(&mut self, key: Key, id: i64, outcome: Outcome) {
-        self.ready.push_back(Record {
-            tag: key.0,
-            id,
-            outcome,
-        });
+    /// The number of results that wait.
+    fn results(&self) -> usize {
+        self.ready.len() + self.marked
+    }
+
+    fn push(&mut self, tag: u64, id: i64, outcome: Outcome) {
+        self.ready.push_back(Record { tag, id, outcome });
+    }
+
+    /// Marks the open submission of `key`, which was not started, as ended.
+    fn mark(&mut self, key: Key, mark: Mark) {
+        if let Some(open) = self.open.get_mut(&key) {
+            open.place.set(mark);
+            self.first_marked = match self.marked {
+                0 => key,
+                _ => self.first_marked.min(key),
+            };
+            self.marked += 1;
+        }
+    }
+
+    /// Removes up to `limit` submissions that are marked as ended, in the order of their keys, and
+    /// returns their results.
+    fn take_marked(&mut self, limit: usize) -> Vec<Record> {
+        let count = limit.min(self.marked);
+        let mut taken = pieces::with_room(count);
+        while taken.len() < count.min(taken.capacity()) {
+            let mut rest = self.open.range(self.first_marked..);
+            let found = rest.find_map(|(key, open)| Some((*key, open.place.mark()?)));
+            let Some((key, mark)) = found else { break };
+            self.first_marked = key;
+            self.marked -= 1;
+            if let Some(open) = self.open.remove(&key) {
+                taken.push(Record {
+                    tag: key.0,
+                    id: open.place.id(),
+                    outcome: mark.outcome(),
+                });
+            }
+        }
+        taken
     }
 
     fn set(&self) {
@@ -374,6 +518,15 @@ mod tests {
         let completions = Arc::new(Tested::new(Some(notifier.clone())));
         completions.watch();
         (completions, notifier)
+    }
+
+    /// The same, while memory is short.
+    fn short() -> (Arc<Tested>, Checked) {
+        let notifier = Checked::default();
+        let mut completions = Tested::new(Some(notifier.clone()));
+        completions.is_short = || true;
+        completions.watch();
+        (Arc::new(completions), notifier)
     }
 
     fn done() -> Outcome {
@@ -523,6 +676,88 @@ mod tests {
                     Status::CancelledInFlight
                 } else {
                     Status::Ok
+                }
+            );
+            assert!(completions.take(1, None).is_empty());
+            assert!(!notifier.is_readable());
+        });
+    }
+
+    /// While memory is short, a submission that was not started ends without an allocation. Its
+    /// result is like any other.
+    #[test]
+    fn what_ends_while_memory_is_short_stays_in_its_place() {
+        let (completions, notifier) = short();
+        let keys: Vec<Key> = (1..=3 * CANCEL_STEP as i64)
+            .map(|id| completions.open(id as u64 % 2, 9_999_999_999 - id))
+            .collect();
+        let started = Arc::new(Stoppable::default());
+        completions.start(keys[0], &started);
+        let (refused, marked) = (keys[9], keys.len() - 1);
+        completions.finish(refused, memory::shortage());
+        completions.finish(refused, done());
+        assert!(notifier.is_readable() && !completions.is_open(refused));
+        assert_eq!(completions.start(refused, &started), None);
+        let even = completions.cancel(0);
+        let odd = completions.cancel_all();
+        assert_eq!(even.all + odd.all, marked);
+        assert_eq!(odd.waiting + 1, odd.all);
+        assert_eq!(completions.cancel_all(), Cancelled::default());
+        let state = completions.lock();
+        assert_eq!((state.ready.len(), state.marked), (1, marked));
+        drop(state);
+        let mut ids = std::collections::BTreeMap::new();
+        while ids.len() < keys.len() {
+            assert!(notifier.is_readable());
+            let taken = completions.take(100, None);
+            assert!(
+                !taken.is_empty(),
+                "{} results are missing",
+                keys.len() - ids.len()
+            );
+            for record in taken {
+                assert_eq!(record.tag, (9_999_999_999 - record.id) as u64 % 2);
+                assert_eq!(ids.insert(record.id, record.outcome), None);
+            }
+        }
+        assert!(!notifier.is_readable());
+        let refusal = ids.remove(&(9_999_999_999 - 10));
+        assert_eq!(refusal, Some(memory::shortage()));
+        let stopped = ids.remove(&(9_999_999_999 - 1)).unwrap();
+        assert_eq!(stopped.status, Status::CancelledInFlight);
+        assert!(ids
+            .values()
+            .all(|outcome| *outcome == Mark::Cancelled.outcome()));
+        let last = completions.open(1, 1);
+        completions.cancel(1);
+        assert_eq!(completions.close(), 0);
+        assert!(!completions.is_open(last));
+    }
+
+    /// While memory is short, a submission is refused while it is being cancelled and a taker waits.
+    #[test]
+    fn loom_refusing_and_cancelling_give_one_result() {
+        model(|| {
+            let (completions, notifier) = short();
+            let key = completions.open(7, 1);
+            let refuser = {
+                let completions = completions.clone();
+                thread::spawn(move || completions.finish(key, memory::shortage()))
+            };
+            let canceller = {
+                let completions = completions.clone();
+                thread::spawn(move || completions.cancel(7))
+            };
+            let taken = completions.take(2, None);
+            let cancelled = canceller.join().unwrap().all;
+            refuser.join().unwrap();
+            assert_eq!(taken.len(), 1);
+            assert_eq!(
+                taken[0].outcome.status,
+                if cancelled == 1 {
+                    Status::Cancelled
+                } else {
+                    Status::OutOfResources
                 }
             );
             assert!(completions.take(1, None).is_empty());

@@ -58,11 +58,8 @@ impl<T> Pieces<T> {
 
     /// Removes and returns the first values: up to `limit`, or fewer if memory is short.
     pub fn take(&mut self, limit: usize) -> Vec<T> {
-        let mut count = limit.min(self.len);
-        let mut taken = Vec::new();
-        if taken.try_reserve_exact(count).is_err() {
-            count = count.min(Self::PIECE);
-        }
+        let mut taken = with_room(limit.min(self.len));
+        let count = self.len.min(limit).min(taken.capacity());
         taken.extend((0..count).map_while(|_| self.pop_front()));
         taken
     }
@@ -87,6 +84,15 @@ impl<T> Pieces<T> {
         }
         Some(removed)
     }
+}
+
+/// A vector with room for `count` values, or for those of one piece if memory is short.
+pub fn with_room<T>(count: usize) -> Vec<T> {
+    let mut room = Vec::new();
+    if room.try_reserve_exact(count).is_err() {
+        room.reserve_exact(count.min(Pieces::<T>::PIECE));
+    }
+    room
 }
 
 #[cfg(test)]

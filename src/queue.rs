@@ -59,7 +59,7 @@ impl Queue {
         memory::check()?;
         let results = self.local()?.results;
         if let Err(outcome) = client.admit(id) {
-            results.finish(results.open(tag, id), outcome);
+            results.refuse(tag, id, outcome);
             return Ok(());
         }
         let engine = engine()?;

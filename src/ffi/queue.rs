@@ -159,7 +159,8 @@ pub unsafe extern "C" fn greenapi_queue_cancel(queue: *mut greenapi_queue, tag: 
     .unwrap_or(0)
 }
 
-/// Takes results, in the order in which the deletions ended.
+/// Takes results, in the order in which the deletions ended; while memory is short, those that ended
+/// before they began come last.
 ///
 /// `queue`: the queue.
 /// `out_results`: room for `capacity` results; NULL takes none.
