@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use url::Host;
 
 use super::reasons::{describe, shorten};
@@ -131,14 +132,15 @@ fn resolve(name: &str) -> Reply {
         ));
     }
     let fail = |error: io::Error| {
-        let stage = match process::is_exhaustion(&error) {
-            true => Stage::Resources,
-            false => Stage::Connect,
+        let (stage, found) = match process::is_exhaustion(&error) || lacks_resources() {
+            true => (Stage::Resources, "looked up"),
+            false => (Stage::Connect, "found"),
         };
         // The text is the system's own (gai_strerror).
         let (name, text) = (shorten(&name), error.to_string());
         let why = text.trim_start_matches("failed to lookup address information: ");
-        Failure::new(stage, format!("the name {name} could not be found ({why})"))
+        let reason = format!("the name {name} could not be {found} ({why})");
+        Failure::new(stage, reason)
     };
     let addresses: Vec<IpAddr> = (name, 0)
         .to_socket_addrs()
@@ -146,6 +148,13 @@ fn resolve(name: &str) -> Reply {
         .map(|address| address.ip())
         .collect();
     Ok(addresses)
+}
+
+/// Whether this process has no memory or no descriptor left, without which the system's resolver says
+/// that the name is unknown: it cannot open the hosts file, or a socket.
+fn lacks_resources() -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None);
+    !memory::has_some() || socket.is_err_and(|error| process::is_exhaustion(&error))
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ static void later(unsigned unused)
     options.max_retries = 1;
     greenapi_client *client = guest_client();
     greenapi_client *elsewhere = guest_client_of(https_url, &options);
+    greenapi_client *by_name = guest_client_of("https://greenapi.invalid", &options);
     greenapi_queue *queue = guest_queue(), *none = (greenapi_queue *)-1;
     guest_one_call();
     guest_client_call(client);
@@ -122,6 +123,9 @@ static void later(unsigned unused)
     expect_out("a call that needs a connection", status, result.message);
     guest_check(result.attempts == 0, "%u attempts without a connection",
                 (unsigned)result.attempts);
+    /* Without descriptors the system says that a name is unknown, whatever the name. */
+    status = greenapi_client_delete_instance(by_name, GUEST_ID, &result);
+    expect_out("a call that needs a name's address", status, result.message);
     guest_submit(queue, elsewhere, 7);
     guest_check(greenapi_queue_take(queue, &result, 1, -1) == 1 && result.tag == 7,
                 "the queued deletion has no result");
@@ -135,6 +139,7 @@ static void later(unsigned unused)
     guest_queue_call(queue, elsewhere, 8);
     guest_one_call();
     greenapi_queue_free(queue);
+    greenapi_client_free(by_name);
     greenapi_client_free(elsewhere);
     greenapi_client_free(client);
 }
