@@ -33,8 +33,9 @@
  * memory reserve of the library, and end with their true status. Not covered: more than some 2,000
  * requests at once over one HTTP/2 connection, and the system's first look-up of a name. With the
  * static library, and with the shared one except on Linux on x86-64 and aarch64, a thread's first
- * allocations also end the process if they fail, although the library checks right before them that
- * 64 KiB are free. Tested on Linux with glibc.
+ * allocations in the library (one of yours makes them in its first call) also end the process if
+ * they fail, although the library checks right before them that 64 KiB are free. Tested on Linux
+ * with glibc.
  *
  * **Your process.** The library prints nothing, installs no signal handler and changes no
  * environment variable. It reads the environment only on the caller's thread, inside
