@@ -417,8 +417,8 @@ typedef struct greenapi_options {
    */
   uint32_t flags;
   /**
-   * Path of a PEM bundle of certificates to trust instead of the system's; NULL = the
-   * system's. Read once, by greenapi_client_new.
+   * Path of a PEM bundle of certificates (a file of at most 16 MiB) to trust instead of the
+   * system's; NULL = the system's. Read once, by greenapi_client_new.
    */
   const char *ca_file;
   /**

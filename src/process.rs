@@ -8,8 +8,9 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
-use std::io;
+use std::io::{self, Read};
 use std::mem::{self, MaybeUninit};
+use std::path::Path;
 use std::ptr;
 
 use once_cell::race::OnceBox;
@@ -91,6 +92,46 @@ pub fn peek(socket: SockRef<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: both types have the same layout, and the system writes only initialized bytes.
     let buffer = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
     socket.peek(buffer)
+}
+
+/// Why a file could not be read.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The path leads to something else than a file, like "a directory".
+    NotAFile(&'static str),
+    TooLong,
+    Failed(io::Error),
+}
+
+impl From<file::OpenError> for ReadError {
+    fn from(error: file::OpenError) -> Self {
+        match error {
+            file::OpenError::NotAFile(what) => Self::NotAFile(what),
+            file::OpenError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// Reads a file of at most `limit` bytes. Links are followed. Only regular files are read, because a
+/// FIFO may block for ever and a device may have no end.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let file = file::open_to_read(path)?;
+    // Only a hint: a file of /proc has length 0, and a file may grow.
+    let length = file.metadata().map_err(ReadError::Failed)?.len();
+    if length > limit {
+        return Err(ReadError::TooLong);
+    }
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(length as usize + 1)
+        .map_err(|_| ReadError::Failed(io::ErrorKind::OutOfMemory.into()))?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ReadError::Failed)?;
+    match bytes.len() as u64 > limit {
+        true => Err(ReadError::TooLong),
+        false => Ok(bytes),
+    }
 }
 
 #[cfg(test)]

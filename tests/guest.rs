@@ -53,6 +53,7 @@ macro_rules! programs {
 
 programs!(
     argument_fuzz,
+    certificate_files,
     dlopen_loop,
     environment_read_once,
     exit_inside_call,

@@ -47,8 +47,8 @@ pub struct greenapi_options {
     pub session: u32,
     /// 0, or GREENAPI_FLAG_… added up.
     pub flags: u32,
-    /// Path of a PEM bundle of certificates to trust instead of the system's; NULL = the
-    /// system's. Read once, by greenapi_client_new.
+    /// Path of a PEM bundle of certificates (a file of at most 16 MiB) to trust instead of the
+    /// system's; NULL = the system's. Read once, by greenapi_client_new.
     pub ca_file: *const c_char,
     /// URL of the proxy for all requests: http://, https://, socks5:// or socks5h:// (the proxy
     /// looks names up), with user:password@ if the proxy needs a login. "" = no proxy. NULL = the

@@ -9,6 +9,7 @@
 //! general client cannot tell whether a byte was sent (over HTTP/1.1 and HTTP/2, at every moment),
 //! and needs more memory: here 10,000 connections take some dozen megabytes.
 
+mod certificates;
 mod connect;
 mod dns;
 mod exchange;

@@ -8,29 +8,27 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs;
 use std::future::{poll_fn, Future};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_name, ResolvesClientCert, WebPkiServerVerifier};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
-use rustls_native_certs::load_certs_from_paths;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::TlsConnector;
 use url::Host;
 
+use super::certificates::{self, Locations, Problem};
 use super::reasons::{alert_name, can_pass, describe, is_about_client_certificate, shorten};
 use super::stream::{Io, Stream, Waiting};
 use super::workers::{Kind, SingleFlight, Workers};
@@ -49,17 +47,6 @@ pub enum Trust {
     /// Those of a PEM bundle.
     Only(Arc<Bundle>),
 }
-
-/// The places of the system's certificates according to the environment; empty: the system's
-/// default places.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Locations {
-    file: Option<PathBuf>,
-    directories: Vec<PathBuf>,
-}
-
-/// The longest text of a certificate in bytes: far longer than a TLS handshake can carry.
-const LONGEST_PEM: usize = 256 * 1024;
 
 /// A set of trusted certificates.
 #[derive(Debug)]
@@ -101,67 +88,44 @@ impl Trust {
 
     /// Reads a PEM bundle: `ca_file` of the options.
     pub fn from_file(path: &str) -> Result<Self, Outcome> {
-        let printable = sanitize(path, &[]);
-        let pem = fs::read(path).map_err(|error| match is_exhaustion(&error) {
-            true => Outcome::new(
-                Status::OutOfResources,
-                format!(
-                    "ca_file {printable} could not be read ({}): free descriptors or memory and call again.",
-                    describe(&error)
-                ),
-            ),
-            false => Outcome::invalid(format!(
-                "ca_file {printable}: cannot be read ({}).",
-                describe(&error)
-            )),
-        })?;
-        Self::parse(&pem, |what| {
-            Outcome::invalid(format!("ca_file {printable}: {what}"))
-        })
+        let name = format!("ca_file {}", sanitize(path, &[]));
+        certificates::read(Path::new(path))
+            .and_then(|pem| Self::parse(&pem))
+            .map_err(|problem| refuse(&name, problem))
     }
 
     /// Takes certificates as PEM text: `ca_pem` of the options.
     pub fn from_pem(pem: &str) -> Result<Self, Outcome> {
-        Self::parse(pem.as_bytes(), |what| {
-            Outcome::invalid(format!("ca_pem {what}"))
-        })
+        Self::parse(pem.as_bytes()).map_err(|problem| refuse("ca_pem", problem))
     }
 
-    fn parse(pem: &[u8], invalid: impl Fn(String) -> Outcome) -> Result<Self, Outcome> {
+    fn parse(pem: &[u8]) -> Result<Self, Problem> {
         if pem.is_empty() {
-            return Err(invalid(
-                "is empty: give a PEM bundle of certificates.".into(),
-            ));
+            return Err(Problem::Wrong("is empty".into()));
         }
-        // The PEM parser collects the text between two dashes, for which there may be no memory.
-        if pem
-            .split(|byte| *byte == b'-')
-            .any(|text| text.len() > LONGEST_PEM)
-        {
-            return Err(invalid(
-                "has a text in it that is too long for a certificate: give a PEM bundle of certificates.".into(),
-            ));
-        }
-        let mut roots = RootCertStore::empty();
-        let mut certificates = Vec::new();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|_| {
-                invalid("is not well-formed PEM: give a PEM bundle of certificates.".into())
-            })?;
-            roots
-                .add(certificate.clone())
-                .map_err(|_| invalid("has a certificate in it that cannot be read.".into()))?;
-            certificates.push(certificate);
-        }
-        if roots.is_empty() {
-            return Err(invalid(
-                "has no certificate in it: give a PEM bundle of certificates.".into(),
-            ));
+        let certificates = certificates::parse(pem)?;
+        if certificates.is_empty() {
+            return Err(Problem::Wrong("has no certificate in it".into()));
         }
         Ok(Self::Only(Arc::new(Bundle {
-            roots: Arc::new(roots),
+            roots: Arc::new(certificates::store(&certificates)?),
             certificates,
         })))
+    }
+}
+
+/// The outcome for an option whose certificates cannot be used.
+fn refuse(option: &str, problem: Problem) -> Outcome {
+    match problem {
+        Problem::Wrong(what) => Outcome::invalid(format!(
+            "{option} {what}: give a PEM bundle of certificates."
+        )),
+        Problem::Exhausted(why) => Outcome::new(
+            Status::OutOfResources,
+            format!(
+                "{option} could not be read ({why}): free descriptors or memory and call again."
+            ),
+        ),
     }
 }
 
@@ -561,77 +525,53 @@ async fn system_bundle(locations: &Locations, workers: &Workers) -> Result<Arc<B
 }
 
 fn read_system(locations: &Locations) -> Result<Arc<Bundle>, Failure> {
-    let chosen = *locations != Locations::default();
-    let certificates = match chosen {
-        true => read_locations(locations),
-        false => read_defaults(),
+    #[cfg(test)]
+    tests::wait_before_reading(locations);
+    let unreadable = |problem| match problem {
+        Problem::Wrong(what) | Problem::Exhausted(what) => {
+            let reason = format!("the certificates to trust could not be read ({what})");
+            Failure::new(Stage::Resources, reason)
+        }
     };
-    let mut roots = RootCertStore::empty();
-    // Systems may have odd certificates that rustls cannot use; those are skipped.
-    roots.add_parsable_certificates(certificates.iter().cloned());
+    let chosen = *locations != Locations::default();
+    let found = match chosen {
+        true => certificates::find(locations),
+        false => certificates::find_defaults(),
+    };
+    let found = found.map_err(unreadable)?;
+    let roots = certificates::store_of_usable(&found.certificates).map_err(unreadable)?;
     if roots.is_empty() {
-        let failure = Failure::new(
-            Stage::Certificate,
-            "this system has no certificates to trust",
-        );
-        return Err(failure.advise(
-            "Install the system's CA certificates (ca-certificates), or give certificates to trust",
-        ));
+        return Err(nothing_to_trust(locations, found.about_file));
     }
     Ok(Arc::new(Bundle {
         roots: Arc::new(roots),
         certificates: match chosen {
-            true => certificates,
+            true => found.certificates,
             false => Vec::new(),
         },
     }))
 }
 
-fn read_locations(locations: &Locations) -> Vec<CertificateDer<'static>> {
-    let file = load_certs_from_paths(locations.file.as_deref(), None);
-    let directories = locations.directories.iter();
-    let directories = directories.map(|path| load_certs_from_paths(None, Some(path)).certs);
-    file.certs
-        .into_iter()
-        .chain(directories.flatten())
-        .collect()
-}
-
-#[cfg(any(windows, target_vendor = "apple"))]
-fn read_defaults() -> Vec<CertificateDer<'static>> {
-    rustls_native_certs::load_native_certs().certs
-}
-
-/// Reads the certificates from the usual places. (rustls-native-certs knows these places too, but
-/// reads the environment, which must not be read on a thread of the library.)
-#[cfg(not(any(windows, target_vendor = "apple")))]
-fn read_defaults() -> Vec<CertificateDer<'static>> {
-    const FILES: [&str; 8] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/pki/tls/cacert.pem",
-        "/etc/ssl/cert.pem",
-        "/usr/local/etc/ssl/cert.pem",
-        "/etc/openssl/certs/ca-certificates.crt",
-    ];
-    const DIRECTORIES: [&str; 4] = [
-        "/etc/ssl/certs",
-        "/etc/pki/tls/certs",
-        "/usr/local/share/certs",
-        "/etc/openssl/certs",
-    ];
-    let there = |path: &&str| std::path::Path::new(path).exists();
-    read_locations(&Locations {
-        file: FILES.iter().copied().find(there).map(PathBuf::from),
-        directories: DIRECTORIES
-            .iter()
-            .copied()
-            .filter(there)
-            .map(PathBuf::from)
-            .collect(),
-    })
+fn nothing_to_trust(locations: &Locations, about_file: Option<String>) -> Failure {
+    let (reason, advice) = match &locations.file {
+        Some(path) => {
+            let path = sanitize(&path.to_string_lossy(), &[]);
+            let what = about_file.unwrap_or_else(|| "has no certificate in it".into());
+            (
+                format!("SSL_CERT_FILE: {path} {what}"),
+                "Let SSL_CERT_FILE name a PEM file, or give certificates to trust",
+            )
+        }
+        None if locations.directories.is_empty() => (
+            "this system has no certificates to trust".into(),
+            "Install the system's CA certificates (ca-certificates), or give certificates to trust",
+        ),
+        None => (
+            "no certificate is in the directories of SSL_CERT_DIR".into(),
+            "Let SSL_CERT_DIR name directories of PEM files, or give certificates to trust",
+        ),
+    };
+    Failure::new(Stage::Certificate, reason).advise(advice)
 }
 
 /// Explains why a handshake failed, with advice for the reader of the message.
@@ -776,8 +716,11 @@ pub mod tests {
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::server::WebPkiClientVerifier;
     use rustls::ServerConfig;
+    use std::fs;
+    use std::sync::mpsc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
     use tokio_rustls::TlsAcceptor;
 
     pub struct Identity {
@@ -952,37 +895,57 @@ pub mod tests {
         }
     }
 
-    /// A FIFO stands for a certificate file on a disk that does not respond.
+    /// Holds back the reading of one file until the sender is dropped, as a disk does that does not
+    /// respond.
+    static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+    struct Held {
+        file: PathBuf,
+        begun: oneshot::Sender<()>,
+        go_on: mpsc::Receiver<()>,
+    }
+
+    pub fn wait_before_reading(locations: &Locations) {
+        let held = lock(&HELD).take_if(|held| locations.file.as_ref() == Some(&held.file));
+        if let Some(held) = held {
+            let _ = held.begun.send(());
+            let _ = held.go_on.recv();
+        }
+    }
+
     #[test]
     fn a_slow_store_holds_back_nobody_but_its_client() {
         let directory = std::env::temp_dir().join(format!("greenapi-store-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let fifo = directory.join("ca.pem");
-        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
-        assert!(made.unwrap().success());
+        let file = directory.join("ca.pem");
+        fs::write(&file, identity("ca", &[], LATER, None).pem).unwrap();
+        let (begun, reading) = oneshot::channel();
+        let (hold, go_on) = mpsc::channel();
+        *lock(&HELD) = Some(Held {
+            file: file.clone(),
+            begun,
+            go_on,
+        });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async {
             let trust = Trust::from_environment(|name| {
-                (name == "SSL_CERT_FILE").then(|| fifo.clone().into_os_string())
+                (name == "SSL_CERT_FILE").then(|| file.clone().into_os_string())
             });
             let workers = Workers::default();
             let slow = [(); 4].map(|()| Tls::new(trust.clone(), workers.clone()));
             let waiting = futures_util::future::join_all(slow.iter().map(Tls::config));
             let others = async {
                 // Another job runs meanwhile, because the four clients share one worker thread.
-                let (done, told) = tokio::sync::oneshot::channel();
+                reading.await.unwrap();
+                let (done, told) = oneshot::channel();
                 workers
                     .run(Kind::NewName, move || done.send(()).unwrap())
                     .unwrap();
                 told.await.unwrap();
-                let pem = identity("ca", &[], LATER, None).pem;
-                let fifo = fifo.clone();
-                workers
-                    .run(Kind::NewName, move || fs::write(fifo, pem).unwrap())
-                    .unwrap();
+                drop(hold);
             };
             let (configs, ()) = tokio::join!(waiting, others);
             assert!(

@@ -1,7 +1,7 @@
 //! Files that one process holds exclusively: opened without blocking, locked until the process
 //! ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -38,14 +38,6 @@ impl HeldFile {
     /// only regular files are opened, because opening a FIFO or a device can block or have side
     /// effects.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let check = |kind: std::fs::FileType| match () {
-            () if kind.is_file() => Ok(()),
-            () if kind.is_symlink() => Err(OpenError::NotAFile("a symbolic link")),
-            () if kind.is_dir() => Err(OpenError::NotAFile("a directory")),
-            () if kind.is_fifo() => Err(OpenError::NotAFile("a FIFO")),
-            () if kind.is_socket() => Err(OpenError::NotAFile("a socket")),
-            () => Err(OpenError::NotAFile("a device")),
-        };
         match path.symlink_metadata() {
             Ok(there) => check(there.file_type())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -163,7 +155,37 @@ impl Drop for HeldFile {
     }
 }
 
-fn identity(metadata: &std::fs::Metadata) -> Identity {
+/// Opens an existing file for reading. Symbolic links are followed, but only regular files are
+/// opened.
+pub fn open_to_read(path: &Path) -> Result<File, OpenError> {
+    check(path.metadata().map_err(OpenError::Failed)?.file_type())?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(OpenError::Failed)?;
+    // The file may have been replaced between the check and the opening.
+    check(file.metadata().map_err(OpenError::Failed)?.file_type())?;
+    Ok(file)
+}
+
+fn check(kind: FileType) -> Result<(), OpenError> {
+    match () {
+        () if kind.is_file() => Ok(()),
+        () if kind.is_symlink() => Err(OpenError::NotAFile("a symbolic link")),
+        () if kind.is_dir() => Err(OpenError::NotAFile("a directory")),
+        () if kind.is_fifo() => Err(OpenError::NotAFile("a FIFO")),
+        () if kind.is_socket() => Err(OpenError::NotAFile("a socket")),
+        () => Err(OpenError::NotAFile("a device")),
+    }
+}
+
+/// The identity of the file that is described; `None` where the system tells it only for open files.
+pub fn identity_of(metadata: &Metadata) -> Option<Identity> {
+    Some(identity(metadata))
+}
+
+fn identity(metadata: &Metadata) -> Identity {
     Identity(metadata.dev(), metadata.ino())
 }
 

@@ -1,7 +1,7 @@
 //! Files that one process holds exclusively: locked until the process ends. While such a file is
 //! open, nobody can remove or rename it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::mem;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
@@ -41,18 +41,7 @@ impl HeldFile {
     /// Symbolic links are not followed, and only regular files are opened, because opening a device
     /// or a pipe can block or have side effects.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let check = |kind: std::fs::FileType| match () {
-            () if kind.is_symlink() => Err(OpenError::NotAFile("a symbolic link")),
-            () if kind.is_dir() => Err(OpenError::NotAFile("a directory")),
-            () => Ok(()),
-        };
-        // In an absolute path, NUL, COM1 and \\.\pipe\… have this prefix.
-        let full = std::path::absolute(path).map_err(OpenError::Failed)?;
-        if let Some(Component::Prefix(prefix)) = full.components().next() {
-            if matches!(prefix.kind(), Prefix::DeviceNS(_)) {
-                return Err(OpenError::NotAFile("a device"));
-            }
-        }
+        refuse_device(path)?;
         match path.symlink_metadata() {
             Ok(there) => check(there.file_type())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -67,12 +56,8 @@ impl HeldFile {
             .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
             .open(path)
             .map_err(OpenError::Failed)?;
-        if unsafe { GetFileType(file.as_raw_handle()) } != FILE_TYPE_DISK {
-            return Err(OpenError::NotAFile("a device"));
-        }
         // The file may have been replaced between the check and the opening.
-        let there = file.metadata().map_err(OpenError::Failed)?;
-        check(there.file_type())?;
+        check_open(&file)?;
         Ok(Self { file })
     }
 
@@ -166,6 +151,47 @@ impl HeldFile {
 
     /// Nothing to do: a new file has the access rights of its directory.
     pub fn make_private(&self) {}
+}
+
+/// Opens an existing file for reading. Symbolic links are followed, but only regular files are
+/// opened.
+pub fn open_to_read(path: &Path) -> Result<File, OpenError> {
+    refuse_device(path)?;
+    check(path.metadata().map_err(OpenError::Failed)?.file_type())?;
+    let file = File::open(path).map_err(OpenError::Failed)?;
+    check_open(&file)?;
+    Ok(file)
+}
+
+/// In an absolute path, NUL, COM1 and \\.\pipe\… have this prefix.
+fn refuse_device(path: &Path) -> Result<(), OpenError> {
+    let full = std::path::absolute(path).map_err(OpenError::Failed)?;
+    match full.components().next() {
+        Some(Component::Prefix(prefix)) if matches!(prefix.kind(), Prefix::DeviceNS(_)) => {
+            Err(OpenError::NotAFile("a device"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_open(file: &File) -> Result<(), OpenError> {
+    if unsafe { GetFileType(file.as_raw_handle()) } != FILE_TYPE_DISK {
+        return Err(OpenError::NotAFile("a device"));
+    }
+    check(file.metadata().map_err(OpenError::Failed)?.file_type())
+}
+
+fn check(kind: FileType) -> Result<(), OpenError> {
+    match () {
+        () if kind.is_symlink() => Err(OpenError::NotAFile("a symbolic link")),
+        () if kind.is_dir() => Err(OpenError::NotAFile("a directory")),
+        () => Ok(()),
+    }
+}
+
+/// The identity of the file that is described; `None` where the system tells it only for open files.
+pub fn identity_of(_: &Metadata) -> Option<Identity> {
+    None
 }
 
 fn identity(file: &File) -> io::Result<Identity> {
