@@ -23,6 +23,13 @@ static void *open_and_close(void *unused)
     return NULL;
 }
 
+static void wait_for_openings(unsigned count)
+{
+    unsigned before = atomic_load(&opened);
+    while (atomic_load(&opened) - before < count)
+        sched_yield();
+}
+
 int main(void)
 {
     guest_begin(60);
@@ -31,12 +38,14 @@ int main(void)
     if (file < 0)
         guest_skip("%s: %s", journal, strerror(errno));
     close(file);
-    unsigned at_first = 0;
     pthread_t thread = guest_thread(open_and_close, NULL);
     for (int round = 0; round < ROUNDS; round++) {
         int ends[2], status;
         guest_check(pipe(ends) == 0, "pipe: %s", strerror(errno));
         for (int i = 0; i < CHILDREN; i++) {
+            /* On a busy machine the other thread might get no turn during all of the forks. */
+            if (i % 100 == 0)
+                wait_for_openings(1);
             pid_t child = fork();
             guest_check(child >= 0, "fork: %s", strerror(errno));
             if (child == 0) {
@@ -47,15 +56,11 @@ int main(void)
             }
         }
         /* The journal is closed, opened and closed again while the children live. */
-        unsigned before = atomic_load(&opened);
-        while (atomic_load(&opened) - before < 2)
-            sched_yield();
+        wait_for_openings(2);
         close(ends[0]);
         close(ends[1]);
         while (waitpid(-1, &status, 0) > 0)
             guest_check(status == 0, "a child ended with status %x", (unsigned)status);
-        guest_check(before > at_first, "the journal was not opened during the forks");
-        at_first = atomic_load(&opened);
     }
     atomic_store(&enough, true);
     pthread_join(thread, NULL);
