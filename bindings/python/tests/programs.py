@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -81,13 +81,16 @@ def press_ctrl_c(process: "subprocess.Popen[str]") -> None:
     process.stdin.flush()
 
 
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+def finish(process: "subprocess.Popen[str]", stdin: Optional[str] = None) -> tuple[int, str, str]:
     """Waits for the end; returns the exit status and the outputs."""
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(stdin, timeout=PATIENCE)
     return process.returncode, out, err
 
 
-def run(source: str, environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+def run(
+    source: str, environment: dict[str, str], *arguments: str, stdin: Optional[str] = None
+) -> tuple[int, str, str]:
     """Runs Python with this source to its end."""
-    with program(source, environment, *arguments) as process:
-        return finish(process)
+    more = {} if stdin is None else {"stdin": subprocess.PIPE}
+    with program(source, environment, *arguments, **more) as process:
+        return finish(process, stdin)

@@ -310,7 +310,7 @@ def test_dropped_without_close_is_freed(standin: Standin) -> None:
         real(pointer)
 
     owned._free = free
-    pointer = owned.pointer
+    pointer = owned.pointer.value
     del owned, client
     gc.collect()
     assert freed == [pointer]
@@ -388,10 +388,11 @@ def test_no_thread_is_made_by_python(standin: Standin, client: greenapi.Client) 
 
 def test_a_finalized_object_has_no_pointer_any_more() -> None:
     freed: list[int] = []
-    owned = Owned(7, freed.append)
+    owned = Owned(freed.append)
+    owned.pointer.value = 7
     # As the garbage collector does with a member of a cycle while others still refer to it.
     owned.__del__()
-    assert owned.pointer == 0
+    assert not owned.pointer
     del owned
     assert freed == [7]
 

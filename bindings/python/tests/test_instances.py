@@ -1,6 +1,8 @@
 """The account's list: typed instances, their times and states, and how it ends."""
 
 import asyncio
+import copy
+import itertools
 import json
 import pickle
 import runpy
@@ -13,6 +15,7 @@ import pytest
 import trio
 
 import greenapi
+import steps
 from greenapi import Instance, State
 from programs import INTERRUPTIBLE, needs_trio, press_ctrl_c, program
 from standin import Standin
@@ -154,19 +157,56 @@ def test_what_came_before_the_break_is_given(standin: Standin, client: greenapi.
     body = '[{"idInstance":1},{"idInstance":2},{"idInst'
     standin.rule({"method": "list", "fault": {"status": 200, "body": body}})
     seen = []
+    instances = client.instances()
     with pytest.raises(greenapi.BadResponse):
-        for instance in client.instances():
+        for instance in instances:
             seen.append(instance.id_instance)
     assert seen == [1, 2]
+    with pytest.raises(RuntimeError, match="ended before it was complete"):
+        next(instances)
 
 
 def test_leaving_early(standin: Standin, client: greenapi.Client) -> None:
     standin.instances(3000)
     with client.instances() as instances:
         assert next(instances).id_instance
+    # A part must not pass for the whole.
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="ended before it was complete"):
+            next(instances)
+    with client.instances() as instances:
+        assert len(list(instances)) == 3000
     assert list(instances) == []
     with pytest.raises(TypeError, match="states must be True or False"):
         client.instances(states=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [steps.Interrupt, steps.HardInterrupt])
+def test_an_interrupted_list_is_never_taken_for_a_whole_one(
+    standin: Standin, client: greenapi.Client, kind: type[BaseException]
+) -> None:
+    ids = standin.instances(3)
+    places = set()
+    for step in itertools.count(1):
+        seen: list[Instance] = []
+        with steps.At(step, steps.raising(kind)) as at:
+            try:
+                instances = client.instances()
+                while True:
+                    try:
+                        seen += instances
+                        break
+                    except kind:
+                        pass
+            except (kind, RuntimeError):
+                # Before the list began, or "ended before it was complete".
+                continue
+            finally:
+                places.add(at.place)
+        assert [one.id_instance for one in seen] == ids
+        if at.place is None:
+            break
+    assert len(places) > 10
 
 
 INTERRUPTED = (
@@ -212,6 +252,19 @@ def test_cancelling_ends_it_at_once(standin: Standin) -> None:
         await asyncio.get_running_loop().run_in_executor(None, lambda: standin.wait(open=0))
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_runs_have_no_copies(standin: Standin, copying: Callable[[Any], Any]) -> None:
+    client = greenapi.Client(standin.url, standin.token)
+    other = greenapi.AsyncClient(standin.url, standin.token)
+    for run in (
+        *(client.delete_instances([]), other.delete_instances([])),
+        *(client.instances(), other.instances()),
+    ):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            copying(run)
+        run.close()
 
 
 def test_pyinstaller_finds_everything() -> None:

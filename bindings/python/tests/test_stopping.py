@@ -172,6 +172,27 @@ def test_pace_is_kept(standin: Standin) -> None:
     assert 350 <= times[-1] - times[0] < 3000
 
 
+def test_cancel_ends_a_wait_for_the_pace(standin: Standin, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = standin.instances(2)
+    with greenapi.Client(standin.url, standin.token, requests_per_second=0.05) as client:
+        results = client.delete_instances(ids)
+        assert next(results).ok
+        queue = results._bulk._queue
+        assert queue is not None
+        real = queue.wait
+
+        def wait(seconds: Any) -> None:
+            # As from a signal handler or another thread, when it is no longer looked for.
+            results.cancel()
+            real(seconds)
+
+        monkeypatch.setattr(queue, "wait", wait)
+        begun = time.monotonic()
+        assert [one.status for one in results] == [NOT_SENT]
+    # The pace would allow the second deletion only after 20 seconds.
+    assert time.monotonic() - begun < 10
+
+
 def test_bad_id_is_shown_with_its_place(standin: Standin, client: greenapi.Client) -> None:
     ids = standin.instances(2)
     results = client.delete_instances([*ids, "2000000003", 4])  # type: ignore[list-item]

@@ -28,11 +28,13 @@ from ctypes import (
     c_void_p,
 )
 from enum import IntEnum
+from itertools import chain
 
 from ._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterator
     from typing import Any, Callable, ClassVar
 
@@ -201,6 +203,10 @@ class InstanceStruct(Structure):
     ]
 
 
+Pointer = c_void_p
+"""A place for the address of a C object. The library itself writes it there, because a signal
+handler's exception can end Python code at any step, and would lose an object on its way."""
+
 FD: Any = c_size_t if sys.platform == "win32" else c_int
 """``greenapi_fd``: a descriptor; on Windows a socket."""
 
@@ -292,16 +298,16 @@ _client_new: Callable[..., int] = _declare(
     POINTER(ResultStruct),
 )
 client_free: Callable[[int], None] = _declare("greenapi_client_free", None, c_void_p)
-_queue_new: Callable[[Any], int] = _declare("greenapi_queue_new", c_int32, POINTER(c_void_p))
+queue_new: Callable[[Pointer], int] = _declare("greenapi_queue_new", c_int32, POINTER(c_void_p))
 queue_free: Callable[[int], None] = _declare("greenapi_queue_free", None, c_void_p)
-queue_fd: Callable[[int], int] = _declare("greenapi_queue_fd", FD, c_void_p)
-queue_submit: Callable[[int, int, int, int], int] = _declare(
+queue_fd: Callable[[Pointer], int] = _declare("greenapi_queue_fd", FD, c_void_p)
+queue_submit: Callable[[Pointer, Pointer, int, int], int] = _declare(
     "greenapi_queue_submit", c_int32, c_void_p, c_void_p, c_int64, c_uint64
 )
-queue_cancel: Callable[[int, int], int] = _declare(
+queue_cancel: Callable[[Pointer, int], int] = _declare(
     "greenapi_queue_cancel", c_size_t, c_void_p, c_uint64
 )
-_queue_take: Callable[[int, Any, int, int], int] = _declare(
+_queue_take: Callable[[Pointer, Any, int, int], int] = _declare(
     "greenapi_queue_take", c_size_t, c_void_p, POINTER(ResultStruct), c_size_t, c_int
 )
 
@@ -313,11 +319,11 @@ _list_instances: Callable[..., int] = _declare(
     POINTER(c_void_p),
     POINTER(ResultStruct),
 )
-_list_take: Callable[[int, Any, int, int], int] = _declare(
+_list_take: Callable[[Pointer, Any, int, int], int] = _declare(
     "greenapi_list_take", c_size_t, c_void_p, POINTER(InstanceStruct), c_size_t, c_int
 )
-list_fd: Callable[[int], int] = _declare("greenapi_list_fd", FD, c_void_p)
-_list_ended: Callable[[int, Any], bool] = _declare(
+list_fd: Callable[[Pointer], int] = _declare("greenapi_list_fd", FD, c_void_p)
+_list_ended: Callable[[Pointer, Any], bool] = _declare(
     "greenapi_list_ended", c_bool, c_void_p, POINTER(ResultStruct)
 )
 list_free: Callable[[int], None] = _declare("greenapi_list_free", None, c_void_p)
@@ -346,43 +352,34 @@ def status_effect(status: int) -> Effect:
     return Effect(_status_effect(status))
 
 
-def client_new(url: bytes, token: bytes, fields: dict[str, Any]) -> tuple[int, Row]:
-    """Makes a client; ``fields`` replace the defaults of ``greenapi_options``.
+def client_new(out: Pointer, url: bytes, token: bytes, fields: dict[str, Any]) -> Row:
+    """Makes a client in ``out``, which stays NULL on failure; returns the result.
 
-    Returns the client's pointer, which is 0 on failure, and the result.
+    ``fields`` replace the defaults of ``greenapi_options``.
     """
     options = OptionsStruct()
     _options_init(options, ctypes.sizeof(options))
     for name, value in fields.items():
         setattr(options, name, value)
-    pointer = c_void_p()
     error = bytearray(_ROW.size)
     outcome = ResultStruct.from_buffer(error)
     try:
-        outcome.status = _client_new(url, token, options, pointer, outcome)
+        outcome.status = _client_new(url, token, options, out, outcome)
     finally:
         # Error reporters show the local variables of a traceback's frames.
         del token, fields, options
-    return pointer.value or 0, _ROW.unpack(error)
+    return _ROW.unpack(error)
 
 
-def queue_new() -> tuple[int, int]:
-    """Makes a queue; returns its pointer, which is 0 on failure, and a status."""
-    pointer = c_void_p()
-    status = _queue_new(pointer)
-    return pointer.value or 0, status
-
-
-def list_new(client: int, flags: int) -> tuple[int, Row]:
-    """Begins a list; returns its pointer, which is 0 on failure, and the result."""
-    pointer = c_void_p()
+def list_new(out: Pointer, client: Pointer, flags: int) -> Row:
+    """Begins a list in ``out``, which stays NULL on failure; returns the result."""
     error = bytearray(_ROW.size)
     outcome = ResultStruct.from_buffer(error)
-    outcome.status = _list_instances(client, flags, pointer, outcome)
-    return pointer.value or 0, _ROW.unpack(error)
+    outcome.status = _list_instances(client, flags, out, outcome)
+    return _ROW.unpack(error)
 
 
-def list_ended(pointer: int) -> Row | None:
+def list_ended(pointer: Pointer) -> Row | None:
     """How a list ended; ``None`` while more may come."""
     result = bytearray(_ROW.size)
     if not _list_ended(pointer, ResultStruct.from_buffer(result)):
@@ -406,10 +403,16 @@ class _Batch:
         self._array = (kind * capacity).from_buffer(room)
         self._view = memoryview(room)
 
-    def take(self, pointer: int, wait_ms: int) -> Iterator[Any]:
-        """Takes from a queue or list, up to the capacity; rows are valid until the next call."""
-        count = self._take(pointer, self._array, self._capacity, wait_ms)
-        return self._layout.iter_unpack(self._view[: count * self._layout.size])
+    def take(self, rows: deque[Any], pointer: Pointer, wait_ms: int) -> None:
+        """Takes from a queue or list, up to the capacity, to the end of ``rows``.
+
+        Nothing is lost when a signal handler raises: handlers run between steps of Python code, and
+        from the library's handing over to the storing is one step, the last line.
+        """
+        counts = map(self._take, (pointer,), (self._array,), (self._capacity,), (wait_ms,))
+        sizes = map(self._layout.size.__mul__, counts)
+        filled = map(self._view.__getitem__, map(slice, sizes))
+        rows.extend(chain.from_iterable(map(self._layout.iter_unpack, filled)))
 
 
 def results(capacity: int) -> _Batch:

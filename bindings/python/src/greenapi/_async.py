@@ -20,7 +20,8 @@ from collections.abc import AsyncIterable
 
 from ._abi import Status
 from ._client import BaseClient, bool_option
-from ._errors import Result, refused, remember
+from ._errors import Result, is_of, refused, remember, result_of
+from ._handle import Single
 from ._queue import (
     SETTLING_MS,
     Bulk,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, ClassVar, NoReturn, Protocol, SupportsIndex, TypeVar, Union
 
+    from ._abi import Row
     from ._handle import Owned
     from ._instances import Instance, Listing
     from ._queue import Waitable
@@ -138,14 +140,13 @@ class AsyncClient(BaseClient):
         client = self._open()
         number = integer("id_instance", id_instance)
         if not fits(number):
-            return delete_one(client, number).raise_for_status()
+            return delete_one(client, number)
         try:
             await _current_loop().checkpoint()
         except BaseException as error:
             remember(error, refused(number, Status.CANCELLED))
             raise
-        result = await _Channel.current().delete(client, number)
-        return result.raise_for_status()
+        return await _Channel.current().delete(client, number)
 
     def delete_instances(self, ids: AnyIds) -> AsyncDeletions:
         """Deletes many instances; ``async for`` iterates over the results as they complete.
@@ -177,7 +178,7 @@ class AsyncClient(BaseClient):
         return AsyncInstances(Listing(self._open(), bool_option("states", states)))
 
 
-class AsyncInstances:
+class AsyncInstances(Single):
     """The instances of an account, from `AsyncClient.instances`.
 
     An async iterator and context manager; as `Instances`. Cancelling the waiting task also ends
@@ -224,12 +225,14 @@ class AsyncInstances:
         self.close()
 
 
-class AsyncDeletions:
+class AsyncDeletions(Single):
     """The results of `AsyncClient.delete_instances`: an async iterator and context manager.
 
     As `Deletions`: deletions start only as the caller iterates. When the waiting task is cancelled,
     the rest of the run is cancelled too; iterating on then gives the results of the rest.
     """
+
+    _feed: _Feed | None = None
 
     def __init__(self, bulk: Bulk, feed: _Feed | None) -> None:
         self._bulk = bulk
@@ -244,21 +247,24 @@ class AsyncDeletions:
             raise RuntimeError("another task is drawing from these deletions")
         self._busy = True
         bulk = self._bulk
+        bulk.handed_out = None
         try:
-            while True:
-                if bulk.is_ready:
-                    return bulk.next_result()
-                await self._draw()
-                if bulk.is_over:
-                    break
-                bulk.collect()
+            try:
+                while True:
+                    if bulk.is_ready:
+                        return bulk.next_result()
+                    await self._draw()
+                    if bulk.is_over:
+                        break
+                    bulk.collect()
+            finally:
+                self._busy = False
+                if self._feed is not None:
+                    self._feed.allow(bulk.ahead)
         except BaseException:
+            bulk.interrupt()
             self.cancel()
             raise
-        finally:
-            self._busy = False
-            if self._feed is not None:
-                self._feed.allow(bulk.ahead)
         await self.aclose()
         bulk.raise_failure()
         raise StopAsyncIteration
@@ -345,8 +351,12 @@ class _Feed:
         self._cancel: Callable[[], None] | None = None
 
     def __next__(self) -> Any:
-        if self._items:
-            return self._items.popleft()
+        items = self._items
+        if items:
+            # In two steps between which no signal handler runs, unlike after a call of `popleft`.
+            one = items[0]
+            del items[0]
+            return one
         if not self._over:
             raise Waiting
         failure, self._failure = self._failure, None
@@ -606,6 +616,7 @@ class _Channel:
     def __init__(self, loop: _Loop) -> None:
         self._loop = loop
         self._queue = borrow()
+        self._rows: deque[Row] = deque()
         self._waiting: dict[int, _Event] = {}
         self._results: dict[int, Result] = {}
         self._owes = False
@@ -622,46 +633,73 @@ class _Channel:
 
     async def delete(self, client: Owned, id_instance: int) -> Result:
         tag = next_tag()
-        event = self._waiting[tag] = self._loop.event()
+        statuses: list[int] = []
+        result = None
         try:
-            status = self._queue.submit(client, id_instance, tag)
-            if status:
-                return refused(id_instance, status)
-            await event.wait()
-            return self._results[tag]
+            event = self._waiting[tag] = self._loop.event()
+            try:
+                self._queue.submit(statuses, client, id_instance, tag)
+                if statuses[0]:
+                    result = refused(id_instance, statuses[0])
+                else:
+                    await event.wait()
+                    result = self._results[tag]
+            except BaseException:
+                result = self._fate(id_instance, tag, statuses)
+                raise
+            finally:
+                self._waiting.pop(tag, None)
+                self._results.pop(tag, None)
+                self._retire_if_idle()
+            return result.raise_for_status()
         except BaseException as error:
-            if tag not in self._results:
-                self._queue.cancel(tag)
-                # The result of a cancelled call comes at once, sooner than a turn of the loop.
-                while tag not in self._results and self._deliver(SETTLING_MS):
-                    pass
-            if tag in self._results:
-                remember(error, self._results[tag])
-            else:
-                self._owes = True
+            if result is not None and not is_of(error, result):
+                remember(error, result)
             raise
-        finally:
-            self._waiting.pop(tag, None)
-            self._results.pop(tag, None)
-            self._retire_if_idle()
+
+    def _fate(self, id_instance: int, tag: int, statuses: list[int]) -> Result | None:
+        """Cancels a deletion; returns its result, unless the library has stopped."""
+        status = statuses[0] if statuses else Status.CANCELLED
+        if status:
+            return refused(id_instance, status)
+        if tag not in self._results:
+            self._queue.cancel(tag)
+            # The result of a cancelled call comes at once, sooner than a turn of the loop.
+            while tag not in self._results and self._deliver(SETTLING_MS):
+                pass
+        if tag not in self._results:
+            self._owes = True
+        return self._results.get(tag)
 
     def _deliver(self, wait_ms: int = 0) -> int:
-        taken = self._queue.take(wait_ms)
-        for tag, result in taken:
-            event = self._waiting.get(tag)
+        try:
+            taken = self._queue.take(self._rows, wait_ms)
+            self._sort()
+        except BaseException:
+            # A signal handler's; the loop does not call again for what has been taken.
+            self._sort()
+            raise
+        return taken
+
+    def _sort(self) -> None:
+        rows = self._rows
+        while rows:
+            row = rows[0]
+            event = self._waiting.get(row[0])
             if event is not None:
-                self._results[tag] = result
+                self._results[row[0]] = result_of(row)
                 event.set()
-        return len(taken)
+            del rows[0]
 
     def _retire_if_idle(self) -> None:
         if self._waiting:
             return
+        # First, because a signal handler's exception must not leave a channel that watches nothing.
+        if getattr(self._of_thread, "channel", None) is self:
+            del self._of_thread.channel
         if not self._queue.inherited:
             self._stop()
         if self._owes:
             self._queue.close()
         else:
             give_back(self._queue)
-        if getattr(self._of_thread, "channel", None) is self:
-            del self._of_thread.channel

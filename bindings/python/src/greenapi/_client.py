@@ -7,8 +7,8 @@ from _thread import get_ident
 from math import inf
 
 from . import _abi
-from ._errors import Error, error_class, invalid_argument, result_of
-from ._handle import Handle, Owned
+from ._errors import Error, error_class, invalid_argument, remember, result_of
+from ._handle import Handle, Owned, Single
 from ._queue import Bulk, delete_one, integer
 
 TYPE_CHECKING = False
@@ -93,7 +93,9 @@ class BaseClient(Handle):
             if requests_per_second is not None:
                 rate = _number("requests_per_second", requests_per_second)
             in_flight = _uint32("max_in_flight", max_in_flight)
-            pointer, row = _abi.client_new(
+            owned = Owned(_abi.client_free)
+            row = _abi.client_new(
+                owned.pointer,
                 _text("url", url),
                 _text("token", token),
                 {
@@ -117,10 +119,10 @@ class BaseClient(Handle):
         finally:
             # Error reporters show the local variables of a traceback's frames.
             del token, proxy
-        if not pointer:
+        if not owned.pointer:
             result = result_of(row, refusal=True)
             raise error_class(result.status)(result)
-        self._owned = Owned(pointer, _abi.client_free)
+        self._owned = owned
         self._url = url
         self._timeout = seconds
         self._max_in_flight = in_flight
@@ -181,7 +183,7 @@ class Client(BaseClient):
             RuntimeError: the client is closed.
         """
         number = integer("id_instance", id_instance)
-        return delete_one(self._open(), number, self._timeout).raise_for_status()
+        return delete_one(self._open(), number, self._timeout)
 
     def delete_instances(self, ids: Iterable[SupportsIndex]) -> Deletions:
         """Deletes many instances; iterates over the results as they complete.
@@ -233,7 +235,7 @@ class Client(BaseClient):
         return Instances(Listing(self._open(), bool_option("states", states)))
 
 
-class Deletions:
+class Deletions(Single):
     """The results of `Client.delete_instances`: an iterator and a context manager.
 
     Deletions start only as the caller iterates. Ctrl-C, or any other exception while the iterator
@@ -256,21 +258,23 @@ class Deletions:
             raise ValueError("another thread is drawing from these deletions")
         self._thread = thread
         bulk = self._bulk
+        bulk.handed_out = None
         try:
-            while True:
-                if bulk.is_ready:
-                    return bulk.next_result()
-                pause = bulk.draw()
-                if bulk.is_over:
-                    break
-                if not bulk.is_ready:
-                    bulk.wait(pause)
-                    bulk.collect()
+            try:
+                while True:
+                    if bulk.is_ready:
+                        return bulk.next_result()
+                    pause = bulk.draw()
+                    if bulk.is_over:
+                        break
+                    if not bulk.is_ready:
+                        bulk.wait(pause)
+                        bulk.collect()
+            finally:
+                self._thread = None
         except BaseException:
-            bulk.cancel()
+            bulk.interrupt()
             raise
-        finally:
-            self._thread = None
         bulk.close()
         bulk.raise_failure()
         raise StopIteration
@@ -332,8 +336,16 @@ def delete_instance(url: str, token: str, id_instance: SupportsIndex) -> Result:
     finally:
         # Error reporters show the local variables of a traceback's frames.
         del token
-    with client:
-        return client.delete_instance(number)
+    result = None
+    try:
+        with client:
+            result = client.delete_instance(number)
+    except BaseException as error:
+        if result is not None:
+            # A signal handler's, from the closing.
+            remember(error, result)
+        raise
+    return result
 
 
 def _text(name: str, value: str) -> bytes:

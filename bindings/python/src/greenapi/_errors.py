@@ -329,6 +329,11 @@ def fate(error: BaseException) -> Result | None:
     return None
 
 
+def is_of(error: BaseException, result: Result) -> bool:
+    """Whether an error is the one that `Result.raise_for_status` raises."""
+    return isinstance(error, Error) and error.result == result
+
+
 def remember(error: BaseException, result: Result) -> None:
     """Attaches to an exception the result of the deletion that it ended."""
     # Some exception classes refuse attributes; all have this dictionary.

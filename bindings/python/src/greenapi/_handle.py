@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ._abi import Pointer
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, NoReturn
@@ -10,25 +12,36 @@ if TYPE_CHECKING:
 class Owned:
     """One C object, freed when the last reference to this owner is gone.
 
+    It is made before its C object, which the library then writes into ``pointer``.
+
     A thread that calls into the library keeps a reference for the time of the call. So one thread
     may close while another calls without a lock, which a fork could leave held for ever.
     """
 
     __slots__ = ("_free", "pointer")
 
-    def __init__(self, pointer: int, free: Callable[[int], None]) -> None:
-        self.pointer: int = pointer
+    def __init__(self, free: Callable[[int], None]) -> None:
         self._free = free
+        self.pointer = Pointer()
 
     def __del__(self) -> None:
-        # The garbage collector ends the members of a cycle in any order: a coroutine that is closed
-        # later must find NULL, which every C function accepts, and not the freed pointer.
-        pointer, self.pointer = self.pointer, 0
+        # A signal handler's exception may have ended the constructor.
+        pointer = getattr(self, "pointer", None)
         if pointer:
-            self._free(pointer)
+            # The garbage collector ends the members of a cycle in any order: a coroutine that is
+            # closed later must find NULL, which every C function accepts, and no freed pointer.
+            address, pointer.value = pointer.value, None
+            self._free(address)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a C object cannot be copied or pickled")
+
+
+class Single:
+    """Base of the classes whose objects have no copies: two of them would share one run."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} objects cannot be copied or pickled")
 
 
 class Handle:

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 from . import _abi
 from ._abi import State
 from ._errors import error_class, result_of
+from ._handle import Owned, Single
 from ._queue import Waitable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from ._handle import Owned
 
 _Self = TypeVar("_Self")
 
@@ -101,13 +100,16 @@ class Listing(Waitable):
     """A ``greenapi_list`` under way."""
 
     def __init__(self, client: Owned, states: bool) -> None:
-        pointer, row = _abi.list_new(client.pointer, _abi.LIST_STATES if states else 0)
-        if not pointer:
+        owned = Owned(_abi.list_free)
+        flags = _abi.LIST_STATES if states else 0
+        row = _abi.list_new(owned.pointer, client.pointer, flags)
+        if not owned.pointer:
             result = result_of(row)
             raise error_class(result.status)(result)
-        super().__init__(pointer, _abi.list_free, _abi.list_fd(pointer))
+        super().__init__(owned, _abi.list_fd(owned.pointer))
         self._batch = _abi.instances(_BATCH)
-        self._ready: deque[Instance] = deque()
+        self._ready: deque[tuple[Any, ...]] = deque()
+        self._is_complete = False
 
     def next(self) -> Instance | None:
         """The next instance, or ``None`` when the caller has to wait for one.
@@ -115,21 +117,25 @@ class Listing(Waitable):
         Raises:
             StopIteration: the list is complete.
             Error: the list broke off.
+            RuntimeError: the list was closed before it was complete.
         """
         if self._ready:
-            return self._ready.popleft()
+            return _instance(self._ready.popleft())
         owned = self._owned
         if owned is None:
-            raise StopIteration
+            if self._is_complete:
+                raise StopIteration
+            raise RuntimeError("this list ended before it was complete: begin a new one")
         self.refuse_if_inherited()
-        self._ready.extend([_instance(one) for one in self._batch.take(owned.pointer, 0)])
+        self._batch.take(self._ready, owned.pointer, 0)
         if self._ready:
-            return self._ready.popleft()
+            return _instance(self._ready.popleft())
         row = _abi.list_ended(owned.pointer)
         if row is None:
             return None
-        self.close()
         result = result_of(row)
+        self._is_complete = result.ok
+        self.close()
         if result.ok:
             raise StopIteration
         raise error_class(result.status)(result)
@@ -140,12 +146,12 @@ class Listing(Waitable):
         self._ready.clear()
 
 
-class Instances:
+class Instances(Single):
     """The instances of an account, from `Client.instances`: an iterator and a context manager.
 
     Instances come while the list is still being read. A list that breaks off raises an `Error` at
     its end, so a part is never taken for the whole. Ctrl-C, ``close``, the end of the block and
-    dropping the iterator end the list at once.
+    dropping the iterator end the list at once; iterating on after that raises ``RuntimeError``.
     """
 
     def __init__(self, listing: Listing) -> None:

@@ -6,6 +6,10 @@ the queue's descriptor in Python's own hands, where signal handlers run and even
 A queue has one user at a time, who borrows it from a pool and returns it when nothing is under
 way in it. A user that leaves early cancels the rest by a statement, not by a finalizer, and then
 has the results of the rest at once.
+
+A signal handler runs between any two steps of this code, and may raise. So what the library hands
+over is stored in the same step, a call of C code that calls the library (`map`), and what happens
+in two steps can be told from what is stored.
 """
 
 from __future__ import annotations
@@ -19,15 +23,13 @@ from math import ceil
 from time import monotonic
 
 from . import _abi
-from ._errors import error_class, refused, remember, result_of
+from ._errors import Error, Result, error_class, is_of, refused, remember, result_of
 from ._handle import Handle, Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, Callable, SupportsIndex
-
-    from ._errors import Result
+    from typing import Any, SupportsIndex
 
 PATIENCE = 0.005
 """Seconds that an iterable may take for its ids before results are collected: a slow one (a
@@ -46,7 +48,8 @@ _CATCHING_UP = 0.1
 """Seconds by which a pace may lag and still catch up."""
 
 _TURN = 0.1
-"""Seconds after which a wait on Windows ends, because Ctrl-C does not end one there."""
+"""Seconds after which a wait ends that nothing else may end: on Windows Ctrl-C ends none, and a
+cancellation ends none where no result is due."""
 
 _BATCH = 64
 """Results taken in one call: enough to make the call's cost negligible, in 16 KiB."""
@@ -64,8 +67,8 @@ next_tag = count(1).__next__
 class Waitable(Handle):
     """A C object whose descriptor is readable while there is something to take."""
 
-    def __init__(self, pointer: int, free: Callable[[int], None], fd: int) -> None:
-        self._owned = Owned(pointer, free)
+    def __init__(self, owned: Owned, fd: int) -> None:
+        self._owned = owned
         self._born = _forks
         self._poll: Any = None
         self._poll_type: Any = None
@@ -92,9 +95,11 @@ class Waitable(Handle):
             select.select((self.fd,), (), (), seconds)
             return
         if self._poll_type is not poll_type:
+            poll = poll_type()
+            poll.register(self.fd, select.POLLIN)
+            self._poll = poll
+            # Last, because a signal handler may raise between any two of these lines.
             self._poll_type = poll_type
-            self._poll = poll_type()
-            self._poll.register(self.fd, select.POLLIN)
         self._poll.poll(None if seconds is None else ceil(seconds * 1000))
 
 
@@ -106,16 +111,19 @@ class Queue(Waitable):
     """
 
     def __init__(self) -> None:
-        pointer, status = _abi.queue_new()
-        if not pointer:
+        owned = Owned(_abi.queue_free)
+        status = _abi.queue_new(owned.pointer)
+        if not owned.pointer:
             result = refused(0, status)
             raise error_class(result.status)(result)
-        super().__init__(pointer, _abi.queue_free, _abi.queue_fd(pointer))
+        super().__init__(owned, _abi.queue_fd(owned.pointer))
         self._results = _abi.results(_BATCH)
 
-    def submit(self, client: Owned, id_instance: int, tag: int) -> int:
-        """Submits a deletion; returns a status. A result follows exactly when the status is 0."""
-        return _abi.queue_submit(self._open().pointer, client.pointer, id_instance, tag)
+    def submit(self, statuses: list[Any], client: Owned, id_instance: int, tag: int) -> None:
+        """Submits a deletion, and appends a status. A result follows exactly when that is 0."""
+        queue = self._open().pointer
+        submit = _abi.queue_submit
+        statuses.extend(map(submit, (queue,), (client.pointer,), (id_instance,), (tag,)))
 
     def cancel(self, tag: int) -> None:
         """Cancels the submissions with this tag; their results come like all others."""
@@ -123,14 +131,15 @@ class Queue(Waitable):
         if owned is not None:
             _abi.queue_cancel(owned.pointer, tag)
 
-    def take(self, wait_ms: int = 0) -> list[tuple[int, Result]]:
-        """The results that wait, a batch at most, with their tags.
+    def take(self, rows: deque[Any], wait_ms: int = 0) -> int:
+        """Appends the results that wait, a batch at most; returns how many these are.
 
         Waits up to ``wait_ms`` for the first one, without running signal handlers; returns at once
         when nothing is under way.
         """
-        rows = self._results.take(self._open().pointer, wait_ms)
-        return [(row[0], result_of(row)) for row in rows]
+        before = len(rows)
+        self._results.take(rows, self._open().pointer, wait_ms)
+        return len(rows) - before
 
 
 # List operations are atomic, so the pool needs no lock that a fork could leave held.
@@ -171,38 +180,47 @@ def delete_one(client: Owned, id_instance: int, timeout: float | None = None) ->
 
     ``timeout`` counts from now, as in the library's own blocking call: a call whose turn does not
     come in time ends. (In a queue the timeout counts from the start of the request.)
+
+    Raises:
+        Error: the instance is not known to be gone.
     """
     if not fits(id_instance):
-        return _refused_by_the_library(client, id_instance)
+        return _refused_by_the_library(client, id_instance).raise_for_status()
     queue = borrow()
     end = None if timeout is None else monotonic() + timeout + _GRACE
-    results: list[tuple[int, Result]] = []
-    under_way = late = False
+    statuses: list[int] = []
+    rows: deque[_abi.Row] = deque()
+    late = is_back = False
+    result = None
     try:
-        # Set first, because an interrupt may come between the two lines.
-        under_way = True
-        status = queue.submit(client, id_instance, 0)
-        under_way = status == 0
-        while under_way and not results:
+        queue.submit(statuses, client, id_instance, 0)
+        while not statuses[0] and not rows:
             left = None if end is None else end - monotonic()
             if left is not None and left <= 0:
                 queue.cancel(0)
                 late, end, left = True, None, None
             queue.wait(left)
-            results = queue.take()
+            queue.take(rows)
+        result = result_of(rows[0]) if rows else refused(id_instance, statuses[0])
+        if late:
+            result = _too_late(result)
+        # First, because a queue that is in the pool already must not be closed.
+        is_back = True
+        give_back(queue)
+        return result.raise_for_status()
     except BaseException as error:
-        if under_way and not results:
-            queue.cancel(0)
-            results = queue.take(SETTLING_MS)
-        if results:
-            give_back(queue)
-            remember(error, results[0][1])
-        else:
+        if result is None:
+            status = statuses[0] if statuses else _abi.Status.CANCELLED
+            if not status and not rows:
+                queue.cancel(0)
+                queue.take(rows, SETTLING_MS)
+            if status or rows:
+                result = refused(id_instance, status) if status else result_of(rows[0])
+        if result is not None and not is_of(error, result):
+            remember(error, result)
+        if not is_back:
             queue.close()
         raise
-    give_back(queue)
-    result = results[0][1] if results else refused(id_instance, status)
-    return _too_late(result) if late else result
 
 
 _ENDED_BY_TIME = {
@@ -244,7 +262,13 @@ class Bulk:
         self._sized = sized
         self._drawn = 0
         self._under_way = 0
-        self._ready: deque[Result] = deque()
+        # What is known of the id that was drawn last, until it is counted: nothing, the id, or the
+        # id and what its submission gave: a status, or a result in the place of a submission.
+        self._latest: list[Any] = []
+        # The library's results, and those of ids that were not submitted.
+        self._ready: deque[_abi.Row | Result] = deque()
+        self.handed_out: _abi.Row | Result | None = None
+        """What `next_result` handed out; to be reset when that has reached the caller."""
         self._tag = next_tag()
         self._cancelled = False
         self._queue: Queue | None = borrow()
@@ -282,61 +306,95 @@ class Bulk:
         Returns the seconds after which more can be drawn; ``None`` when that depends on results,
         or on ids that have not come yet.
         """
+        latest = self._latest
+        if latest:
+            # A signal handler's exception ended the last call.
+            self.cancel()
+            self._submit()
         spent = 0.0
-        while self._ids is not None and self.ahead < self._max_in_flight + handed_out:
+        while self.ahead < self._max_in_flight + handed_out:
+            # `cancel` in another thread or a signal handler may take the ids away.
+            ids = self._ids
+            if ids is None:
+                break
             now = monotonic()
             if self._interval and not self._cancelled:
                 if now < self._due:
-                    return self._due - now
+                    pause = self._due - now
+                    return pause if self._under_way else min(pause, _TURN)
                 self._due = max(self._due, now - _CATCHING_UP) + self._interval
+            draw_one, one = latest.extend, map(next, (ids,), _END)
             try:
-                value = next(self._ids)
-                spent += monotonic() - now
-                self._submit(value)
-            except StopIteration:
-                self._ids = None
+                draw_one(one)
             except Waiting:
                 return None
             except Exception as error:
-                self.failure = error
-                self._ids = None
+                if latest:
+                    # A signal handler's: the iterable has given an id.
+                    raise
+                self._fail(error)
+                break
+            spent += monotonic() - now
+            self._submit()
             if spent > PATIENCE and self._ids is not None:
                 return 0.0
         return None
 
-    def _submit(self, value: Any) -> None:
+    def _submit(self) -> None:
+        """Submits the latest id, or goes on where an exception ended this."""
+        latest = self._latest
+        value = latest[0]
         if type(value) is not int:
-            value = integer(f"ids[{self._drawn}]", value)
+            if value is _END[0]:
+                self._ids = None
+                latest.clear()
+                return
+            try:
+                value = latest[0] = integer(f"ids[{self._drawn}]", value)
+            except Exception as error:
+                self._fail(error)
+                latest.clear()
+                return
+        if len(latest) == 1:
+            if self._cancelled:
+                latest.append(refused(value, _abi.Status.CANCELLED))
+            elif not fits(value):
+                latest.append(_refused_by_the_library(self._client, value))
+            else:
+                queue = self._open()
+                # Counted first: after an exception it may be counted without being under way, which
+                # `collect` sees, but not the other way round, as its queue would go to the pool.
+                self._under_way += 1
+                queue.submit(latest, self._client, value, self._tag)
+        outcome = latest[1]
+        if outcome == 0:
+            if self._cancelled:
+                # Another thread may have cancelled between the check and the submission.
+                self.cancel()
+        else:
+            if not isinstance(outcome, Result):
+                outcome = latest[1] = refused(value, outcome)
+                self._under_way -= 1
+            if not self._ready or self._ready[-1] is not outcome:
+                self._ready.append(outcome)
         self._drawn += 1
-        if self._cancelled:
-            self._ready.append(refused(value, _abi.Status.CANCELLED))
-            return
-        if not fits(value):
-            self._ready.append(_refused_by_the_library(self._client, value))
-            return
-        queue = self._open()
-        # Counted first: an interrupt between the two lines must not leave a queue in the pool
-        # that still owes a result.
-        self._under_way += 1
-        status = queue.submit(self._client, value, self._tag)
-        if status:
-            self._under_way -= 1
-            self._ready.append(refused(value, status))
-        elif self._cancelled:
-            # Another thread cancelled between the check and the submission.
-            queue.cancel(self._tag)
+        latest.clear()
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        self._ids = None
 
     def collect(self) -> None:
         """Takes the results that the queue has; waits only for those of cancelled deletions."""
         if not self._under_way:
             return
-        taken = self._open().take(SETTLING_MS if self._cancelled else 0)
-        self._ready.extend([result for _, result in taken])
-        if self._cancelled and not taken:
-            # An interrupt came between counting a submission and making it.
+        cancelled = self._cancelled
+        taken = self._open().take(self._ready, SETTLING_MS if cancelled else 0)
+        if cancelled and not taken:
+            # A signal handler's exception came between counting and what was counted.
             self._under_way = 0
         else:
-            self._under_way -= len(taken)
+            self._under_way -= taken
 
     def wait(self, seconds: float | None) -> None:
         """Waits until there is something to collect."""
@@ -348,11 +406,27 @@ class Bulk:
         self.cancel()
         while self._under_way:
             self.collect()
+        # Converted here, because the conversion logs: perhaps nobody draws them.
+        for index, one in enumerate(self._ready):
+            if not isinstance(one, Result):
+                self._ready[index] = result_of(one)
 
     def next_result(self) -> Result:
         """Hands out a result that is ready, and starts further deletions."""
         self.draw(1)
-        return self._ready.popleft()
+        ready = self._ready
+        one = ready[0]
+        result = one if isinstance(one, Result) else result_of(one)
+        self.handed_out = one
+        del ready[0]
+        return result
+
+    def interrupt(self) -> None:
+        """Cancels after an exception, and takes back a result that did not reach the caller."""
+        one, ready = self.handed_out, self._ready
+        if one is not None and not (ready and ready[0] is one):
+            ready.appendleft(one)
+        self.cancel()
 
     def cancel(self) -> None:
         """Cancels what is under way; nothing starts after that. Callable from any thread."""
@@ -387,6 +461,7 @@ class Bulk:
         else:
             give_back(queue)
         self._under_way = 0
+        self._latest.clear()
         self._ready.clear()
 
     def _open(self) -> Queue:
@@ -396,6 +471,8 @@ class Bulk:
         queue.refuse_if_inherited()
         return queue
 
+
+_END = (object(),)
 
 # --- ids ---
 
@@ -416,6 +493,9 @@ def fits(id_instance: int) -> bool:
 def _refused_by_the_library(client: Owned, id_instance: int) -> Result:
     """The library's result for an id beyond int64_t: the one for the nearest int64_t."""
     nearest = 2**63 - 1 if id_instance > 0 else -(2**63)
-    result = delete_one(client, nearest)
+    try:
+        result = delete_one(client, nearest)
+    except Error as error:
+        result = error.result
     message = result.message.replace(str(nearest), str(id_instance))
     return result._replace(id_instance=id_instance, message=message)
