@@ -430,13 +430,6 @@ def trace(frame, event, _):
     elif event == "line" and entered:
         signal.raise_signal(signal.SIGINT)
     return trace if frame.f_code in traced else None
-def press_again(self, leave_out_the_rest=report.leave_out_the_rest):
-    # The first signal's exception has ended the tracing.
-    sys.settrace(trace)
-    if entered:
-        signal.raise_signal(signal.SIGINT)
-    leave_out_the_rest(self)
-report.leave_out_the_rest = press_again
 sys.settrace(trace)
 status = _cli.main(arguments)
 sys.settrace(None)

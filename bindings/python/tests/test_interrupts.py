@@ -159,3 +159,39 @@ def test_one(standin: Standin, call: str, kind: str) -> None:
 def test_many(standin: Standin, source: str, kind: str, ids: str) -> None:
     for place, drawn, results in interrupted(standin, source, kind, ids):
         assert sorted(one for one, _ in results) == drawn, place
+
+
+COMMAND = """
+import contextlib, io, signal
+from greenapi import _cli, _cli_delete
+def run(*arguments, run=_cli_delete._run):
+    with at:
+        return run(*arguments)
+_cli_delete._run = run
+for step in itertools.count(1):
+    drawn = list(itertools.islice(ids, 3))
+    at = steps.At(step, lambda: signal.raise_signal(signal.SIGINT))
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            arguments = ["delete", "--yes", "--json", "--max-in-flight", "2", *map(str, drawn)]
+            code = _cli.main(arguments)
+    nothing = "nothing was deleted" in err.getvalue()
+    assert code == (130 if nothing or "interrupted" in err.getvalue() else 0), err.getvalue()
+    results = []
+    if not nothing:
+        assert out.getvalue().endswith("\\n")
+        *results, summary = map(json.loads, out.getvalue().splitlines())
+        assert summary["interrupted"] == (code == 130)
+        assert {one["id_instance"] for one in results} == {*drawn}
+    print(json.dumps([at.place, drawn, [[one["id_instance"], one["status"]] for one in results]]))
+    if at.place is None:
+        break
+"""
+
+
+def test_the_command_shows_every_result(standin: Standin) -> None:
+    deleted = None
+    for place, drawn, results in interrupted(standin, COMMAND, "Interrupt"):
+        deleted = standin.deleted() if deleted is None else deleted
+        assert results or deleted.isdisjoint(drawn), place
+        assert len(results) in (0, len(drawn)), place

@@ -18,7 +18,7 @@ from ._errors import Error
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
     from ._abi import State
@@ -210,6 +210,8 @@ _ENDING = [
 
 
 _heeded = True
+_instead: Callable[[], object] | None = None
+_exit_status = 0
 
 
 def ignore_signals() -> None:
@@ -218,18 +220,35 @@ def ignore_signals() -> None:
     _heeded = False
 
 
+def at_signal(function: Callable[[], object]) -> None:
+    """Has the first signal of `signals` call a function from now on, instead of raising."""
+    global _instead
+    _instead = function
+
+
+def exit_status() -> int:
+    """The exit status for the signal at which the function of `at_signal` was called, else 0."""
+    return _exit_status
+
+
 def _stop(number: int, _: Any) -> None:
+    global _exit_status
     # Only once: a second one must not keep the first one's handling from reporting what was done.
-    if _heeded:
-        ignore_signals()
-        raise Stopped(number)
+    if not _heeded:
+        return
+    ignore_signals()
+    stopped = Stopped(number)
+    if _instead is None:
+        raise stopped
+    _exit_status = stopped.exit_status
+    _instead()
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
     """Turns the first SIGINT, SIGTERM or SIGHUP, on Windows Ctrl-Break too, into `Stopped`."""
-    global _heeded
-    _heeded = True
+    global _heeded, _instead, _exit_status
+    _heeded, _instead, _exit_status = True, None, 0
     before = {}
     try:
         for number in _ENDING:

@@ -347,7 +347,9 @@ class _Report:
         if self._bar is not None:
             self._bar.clear()
         try:
-            print(text, flush=True)
+            # At once: print writes the line end by itself.
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
         except OSError as error:
             self.lost = error
             _cli_common.lose_output(sys.stdout)
@@ -373,26 +375,24 @@ def _bar(total: int) -> Any:
 
 def _run(client: Client, ids: list[int], options: argparse.Namespace) -> int:
     report = _Report(ids, options)
-    results = client.delete_instances(report.draw())
-    cut_short, exit_status = "", 0
     try:
+        results = client.delete_instances(report.draw())
+        # Not by an exception: that could come between a result and its report.
+        _cli_common.at_signal(results.cancel)
         with results:
             for result in results:
                 report.add(result)
                 if report.lost is not None:
-                    cut_short = "interrupted"
-                    break
-        # What was done is reported from here on, and must be, whatever comes.
-        _cli_common.ignore_signals()
-    except _cli_common.Stopped as stopped:
-        cut_short, exit_status = "interrupted", stopped.exit_status
+                    results.cancel()
     except Error as error:
         raise UsageError(_cli_common.in_flags(options.parser, error.message)) from error
-    # The results of the requests that were under way.
-    for result in results:
-        report.add(result)
-    if report.token_is_wrong and not options.keep_going:
-        cut_short = cut_short or "stopped, as the API does not accept the token"
+    # What was done is reported from here on, and must be, whatever comes.
+    _cli_common.ignore_signals()
+    exit_status, cut_short = _cli_common.exit_status(), ""
+    if exit_status or report.lost is not None:
+        cut_short = "interrupted"
+    elif report.token_is_wrong and not options.keep_going:
+        cut_short = "stopped, as the API does not accept the token"
     report.leave_out_the_rest()
     status = report.end(cut_short)
     return exit_status or status
