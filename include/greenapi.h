@@ -317,9 +317,9 @@ typedef int32_t greenapi_state;
 /**
  * `session`: ask for the instance's state first, and delete the instance only if it is logged out
  * (`notAuthorized`), or if the API says that it is deleted although the account's list still shows
- * it. In any other state GREENAPI_STATUS_SESSION_ACTIVE; if the instance cannot be asked,
- * GREENAPI_STATUS_SESSION_UNKNOWN (`starting` is asked again while there is time); if the list does
- * not show it as living, GREENAPI_STATUS_NOT_FOUND. Then nothing is deleted.
+ * it. In any other state GREENAPI_STATUS_SESSION_ACTIVE; if the instance cannot be asked or is
+ * starting, GREENAPI_STATUS_SESSION_UNKNOWN (`starting` is asked again while there is time); if the
+ * list does not show it as living, GREENAPI_STATUS_NOT_FOUND. Then nothing is deleted.
  */
 #define GREENAPI_SESSION_REQUIRE_LOGGED_OUT 1
 
@@ -334,9 +334,11 @@ typedef int32_t greenapi_state;
 /**
  * `session`: try to log the instance out, and delete it in any case once the API has answered the
  * logout or refused to be asked about the instance (it has expired, is being created or starting,
- * or its token is refused); the message says so. A lost answer or a 5xx is not taken for an answer:
- * GREENAPI_STATUS_SESSION_UNKNOWN, or GREENAPI_STATUS_SESSION_ACTIVE if the state shows a session
- * after that; nothing is deleted.
+ * or its token is refused); the message says so. A lost answer, a 5xx, and a refusal by another
+ * server (an HTML page, like a firewall's, or a 4xx that the API does not document) are not taken for
+ * the API's answer: GREENAPI_STATUS_SESSION_UNKNOWN (for a page with 401 or 403
+ * GREENAPI_STATUS_UNAUTHORIZED or GREENAPI_STATUS_FORBIDDEN), or GREENAPI_STATUS_SESSION_ACTIVE if the
+ * state shows a session after that; nothing is deleted. A 404 page counts as the API's answer.
  */
 #define GREENAPI_SESSION_TRY_LOG_OUT 3
 

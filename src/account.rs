@@ -20,7 +20,7 @@ use crate::instances::ListReader;
 use crate::options::Session;
 use crate::outcome::{fit, Outcome, PERHAPS_LOGGED_OUT};
 use crate::secret::Secret;
-use crate::session::{next, Known, Logout, Next, Note, Reply};
+use crate::session::{next, Answer, Known, Logout, Next, Note, Obstacle, Reply};
 use crate::status::Status;
 use crate::sync::lock;
 
@@ -296,6 +296,14 @@ fn unknown(what: &'static str, why: &Unanswered, secrets: &[&Secret]) -> Outcome
     outcome
 }
 
+/// The outcome of a call that the session policy refuses because of `answer`.
+fn refused(status: Status, why: String, answer: Answer) -> Outcome {
+    let mut outcome = Outcome::new(status, why);
+    outcome.code = i32::from(answer.code);
+    outcome.http_status = i32::from(answer.http_status);
+    outcome
+}
+
 /// The check of the session policy for one call.
 struct Check<'a> {
     account: &'a Account,
@@ -330,12 +338,11 @@ impl Check<'_> {
             match next(policy, &reply, known) {
                 Next::Delete(note) => return Ok(note),
                 Next::Refuse(status, why) => {
-                    let mut outcome = Outcome::new(status, why);
-                    if let Reply::CannotBeAsked(_, answer) = &reply {
-                        outcome.code = i32::from(answer.code);
-                        outcome.http_status = i32::from(answer.http_status);
-                    }
-                    return Err(outcome);
+                    let answer = match reply {
+                        Reply::CannotBeAsked(_, answer) => answer,
+                        _ => Answer::default(),
+                    };
+                    return Err(refused(status, why, answer));
                 }
                 Next::Ask => {
                     reply = match self.ask().await {
@@ -411,6 +418,13 @@ impl Check<'_> {
         };
         match asked.await {
             Ok(Reply::LogOut(true)) => self.logout = Logout::Accepted,
+            // This is no answer of the API to the logout. If an earlier attempt may have been carried
+            // out, the state decides.
+            Ok(Reply::CannotBeAsked(Obstacle::Foreign(_), _)) if self.in_doubt => {}
+            Ok(Reply::CannotBeAsked(obstacle @ Obstacle::Foreign(_), answer)) => {
+                let (status, why) = obstacle.refusal();
+                return Err(refused(status, why, answer));
+            }
             Ok(_) => self.logout = Logout::Refused,
             Err(_) if self.in_doubt => {}
             Err(Unanswered::NotStarted { held: false }) => return Err(self.not_in_time()),

@@ -52,11 +52,20 @@ pub struct Refusal {
     pub code: u16,
     pub http_status: u16,
     pub retry_after: Option<Duration>,
-    /// The body, or as much of it as was read.
+    /// The body; empty if it did not arrive whole.
     pub body: Vec<u8>,
 }
 
 impl Refusal {
+    fn of(response: &StreamedResponse, body: Vec<u8>) -> Self {
+        Self {
+            code: read_code(&body).unwrap_or(response.http_status),
+            http_status: response.http_status,
+            retry_after: pause_of(response),
+            body,
+        }
+    }
+
     /// The number that decides what the refusal means. The code in a body counts only where the
     /// HTTP status leaves something to say: a failing server says nothing about the instance.
     fn number(&self) -> u16 {
@@ -182,11 +191,16 @@ impl Asker<'_> {
             endpoint.prefix,
             self.token.path_segment()
         );
-        let response = self.send(endpoint, &path, until).await?;
-        Ok(ListResponse {
-            response,
-            start: Vec::new(),
-        })
+        let mut response = self.send(endpoint, &path, until).await?;
+        if is_success(&response) {
+            return Ok(ListResponse {
+                response,
+                start: Vec::new(),
+            });
+        }
+        // The refusal counts even if its body breaks off, because it permits no deletion.
+        let body = self.body(&mut response, until).await.unwrap_or_default();
+        Err(Unanswered::Refused(Refusal::of(&response, body)))
     }
 
     /// The deadline of a question that starts now.
@@ -258,7 +272,16 @@ impl Asker<'_> {
             };
             let asked = async {
                 let mut response = self.send(endpoint, &path, until).await?;
-                let body = self.body(&mut response, until).await?;
+                let body = self.body(&mut response, until).await;
+                let body = match response.http_status {
+                    // A failing or overloaded server says nothing about the instance, whatever its
+                    // body says. Any other answer without its whole body is a lost one.
+                    429 | 499.. => body.unwrap_or_default(),
+                    _ => body?,
+                };
+                if !is_success(&response) {
+                    return Err(Unanswered::Refused(Refusal::of(&response, body)));
+                }
                 match read(&body, secrets) {
                     Some(Said::Reply(reply)) => Ok(reply),
                     Some(Said::Error(code)) => Err(Unanswered::Refused(Refusal {
@@ -331,7 +354,7 @@ impl Asker<'_> {
         }
     }
 
-    /// Sends one GET; a response without a success status is an error.
+    /// Sends one GET; the response may have any status, and its body is yet to be read.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -343,21 +366,10 @@ impl Asker<'_> {
         }
         let user_agent = &self.options.user_agent;
         let reading = self.transport.read(endpoint, path, user_agent);
-        let mut response = timeout_at(until.into(), reading)
+        timeout_at(until.into(), reading)
             .await
             .unwrap_or_else(|_| Err(self.timed_out()))
-            .map_err(Unanswered::Failed)?;
-        if (200..300).contains(&response.http_status) {
-            return Ok(response);
-        }
-        // The refusal counts even if its body breaks off.
-        let body = self.body(&mut response, until).await.unwrap_or_default();
-        Err(Unanswered::Refused(Refusal {
-            code: read_code(&body).unwrap_or(response.http_status),
-            http_status: response.http_status,
-            retry_after: pause_of(&response),
-            body,
-        }))
+            .map_err(Unanswered::Failed)
     }
 
     async fn body(
@@ -449,6 +461,10 @@ impl Asker<'_> {
         };
         (tries < self.options.max_retries).then(|| retry::pause(tries, fastrand::f64(), asked_for))
     }
+}
+
+fn is_success(response: &StreamedResponse) -> bool {
+    (200..300).contains(&response.http_status)
 }
 
 fn pause_of(response: &StreamedResponse) -> Option<Duration> {

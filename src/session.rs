@@ -12,6 +12,11 @@
 //! | cannot be asked: it is deleted | delete | delete | delete |
 //! | cannot be asked: it starts | ask again, then refuse | ask again, then refuse | delete |
 //! | cannot be asked for another reason | refuse | refuse | delete |
+//! | does not answer, but another server refuses | refuse | refuse | refuse |
+//!
+//! Only a refusal that the API documents counts as the instance's answer ([`read_refusal`]). Any
+//! other 4xx, like the page of a proxy or a firewall, says nothing about the session, whether it
+//! answers the question about the state or the logout.
 //!
 //! Every state but `notAuthorized` counts as a session: a device that is switched off or limited is
 //! logged in, a session may return when a ban is lifted, and an unknown state may mean a session.
@@ -40,20 +45,13 @@ pub enum Reply {
     CannotBeAsked(Obstacle, Answer),
 }
 
-/// The codes of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The codes of an answer; 0 for one without an error, because a 200 in the result would look like a
+/// deletion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The API's own `code`, else the HTTP status.
     pub code: u16,
     pub http_status: u16,
-}
-
-impl Answer {
-    /// The codes of an answer without an error.
-    const OK: Self = Self {
-        code: 200,
-        http_status: 200,
-    };
 }
 
 /// Why an instance cannot be asked.
@@ -69,6 +67,8 @@ pub enum Obstacle {
     Denied(u16),
     /// Another reason, in the API's words, safe to print.
     Other(String),
+    /// Another server than the API refused the question, with this number.
+    Foreign(u16),
 }
 
 impl Reply {
@@ -160,7 +160,14 @@ pub fn next(policy: Session, reply: &Reply, known: Known) -> Next {
             // After a logout an instance restarts, so it is asked again.
             _ if known.logout == Logout::Accepted && known.time => Next::Ask,
             Obstacle::Starting if policy != Session::TryLogOut && known.time => Next::Ask,
+            // Another server's word permits no deletion; the API's answer to a logout still does.
+            Obstacle::Foreign(_) if matches!(known.logout, Logout::Not | Logout::Unclear) => {
+                obstacle.refuse()
+            }
             _ if policy == Session::TryLogOut => Next::Delete(match known.logout {
+                Logout::Refused if matches!(obstacle, Obstacle::Foreign(_)) => {
+                    Note::NotLoggedOut("it refuses".into())
+                }
                 Logout::Not | Logout::Refused => Note::NotLoggedOut(obstacle.describe()),
                 Logout::Accepted | Logout::Unclear | Logout::RefusedInDoubt => Note::MaybeLoggedOut,
             }),
@@ -185,7 +192,11 @@ fn next_by_state(policy: Session, state: State, name: &str, known: Known) -> Nex
     match (policy, known.logout) {
         (Session::Ignore, _) => Next::Delete(Note::Nothing),
         _ if state == State::Starting && !known.fresh => Next::Refresh,
-        (Session::RequireLoggedOut, _) if state == State::Starting && known.time => Next::Ask,
+        (Session::RequireLoggedOut, _) if state == State::Starting => match known.time {
+            true => Next::Ask,
+            // Nobody can log it out before it has started.
+            false => Obstacle::Starting.refuse(),
+        },
         (Session::RequireLoggedOut, _) => refuse(format!(
             "Log it out first, or use the session policy LOG_OUT: the instance is not logged out (its state is {name}), so it was not deleted."
         )),
@@ -221,12 +232,30 @@ impl Obstacle {
             Self::Denied(code) => format!("its token is refused ({code})"),
             Self::Other(said) if said.is_empty() => "it refuses to answer".into(),
             Self::Other(said) => format!("it answered \"{said}\""),
+            Self::Foreign(number) => format!("another server answered with {number}"),
         }
     }
 
-    /// The refusal under a policy that needs the answer; only `TRY_LOG_OUT` deletes without it.
     fn refuse(&self) -> Next {
+        let (status, why) = self.refusal();
+        Next::Refuse(status, why)
+    }
+
+    /// The refusal under a policy that needs the answer. Only `TRY_LOG_OUT` deletes without it, and
+    /// not on another server's word.
+    pub fn refusal(&self) -> (Status, String) {
         let (status, advice) = match self {
+            Self::Foreign(number) => {
+                let status = match number {
+                    401 => Status::Unauthorized,
+                    403 => Status::Forbidden,
+                    _ => Status::SessionUnknown,
+                };
+                return (
+                    status,
+                    format!("Check the network: a proxy or firewall answered with {number} instead of the API, so no deletion was sent."),
+                );
+            }
             Self::Expired => (Status::SessionUnknown, "Renew it"),
             Self::Creating | Self::Starting => (
                 Status::SessionUnknown,
@@ -240,7 +269,7 @@ impl Obstacle {
             Self::NotFound => (Status::SessionUnknown, "Check the URL and the instance URL"),
             Self::Deleted | Self::Other(_) => (Status::SessionUnknown, "Call again"),
         };
-        Next::Refuse(
+        (
             status,
             format!(
                 "{advice}, or use the session policy TRY_LOG_OUT: the instance cannot be asked for its session ({}), so no deletion was sent.",
@@ -253,6 +282,9 @@ impl Obstacle {
 /// The obstacle that an error of an instance's own method reports; `None` if the error is not about
 /// the instance (too many requests, a failing server). `number` is the one that decides: the API's
 /// own code or the HTTP status.
+///
+/// The API documents 400, 401, 403 and 466, none of them with a page, and a 404 with any body.
+/// Every other 4xx came from another server on the way.
 pub fn read_refusal(
     number: u16,
     http_status: u16,
@@ -267,16 +299,34 @@ pub fn read_refusal(
         let is_it = |text: &String| text.trim().trim_end_matches('.').to_lowercase() == DELETED;
         said.iter().any(is_it)
     };
+    let is_documented = match http_status {
+        200..=299 | 400 | 401 | 403 | 466 => is_text(body),
+        404 => true,
+        _ => false,
+    };
     match number {
         408 | 429 => None,
+        400..=498 if !is_documented => Some(Obstacle::Foreign(number.max(http_status))),
         401 | 403 => Some(Obstacle::Denied(number)),
         400 if says("expired") => Some(Obstacle::Expired),
         400 if says("starting") => Some(Obstacle::Starting),
         400 if says_deleted() => Some(Obstacle::Deleted),
         404 if http_status == 404 => Some(Obstacle::NotFound),
-        400..=498 => Some(Obstacle::Other(describe(body, secrets))),
+        400 | 404 | 466 => Some(Obstacle::Other(describe(body, secrets))),
+        400..=498 => Some(Obstacle::Foreign(number)),
         _ => None,
     }
+}
+
+/// Whether a body can be the API's explanation: empty, a JSON object or plain text, but no page.
+fn is_text(body: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(body) else {
+        return false;
+    };
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let is_page = text.starts_with('<') || text.to_ascii_lowercase().contains("<html");
+    let is_broken_json = text.starts_with('{') && Object::parse(body).is_err();
+    !is_page && !is_broken_json
 }
 
 const DELETED: &str = "instance is deleted";
@@ -317,7 +367,7 @@ pub enum Said {
 /// contradicts itself.
 pub fn read_state(body: &[u8], secrets: &[&Secret]) -> Option<Said> {
     if body.trim_ascii() == b"null" {
-        let creating = Reply::CannotBeAsked(Obstacle::Creating, Answer::OK);
+        let creating = Reply::CannotBeAsked(Obstacle::Creating, Answer::default());
         return Some(Said::Reply(creating));
     }
     read_answer(body, "stateInstance", secrets, |state: String| {
@@ -350,7 +400,7 @@ fn read_answer<T: DeserializeOwned>(
         (None, None) => refused.then(|| {
             let obstacle = read_refusal(400, 200, body, secrets);
             let obstacle = obstacle.unwrap_or_else(|| Obstacle::Other(String::new()));
-            Said::Reply(Reply::CannotBeAsked(obstacle, Answer::OK))
+            Said::Reply(Reply::CannotBeAsked(obstacle, Answer::default()))
         }),
     }
 }
@@ -439,10 +489,16 @@ mod tests {
                 }
                 other => panic!("{text}: {other:?}"),
             };
-            refused(of(RequireLoggedOut, Logout::Not, false));
             match *text {
-                "starting" => assert_eq!(of(RequireLoggedOut, Logout::Not, true), Next::Ask),
-                _ => refused(of(RequireLoggedOut, Logout::Not, true)),
+                "starting" => {
+                    assert_eq!(of(RequireLoggedOut, Logout::Not, true), Next::Ask);
+                    let refused = of(RequireLoggedOut, Logout::Not, false);
+                    assert_eq!(refused, Obstacle::Starting.refuse());
+                }
+                _ => {
+                    refused(of(RequireLoggedOut, Logout::Not, false));
+                    refused(of(RequireLoggedOut, Logout::Not, true));
+                }
             }
             for policy in [LogOut, TryLogOut] {
                 assert_eq!(of(policy, Logout::Not, true), Next::LogOut);
@@ -469,7 +525,7 @@ mod tests {
                         assert!(!matches!(next, Next::Refuse(..)), "{text}: {next:?}");
                     }
                     for obstacle in every_obstacle() {
-                        let reply = Reply::CannotBeAsked(obstacle, Answer::OK);
+                        let reply = Reply::CannotBeAsked(obstacle, Answer::default());
                         assert_eq!(next(policy, &reply, old), Next::Refresh);
                     }
                     // A deleted instance may answer "starting", and must not be logged out.
@@ -479,7 +535,7 @@ mod tests {
         }
     }
 
-    fn every_obstacle() -> [Obstacle; 8] {
+    fn every_obstacle() -> [Obstacle; 11] {
         [
             Obstacle::Deleted,
             Obstacle::Expired,
@@ -489,13 +545,16 @@ mod tests {
             Obstacle::Denied(401),
             Obstacle::Denied(403),
             Obstacle::Other("x".repeat(80)),
+            Obstacle::Foreign(401),
+            Obstacle::Foreign(403),
+            Obstacle::Foreign(451),
         ]
     }
 
     #[test]
     fn instances_that_cannot_be_asked() {
         for obstacle in every_obstacle() {
-            let reply = Reply::CannotBeAsked(obstacle.clone(), Answer::OK);
+            let reply = Reply::CannotBeAsked(obstacle.clone(), Answer::default());
             for policy in [RequireLoggedOut, LogOut] {
                 let of = |time| next(policy, &reply, known(Logout::Not, time, true));
                 match (&obstacle, of(true)) {
@@ -505,8 +564,8 @@ mod tests {
                     (_, other) => assert_eq!(other, of(false)),
                 }
                 let expected = match obstacle {
-                    Obstacle::Denied(401) => Status::Unauthorized,
-                    Obstacle::Denied(_) => Status::Forbidden,
+                    Obstacle::Denied(401) | Obstacle::Foreign(401) => Status::Unauthorized,
+                    Obstacle::Denied(_) | Obstacle::Foreign(403) => Status::Forbidden,
                     _ => Status::SessionUnknown,
                 };
                 match of(false) {
@@ -517,8 +576,18 @@ mod tests {
                     other => panic!("{obstacle:?}: {other:?}"),
                 }
             }
-            let tried = next(TryLogOut, &reply, known(Logout::Not, true, true));
-            assert!(matches!(tried, Next::Delete(_)), "{obstacle:?}: {tried:?}");
+            for (logout, api_answered) in [
+                (Logout::Not, false),
+                (Logout::Unclear, false),
+                (Logout::Accepted, true),
+                (Logout::Refused, true),
+                (Logout::RefusedInDoubt, true),
+            ] {
+                let tried = next(TryLogOut, &reply, known(logout, false, true));
+                let expected = api_answered || !matches!(obstacle, Obstacle::Foreign(_));
+                let deletes = matches!(tried, Next::Delete(_));
+                assert_eq!(deletes, expected, "{obstacle:?}: {tried:?}");
+            }
             // An instance that restarts after its logout is asked again.
             if obstacle != Obstacle::Deleted {
                 for policy in [LogOut, TryLogOut] {
@@ -532,7 +601,7 @@ mod tests {
     #[test]
     fn what_the_methods_answer() {
         let reply = |reply| Some(Said::Reply(reply));
-        let cannot = |obstacle| reply(Reply::CannotBeAsked(obstacle, Answer::OK));
+        let cannot = |obstacle| reply(Reply::CannotBeAsked(obstacle, Answer::default()));
         let state = |state, name: &str| reply(Reply::State(state, name.into()));
         let busy = || cannot(Obstacle::Other("busy".into()));
         let error = |code| Some(Said::Error(code));
@@ -673,7 +742,13 @@ mod tests {
                 r#"{"reason":"c","message":"b","description":"a"}"#,
                 other("a"),
             ),
-            (400, r#"{"message":"a","message":"a"}"#, other("")),
+            (
+                400,
+                r#"{"message":"a","message":"a"}"#,
+                Some(Obstacle::Foreign(400)),
+            ),
+            (400, r#"{"message":"cut o"#, Some(Obstacle::Foreign(400))),
+            (400, "", other("")),
             (400, r#"["Instance is deleted"]"#, other("")),
             (400, "Instance is deleted", Some(Obstacle::Deleted)),
             (400, " instance is deleted.\n", Some(Obstacle::Deleted)),
@@ -708,6 +783,10 @@ mod tests {
             (404, "<html>", Some(Obstacle::NotFound)),
             (401, "", Some(Obstacle::Denied(401))),
             (403, "", Some(Obstacle::Denied(403))),
+            (403, r#"{"x":"<html"}"#, Some(Obstacle::Foreign(403))),
+            (401, "Wrong token <wrong>", Some(Obstacle::Denied(401))),
+            (429, "<html>", None),
+            (408, "", None),
             (429, "", None),
             (499, "", None),
             (502, "Instance is deleted", None),
@@ -715,6 +794,44 @@ mod tests {
         for (code, body, expected) in rows {
             let got = read_refusal(code, code, body.as_bytes(), &[]);
             assert_eq!(got, expected, "{code} {body}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_does_not_document_is_another_servers_word() {
+        let foreign = |number| Some(Obstacle::Foreign(number));
+        for page in [
+            "<html>Access blocked by corporate firewall</html>",
+            "\u{feff}\r\n <!DOCTYPE html>\nInstance is deleted",
+            "Blocked. <HTML><body>Instance is deleted",
+            "<?xml version=\"1.0\"?><Error>expired</Error>",
+        ] {
+            for number in [400, 401, 403, 466] {
+                let got = read_refusal(number, number, page.as_bytes(), &[]);
+                assert_eq!(got, foreign(number), "{page}");
+            }
+        }
+        let utf16: Vec<u8> = "<html>".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!(read_refusal(403, 403, b"\xff", &[]), foreign(403));
+        assert_eq!(
+            read_refusal(403, 403, &[b"\xfe\xff", &utf16[..]].concat(), &[]),
+            foreign(403)
+        );
+        for number in (400..499).filter(|number| ![408, 429].contains(number)) {
+            let documented = [400, 401, 403, 404, 466].contains(&number);
+            for body in ["", "no", r#"{"description":"Instance is deleted"}"#] {
+                let got = read_refusal(number, number, body.as_bytes(), &[]);
+                assert_eq!(
+                    got == foreign(number),
+                    !documented,
+                    "{number} {body}: {got:?}"
+                );
+            }
+            // The API's own code does not make another server's refusal the API's.
+            if !documented {
+                let body = br#"{"code":400,"description":"Instance is deleted"}"#;
+                assert_eq!(read_refusal(400, number, body, &[]), foreign(number));
+            }
         }
     }
 

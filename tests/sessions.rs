@@ -35,8 +35,34 @@ fn instance(index: i64, state: &str) -> Instance {
     }
 }
 
+const BLOCKED: &str = "<html>Access blocked by corporate firewall</html>";
+
+/// Answers to the question about the state that are no word of the API, each with the status that
+/// follows under every policy that asks: the instance with this index is not deleted.
+fn answers_of_no_instance() -> Vec<(i64, Fault, &'static str)> {
+    let refusal = |status, body: &str| Fault {
+        status: Some(status),
+        body: Some(body.into()),
+        ..Fault::default()
+    };
+    let cut = Fault {
+        content_length: Some(100),
+        then: Some(Then::Fin),
+        ..refusal(400, "Instance account")
+    };
+    vec![
+        (70, refusal(407, "<html>proxy"), "SESSION_UNKNOWN"),
+        (71, refusal(400, BLOCKED), "SESSION_UNKNOWN"),
+        (72, refusal(401, BLOCKED), "UNAUTHORIZED"),
+        (73, refusal(403, BLOCKED), "FORBIDDEN"),
+        (74, refusal(451, ""), "SESSION_UNKNOWN"),
+        (75, cut, "SESSION_UNKNOWN"),
+    ]
+}
+
 fn every_state_and_policy(drivers: &[Driver]) {
     let standin = standin();
+    let no_answers = answers_of_no_instance();
     for driver in drivers.iter().filter(|driver| driver.mode != "one_call") {
         for (policy, name) in [
             (0, "ignore"),
@@ -59,6 +85,16 @@ fn every_state_and_policy(drivers: &[Driver]) {
                 .map(|index| FIRST + index)
                 .collect();
             ids.extend([FIRST + 50, FIRST + 60]);
+            for (index, fault, _) in &no_answers {
+                standin.put_instances([instance(*index, "authorized")]);
+                standin.add_faults([Rule {
+                    method: Target::State,
+                    id: Some(FIRST + index),
+                    fault: fault.clone(),
+                    ..Rule::default()
+                }]);
+                ids.push(FIRST + index);
+            }
             let endpoints = standin.endpoints();
             let environment = [
                 ("GREENAPI_URL", endpoints.http.clone()),
@@ -66,21 +102,42 @@ fn every_state_and_policy(drivers: &[Driver]) {
                 ("GREENAPI_SESSION", policy.to_string()),
                 // A starting instance is asked again until the timeout.
                 ("GREENAPI_TIMEOUT_MS", "6000".to_owned()),
+                ("GREENAPI_MAX_RETRIES", "0".to_owned()),
             ];
             let lines = driver.delete(&environment, &ids);
             assert_eq!(lines.len(), ids.len());
             for line in lines {
                 let index = (line.id - FIRST) as usize;
-                let expected = match (STATES.get(index), policy) {
-                    (None, _) => "GREENAPI_STATUS_NOT_FOUND",
-                    (Some(_), 0 | 2 | 3) | (Some(&"notAuthorized"), _) => "GREENAPI_STATUS_OK",
-                    _ => "GREENAPI_STATUS_SESSION_ACTIVE",
+                let no_answer = no_answers.iter().find(|row| row.0 == index as i64);
+                let expected = match (STATES.get(index), policy, no_answer) {
+                    (None, 1.., Some((.., status))) => status,
+                    (None, _, None) => "NOT_FOUND",
+                    (Some(&"notAuthorized"), ..) | (_, 0 | 2 | 3, _) => "OK",
+                    // Nobody can log it out before it has started.
+                    (Some(&"starting"), ..) => "SESSION_UNKNOWN",
+                    _ => "SESSION_ACTIVE",
                 };
                 let shown = format!("{} {} {name}: {line:?}", driver.language, driver.mode);
-                assert_eq!(line.status.map(status_name), Some(expected), "{shown}");
-                if expected == "GREENAPI_STATUS_SESSION_ACTIVE" {
-                    assert!(line.message.contains(STATES[index]), "{shown}");
+                let status = line.status.map(status_name);
+                let status = status.and_then(|name| name.strip_prefix("GREENAPI_STATUS_"));
+                assert_eq!(status, Some(expected), "{shown}");
+                if policy > 0 && expected != "OK" {
                     assert_eq!(line.attempts, Some(0), "{shown}");
+                }
+                if let (Some(state), 1.., "SESSION_ACTIVE" | "SESSION_UNKNOWN") =
+                    (STATES.get(index), policy, expected)
+                {
+                    assert!(line.message.contains(state), "{shown}");
+                    // The answer about the state had no error.
+                    assert_eq!((line.code, line.http_status), (Some(0), Some(0)), "{shown}");
+                }
+                if let (Some((_, fault, _)), 1..) = (no_answer, policy) {
+                    let number = match fault.then {
+                        None => fault.status.map_or(0, i32::from),
+                        Some(_) => 0,
+                    };
+                    let number = Some(number);
+                    assert_eq!((line.code, line.http_status), (number, number), "{shown}");
                 }
                 if policy >= 2 && index > 0 && index < STATES.len() {
                     assert!(line.message.contains("logged out, then deleted"), "{shown}");
@@ -413,7 +470,7 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
     let living = || instance(1, "authorized");
     const DELETED: i32 = 0;
     const UNKNOWN: i32 = 16;
-    let rows: [(&str, Instance, Option<Rule>, [i32; 3]); 25] = [
+    let rows: [(&str, Instance, Option<Rule>, [i32; 3]); 30] = [
         (
             "expired",
             Instance {
@@ -533,6 +590,37 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
             Some(state_fault(500, r#"{"code":404}"#)),
             [UNKNOWN, UNKNOWN, UNKNOWN],
         ),
+        // Nor is what another server says.
+        (
+            "another server's 400",
+            living(),
+            Some(state_fault(400, BLOCKED)),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "another server's 403",
+            living(),
+            Some(state_fault(403, BLOCKED)),
+            [12, 12, 12],
+        ),
+        (
+            "another server's 407",
+            living(),
+            Some(state_fault(407, "")),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "another server's 421",
+            living(),
+            Some(state_fault(421, "Instance is deleted")),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
+        (
+            "another server's 466",
+            living(),
+            Some(state_fault(466, "<!doctype html>")),
+            [UNKNOWN, UNKNOWN, UNKNOWN],
+        ),
         (
             "a state in an array",
             living(),
@@ -625,11 +713,193 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
                     if *expected == UNKNOWN {
                         assert!(result.message().contains("no deletion was sent"), "{shown}");
                     }
+                    if let Some(number) = name.strip_prefix("another server's ") {
+                        let said = format!(
+                            "Check the network: a proxy or firewall answered with {number} "
+                        );
+                        assert!(result.message().starts_with(&said), "{shown}");
+                        assert_eq!(result.code.to_string(), number, "{shown}");
+                        assert_eq!(result.http_status, result.code, "{shown}");
+                    }
                     assert!(
                         !support::shows(&result.message(), &instance.token()),
                         "{shown}"
                     );
                     assert_eq!(standin.stats().rate_violations, 0, "{shown}");
+                });
+            }
+        }
+    });
+}
+
+/// A refusal whose body does not arrive whole may be that of any server, so it is a lost answer.
+#[test]
+fn a_refusal_whose_body_is_not_whole_is_no_answer() {
+    let refusal = |status| Fault {
+        status: Some(status),
+        body: Some("Instance account is expired. Renew your instance from personal area".into()),
+        ..Fault::default()
+    };
+    let half = |status, chunked, then| Fault {
+        stage: Some(Stage::HalfBody),
+        then: Some(then),
+        chunked,
+        ..refusal(status)
+    };
+    let kinds = |status| {
+        [
+            ("cut", half(status, false, Then::Fin)),
+            ("cut chunks", half(status, true, Then::Fin)),
+            ("reset", half(status, false, Then::Reset)),
+            ("stalled", half(status, false, Then::Stall)),
+            (
+                "bad chunks",
+                Fault {
+                    invalid_chunking: true,
+                    ..refusal(status)
+                },
+            ),
+            (
+                "no byte of the body",
+                Fault {
+                    body: Some(String::new()),
+                    content_length: Some(100),
+                    then: Some(Then::Fin),
+                    ..refusal(status)
+                },
+            ),
+            (
+                "too large",
+                Fault {
+                    body: Some("x".repeat(65 * 1024)),
+                    ..refusal(status)
+                },
+            ),
+        ]
+    };
+    std::thread::scope(|scope| {
+        for (status, policies) in [(400, 1..=3), (401, 3..=3), (404, 3..=3)] {
+            for (kind, fault) in kinds(status) {
+                for policy in policies.clone() {
+                    for method in [Target::State, Target::Logout] {
+                        if policy == 1 && method == Target::Logout {
+                            continue;
+                        }
+                        let fault = fault.clone();
+                        scope.spawn(move || {
+                            refusal_that_breaks_off(method, status, kind, fault, policy);
+                        });
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn refusal_that_breaks_off(method: Target, status: u16, kind: &str, fault: Fault, policy: u32) {
+    let standin = standin();
+    standin.put_instances([instance(1, "authorized")]);
+    standin.add_faults([Rule {
+        method,
+        fault,
+        ..Rule::default()
+    }]);
+    let client = client(&standin, |options| {
+        options.session = policy;
+        options.timeout_ms = 6_000;
+        options.max_retries = 1;
+    });
+    let result = client.delete_instance(FIRST + 1);
+    let shown = format!("{method:?}, {status}, {kind}, policy {policy}: {result:?}");
+    let (expected, operation) = match method {
+        Target::State => (16, "state"),
+        _ => (15, "logout"),
+    };
+    assert_eq!((result.status, result.attempts), (expected, 0), "{shown}");
+    assert_eq!((result.code, result.http_status), (0, 0), "{shown}");
+    assert!(standin.ledger().is_empty(), "{shown}");
+    let retried = !matches!(kind, "stalled" | "too large");
+    assert_eq!(
+        requests(&standin, operation),
+        1 + u64::from(retried),
+        "{shown}"
+    );
+    if method == Target::Logout {
+        assert!(
+            result.message().starts_with("Perhaps logged out"),
+            "{shown}"
+        );
+    }
+    // The next answer is whole.
+    if !retried || status != 400 {
+        return;
+    }
+    standin.clear_faults();
+    standin.add_faults([Rule {
+        method,
+        times: Some(1),
+        fault: Fault {
+            status: Some(400),
+            body: Some("Instance".into()),
+            content_length: Some(100),
+            then: Some(Then::Fin),
+            ..Fault::default()
+        },
+        ..Rule::default()
+    }]);
+    let result = client.delete_instance(FIRST + 1);
+    let expected = if policy == 1 { 15 } else { 0 };
+    assert_eq!(result.status, expected, "{shown}, then {result:?}");
+}
+
+/// What another server says to a logout is not the API's refusal.
+#[test]
+fn a_logout_that_another_server_refuses_permits_no_deletion() {
+    let answer = |status: u16, body: &str, act| Fault {
+        status: Some(status),
+        body: Some(body.into()),
+        act: Some(act),
+        ..Fault::default()
+    };
+    let no = |status, body| vec![answer(status, body, false)];
+    let rows = [
+        (no(400, BLOCKED), [16, 16]),
+        (no(401, BLOCKED), [11, 11]),
+        (no(403, BLOCKED), [12, 12]),
+        (no(407, ""), [16, 16]),
+        (no(451, r#"{"isLogout":true}"#), [16, 16]),
+        // If an earlier attempt may have been carried out, the state decides.
+        (
+            vec![answer(502, "", false), answer(407, "", false)],
+            [15, 15],
+        ),
+        (vec![answer(502, "", true), answer(407, "", false)], [0, 0]),
+        // The API's own refusal is an answer.
+        (no(466, "quota"), [15, 0]),
+    ];
+    std::thread::scope(|scope| {
+        for (faults, expected) in &rows {
+            for (policy, expected) in [2, 3].into_iter().zip(expected) {
+                scope.spawn(move || {
+                    let standin = standin();
+                    standin.put_instances([instance(1, "authorized")]);
+                    standin.add_faults(faults.iter().map(|fault| Rule {
+                        method: Target::Logout,
+                        times: Some(1),
+                        fault: fault.clone(),
+                        ..Rule::default()
+                    }));
+                    let client = client(&standin, |options| options.session = policy);
+                    let result = client.delete_instance(FIRST + 1);
+                    let shown = format!("{faults:?}, policy {policy}: {result:?}");
+                    assert_eq!(result.status, *expected, "{shown}");
+                    let deleted = usize::from(*expected == 0);
+                    assert_eq!(standin.ledger().len(), deleted, "{shown}");
+                    if matches!(result.status, 11 | 12 | 16) {
+                        let number = faults[0].status.map(i32::from);
+                        assert_eq!(Some(result.code), number, "{shown}");
+                        assert!(result.message().starts_with("Check the network"), "{shown}");
+                    }
                 });
             }
         }
