@@ -144,6 +144,30 @@ static void later(unsigned unused)
     greenapi_client_free(client);
 }
 
+/* The first call that reads the certificates of a directory. */
+static void certificates(unsigned room)
+{
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s", guest_env("GREENAPI_CA_FILE"));
+    *strrchr(folder, '/') = '\0';
+    unsetenv("SSL_CERT_FILE");
+    setenv("SSL_CERT_DIR", folder, 1);
+    greenapi_options options = guest_options();
+    options.ca_file = NULL;
+    options.max_retries = 0;
+    greenapi_client *client = guest_client_of(https_url, &options);
+    guest_one_call();
+
+    struct rlimit before = leave(room);
+    greenapi_result result;
+    greenapi_status status = greenapi_client_delete_instance(client, GUEST_ID, &result);
+    restore(before);
+    if (status != GREENAPI_STATUS_NOT_FOUND)
+        expect_out("a call that reads certificates", status, result.message);
+    guest_client_call(client);
+    greenapi_client_free(client);
+}
+
 int main(void)
 {
     enum { ROOM = 16 };
@@ -156,6 +180,7 @@ int main(void)
         in_child(first_one_call, room);
         in_child(first_client, room);
         in_child(first_queue, room);
+        in_child(certificates, room);
     }
     in_child(later, 0);
     return guest_passed(
