@@ -35,7 +35,13 @@ if sys.platform != "win32":
 
 COMMAND = [sys.executable, "-m", "greenapi"]
 INTERRUPTIBLE_COMMAND = (
-    [sys.executable, "-c", f"{INTERRUPTIBLE}\nimport greenapi.__main__"] if WINDOWS else COMMAND
+    [
+        sys.executable,
+        "-c",
+        f"{INTERRUPTIBLE}\nimport sys\nfrom greenapi.__main__ import main\nsys.exit(main())",
+    ]
+    if WINDOWS
+    else COMMAND
 )
 # Detached from the terminal that the tests themselves may run on.
 DETACHED: dict[str, Any] = {"start_new_session": True}
@@ -342,6 +348,18 @@ def test_ctrl_c_at_the_question(standin: Standin) -> None:
 
 
 @not_on_windows
+def test_ctrl_c_at_the_start(standin: Standin, tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text("print('imports', flush=True)\ninput()\n")
+    paths = f"{tmp_path}:{standin.environment()['PYTHONPATH']}"
+    command = [*COMMAND, "delete", "1"]
+    with start(command, standin.environment(PYTHONPATH=paths), stdin=-1) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "imports\n"
+        process.send_signal(signal.SIGINT)
+        assert finish(process) == (-signal.SIGINT, "", "")
+
+
+@not_on_windows
 def test_progress_bar(standin: Standin, tmp_path: Path) -> None:
     ids = standin.instances(300)
     standin.rule({"id": ids[7], "fault": {"status": 403}})
@@ -574,7 +592,7 @@ def test_dry_run(standin: Standin) -> None:
 
 def test_console_script_is_declared() -> None:
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
-    assert 'greenapi = "greenapi._cli:main"' in text
+    assert 'greenapi = "greenapi.__main__:main"' in text
 
 
 def test_reader_that_goes_away(standin: Standin) -> None:
