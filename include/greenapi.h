@@ -858,7 +858,8 @@ greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
 /**
  * Cancels every submission with this tag that has no result yet. Each still gives its result:
  * GREENAPI_STATUS_CANCELLED if its request had not been sent, else
- * GREENAPI_STATUS_CANCELLED_IN_FLIGHT.
+ * GREENAPI_STATUS_CANCELLED_IN_FLIGHT. With a journal, the result of a deletion that had begun comes
+ * when its end is recorded, or after a second.
  *
  * \param queue the queue.
  * \param tag the tag given to greenapi_queue_submit.
@@ -867,7 +868,8 @@ greenapi_status greenapi_queue_submit(struct greenapi_queue *queue,
  *
  * Never waits for the network. Any thread.
  */
-size_t greenapi_queue_cancel(struct greenapi_queue *queue, uint64_t tag);
+size_t greenapi_queue_cancel(struct greenapi_queue *queue,
+                             uint64_t tag);
 
 /**
  * Takes results, in the order in which the deletions ended; while memory is short, those that ended

@@ -1,11 +1,16 @@
 //! The state of a running call, shared with whoever may cancel the call.
 
+use std::future::{poll_fn, Future};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::task::Poll;
 
-use tokio::task::AbortHandle;
+use futures_util::task::AtomicWaker;
 
-use crate::completions::Running;
+use crate::completions::{Running, Stopped};
+use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
+use crate::status::Status;
 use crate::sync::lock;
 use crate::transport::CallState;
 
@@ -18,10 +23,11 @@ const OVER: u32 = 2;
 /// A logout request may have been sent.
 const LOGGED_OUT: u32 = 4;
 
-/// The bits of the deletion's state. The number of attempts is counted in the bits from `ATTEMPT`
-/// up.
-const STATE: u32 = IN_DOUBT | OVER;
-const ATTEMPT: u32 = 8;
+/// A record of the call may be in the journal.
+const RECORDED: u32 = 8;
+
+/// The number of attempts is counted in the bits from here up.
+const ATTEMPT: u32 = 16;
 
 /// A call, shared by the task that carries it out and the threads that may cancel it. Sending and
 /// cancelling change the same atomic word, so only one of them can come first: "cancelled before
@@ -29,14 +35,10 @@ const ATTEMPT: u32 = 8;
 #[derive(Default)]
 pub struct Call {
     word: AtomicU32,
-    rest: Mutex<Rest>,
-}
-
-#[derive(Default)]
-struct Rest {
     /// Whether the effect of an earlier attempt is unknown. A later attempt cannot settle that.
-    in_doubt_for_good: bool,
-    task: Option<AbortHandle>,
+    in_doubt_for_good: Mutex<bool>,
+    /// Wakes the call's task.
+    task: AtomicWaker,
 }
 
 impl Call {
@@ -55,14 +57,47 @@ impl Call {
         self.word.fetch_or(LOGGED_OUT, Ordering::Relaxed);
     }
 
-    /// Stores the handle with which a cancellation stops the call's task; stops the task at once if
-    /// the call was cancelled already.
-    pub fn runs_as(&self, task: AbortHandle) {
-        let mut rest = self.rest();
-        if self.is_cancelled() {
-            task.abort();
+    /// Notes that a record of the call is about to be written into the journal; false if the call
+    /// was cancelled before. From here on it is the call's task that delivers a cancelled result.
+    pub fn records(&self) -> bool {
+        self.change(|word| Some(word | RECORDED))
+    }
+
+    /// Waits for `work`, the call's own; drops it and returns `None` as soon as the call is
+    /// cancelled.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            self.task.register(context.waker());
+            match self.is_cancelled() {
+                true => Poll::Ready(None),
+                false => work.as_mut().poll(context).map(Some),
+            }
+        })
+        .await
+    }
+
+    /// The result of the call once it has been cancelled.
+    pub fn cancelled(&self) -> Outcome {
+        let (sent, attempts) = (self.is_in_doubt(), self.attempts());
+        let status = match sent {
+            true => Status::CancelledInFlight,
+            false => Status::Cancelled,
+        };
+        let mut outcome = Outcome::plain(status).after(attempts);
+        if !sent && attempts > 0 {
+            outcome.message =
+                "Cancelled before the request was sent again: nothing was deleted.".into();
         }
-        rest.task = Some(task);
+        match self.may_have_logged_out() {
+            true => outcome.preceded_by(PERHAPS_LOGGED_OUT),
+            false => outcome,
+        }
+    }
+
+    /// Whether the call may have logged the instance out, which its message must say.
+    pub fn may_have_logged_out(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & LOGGED_OUT != 0
     }
 
     /// Marks the call as ended with an outcome; false if the call was cancelled before.
@@ -74,9 +109,9 @@ impl Call {
     /// nothing. (It is true for a confirmed deletion too: until [`Call::end`], a cancellation must
     /// still report that a request was sent.)
     pub fn settle(&self, maybe_deleted: bool) {
-        let mut rest = self.rest();
-        rest.in_doubt_for_good |= maybe_deleted;
-        if !rest.in_doubt_for_good {
+        let mut for_good = self.in_doubt_for_good();
+        *for_good |= maybe_deleted;
+        if !*for_good {
             self.change(|word| Some(word & !IN_DOUBT));
         }
     }
@@ -93,8 +128,8 @@ impl Call {
             .is_ok()
     }
 
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        lock(&self.rest)
+    fn in_doubt_for_good(&self) -> MutexGuard<'_, bool> {
+        lock(&self.in_doubt_for_good)
     }
 }
 
@@ -104,7 +139,7 @@ impl CallState for Call {
     }
 
     fn retract(&self) {
-        let for_good = self.rest().in_doubt_for_good;
+        let for_good = *self.in_doubt_for_good();
         self.change(|word| match for_good {
             true => Some(word - ATTEMPT),
             false => Some((word & !IN_DOUBT) - ATTEMPT),
@@ -117,19 +152,16 @@ impl CallState for Call {
 }
 
 impl Running for Call {
-    fn stop(&self) -> Option<(bool, u32)> {
+    fn stop(&self) -> Stopped {
         let before = self.word.fetch_or(OVER, Ordering::Relaxed);
         if before & OVER != 0 {
-            return None;
+            return Stopped::Ended;
         }
-        if let Some(task) = &self.rest().task {
-            task.abort();
+        self.task.wake();
+        match before & RECORDED {
+            0 => Stopped::Now(self.cancelled()),
+            _ => Stopped::Later,
         }
-        Some((before & STATE == IN_DOUBT, before / ATTEMPT))
-    }
-
-    fn may_have_logged_out(&self) -> bool {
-        self.word.load(Ordering::Relaxed) & LOGGED_OUT != 0
     }
 }
 
@@ -137,33 +169,45 @@ impl Running for Call {
 mod tests {
     use super::*;
 
+    /// Whether a request is in doubt, and how many were sent, according to a cancelled result.
+    fn stop(call: &Call) -> Option<(bool, u32)> {
+        match call.stop() {
+            Stopped::Now(outcome) => Some((
+                outcome.status == Status::CancelledInFlight,
+                outcome.attempts,
+            )),
+            Stopped::Later => panic!("the result comes at once"),
+            Stopped::Ended => None,
+        }
+    }
+
     #[test]
     fn a_cancelled_call_sends_nothing_and_a_sent_one_says_so() {
         let call = Call::default();
-        assert_eq!(call.stop(), Some((false, 0)));
+        assert_eq!(stop(&call), Some((false, 0)));
         assert!(!call.begin_send());
         assert_eq!(call.attempts(), 0);
 
         let call = Call::default();
         assert!(call.begin_send());
-        assert_eq!(call.stop(), Some((true, 1)));
+        assert_eq!(stop(&call), Some((true, 1)));
         assert!(!call.end());
 
         // A call that has an outcome can no longer be cancelled.
         let call = Call::default();
         assert!(call.begin_send());
         assert!(call.end());
-        assert_eq!(call.stop(), None);
+        assert_eq!(stop(&call), None);
 
         // The server refused the request (429), or it was not sent after all: the effect is known.
         let call = Call::default();
         assert!(call.begin_send());
         call.settle(false);
-        assert_eq!(call.stop(), Some((false, 1)));
+        assert_eq!(stop(&call), Some((false, 1)));
         let call = Call::default();
         assert!(call.begin_send());
         call.retract();
-        assert_eq!(call.stop(), Some((false, 0)));
+        assert_eq!(stop(&call), Some((false, 0)));
 
         // After one attempt in doubt, later attempts do not settle the doubt.
         let call = Call::default();
@@ -171,6 +215,19 @@ mod tests {
         call.settle(true);
         assert!(call.begin_send());
         call.settle(false);
-        assert_eq!(call.stop(), Some((true, 2)));
+        assert_eq!(stop(&call), Some((true, 2)));
+    }
+
+    #[test]
+    fn a_call_that_records_delivers_its_result_itself() {
+        let call = Call::default();
+        assert!(call.records());
+        assert!(matches!(call.stop(), Stopped::Later));
+        assert!(matches!(call.stop(), Stopped::Ended));
+        assert_eq!(call.cancelled().status, Status::Cancelled);
+
+        let call = Call::default();
+        assert_eq!(stop(&call), Some((false, 0)));
+        assert!(!call.records());
     }
 }

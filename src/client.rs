@@ -226,9 +226,8 @@ impl Client {
         let transport = self.transport(engine);
         let run = self
             .clone()
-            .run(transport, id, call.clone(), times, completer, permit);
-        let task = engine.runtime().spawn(run);
-        call.runs_as(task.abort_handle());
+            .run(transport, id, call, times, completer, permit);
+        engine.runtime().spawn(run);
         true
     }
 
@@ -276,25 +275,29 @@ impl Client {
         permit: Permit,
     ) {
         let mut claim = None;
-        // After a panic the completer is dropped, which delivers `INTERNAL`.
         let outcome =
             std::panic::AssertUnwindSafe(self.outcome(&transport, id, &call, times, &mut claim));
-        let Ok(outcome) = outcome.catch_unwind().await else {
-            return;
+        let outcome = match call.unless_cancelled(outcome.catch_unwind()).await {
+            Some(Ok(outcome)) => Some(outcome),
+            // After a panic the completer is dropped, which delivers `INTERNAL`.
+            Some(Err(_)) => return,
+            None => None,
         };
-        let reported = call.end();
-        match (claim, reported) {
-            (None, true) => completer.complete(outcome),
-            (None, false) => {}
-            (Some(claim), true) => {
-                // The next request may start before the journal has recorded the end of this one.
-                drop(permit);
-                let outcome = Box::pin(claim.end(outcome, times.deadline)).await;
-                return completer.complete(outcome);
-            }
-            (Some(claim), false) => claim.abandon(outcome),
-        }
+        let in_time = call.end();
+        let Some(claim) = claim else {
+            completer.complete(match (outcome, in_time) {
+                (Some(outcome), true) => outcome,
+                // The cancellation has delivered this already.
+                _ => call.cancelled(),
+            });
+            return drop(permit);
+        };
+        // The next request may start before the journal has recorded the end of this one.
         drop(permit);
+        completer.complete(match (outcome, in_time) {
+            (Some(outcome), true) => Box::pin(claim.end(outcome, times.deadline)).await,
+            (outcome, _) => Box::pin(claim.end_cancelled(outcome, call.cancelled())).await,
+        });
     }
 
     /// Carries out one deletion: the journal, the session policy, then the deletion itself.

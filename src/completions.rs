@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::memory;
-use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
+use crate::outcome::Outcome;
 use crate::pieces::{self, Pieces};
 use crate::status::Status;
 use crate::sync::{unpoisoned, Condvar, Mutex, MutexGuard};
@@ -62,14 +62,18 @@ impl Signal for crate::process::Notifier {
 
 /// A call that has been started, as [`Completions::cancel`] needs it.
 pub trait Running {
-    /// Stops the call. Returns whether a request is in doubt, and the number of requests that may
-    /// have been sent; `None` if the call has ended and its outcome is about to arrive.
-    fn stop(&self) -> Option<(bool, u32)>;
+    /// Stops the call.
+    fn stop(&self) -> Stopped;
+}
 
-    /// Whether the call may have logged the instance out, which its message must say.
-    fn may_have_logged_out(&self) -> bool {
-        false
-    }
+/// Where the result of a call is that was to be stopped.
+pub enum Stopped {
+    /// The call has ended, or was stopped before, and its result is about to arrive.
+    Ended,
+    /// The call was stopped, and this is its result.
+    Now(Outcome),
+    /// The call was stopped, and brings its result itself: once the journal has a record of it.
+    Later,
 }
 
 /// The open submissions and the results of one queue or one bulk call.
@@ -297,31 +301,21 @@ impl<R: Running, S: Signal> Completions<R, S> {
                     continue;
                 }
                 let stopped = match &open.get().running {
-                    None => Some((false, 0)),
+                    None => {
+                        cancelled.waiting += 1;
+                        Stopped::Now(Outcome::plain(Status::Cancelled))
+                    }
                     Some(running) => running.stop(),
                 };
-                let Some((sent, attempts)) = stopped else {
-                    continue;
-                };
-                let status = match sent {
-                    true => Status::CancelledInFlight,
-                    false => Status::Cancelled,
-                };
-                let open = open.remove();
-                cancelled.all += 1;
-                cancelled.waiting += usize::from(open.running.is_none());
-                let mut outcome = Outcome::plain(status).after(attempts);
-                if !sent && attempts > 0 {
-                    outcome.message =
-                        "Cancelled before the request was sent again: nothing was deleted.".into();
+                match stopped {
+                    Stopped::Ended => {}
+                    Stopped::Later => cancelled.all += 1,
+                    Stopped::Now(outcome) => {
+                        cancelled.all += 1;
+                        let id = open.remove().place.id();
+                        state.push(key.0, id, outcome);
+                    }
                 }
-                if open
-                    .running
-                    .is_some_and(|running| running.may_have_logged_out())
-                {
-                    outcome = outcome.preceded_by(PERHAPS_LOGGED_OUT);
-                }
-                state.push(key.0, open.place.id(), outcome);
             }
             self.announce(state, before);
             match keys.last() {
@@ -505,9 +499,11 @@ mod tests {
     struct Stoppable(std::sync::atomic::AtomicBool);
 
     impl Running for Stoppable {
-        fn stop(&self) -> Option<(bool, u32)> {
-            let first = !self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
-            first.then_some((true, 1))
+        fn stop(&self) -> Stopped {
+            match self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                true => Stopped::Ended,
+                false => Stopped::Now(Outcome::plain(Status::CancelledInFlight)),
+            }
         }
     }
 
@@ -657,7 +653,7 @@ mod tests {
                 let (completions, call) = (completions.clone(), call.clone());
                 thread::spawn(move || {
                     // Like the engine: an outcome counts only if the call was not stopped before.
-                    if call.stop().is_some() {
+                    if let Stopped::Now(_) = call.stop() {
                         completions.finish(key, done());
                     }
                 })

@@ -13,7 +13,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::call::Call;
-use crate::completions::{Completions, Key, Running};
+use crate::completions::{Completions, Key};
 use crate::outcome::{Outcome, PERHAPS_LOGGED_OUT};
 use crate::pieces::Pieces;
 use crate::process::Notifier;

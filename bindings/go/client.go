@@ -113,11 +113,11 @@ func (c *client) close() {
 // DeleteInstance deletes one instance and waits for the result. The error is nil when the instance
 // is gone, and the result's [Result.Err] otherwise.
 //
-// When ctx ends first, the request is cancelled and the call returns at once, with [ErrCancelled]
-// when the request had not been sent: nothing was deleted. [ErrCancelledInFlight] means that the
-// request may have been sent: call again with the same id, and the result shows whether the
-// instance is gone. Both also match the error of ctx. A result that came just before is returned
-// as it is.
+// When ctx ends first, the request is cancelled and the call returns at once (with a journal: when
+// that is recorded, or after a second), with [ErrCancelled] when the request had not been sent:
+// nothing was deleted. [ErrCancelledInFlight] means that the request may have been sent: call again
+// with the same id, and the result shows whether the instance is gone. Both also match the error of
+// ctx. A result that came just before is returned as it is.
 func (c *Client) DeleteInstance(ctx context.Context, id int64) (Result, error) {
 	result := c.open().deleteInstance(ctx, id)
 	return result, result.Err()
@@ -139,7 +139,7 @@ func (c *client) deleteInstance(ctx context.Context, id int64) Result {
 	case <-w.ready:
 		return w.only()
 	case <-ctx.Done():
-		// A cancelled submission has its result at once.
+		// A cancelled submission has its result at once, or when the journal has its record.
 		c.queue.cancel(w.tag)
 		<-w.ready
 		return w.only().interrupted(ctx)

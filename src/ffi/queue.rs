@@ -138,7 +138,8 @@ pub unsafe extern "C" fn greenapi_queue_submit(
 
 /// Cancels every submission with this tag that has no result yet. Each still gives its result:
 /// GREENAPI_STATUS_CANCELLED if its request had not been sent, else
-/// GREENAPI_STATUS_CANCELLED_IN_FLIGHT.
+/// GREENAPI_STATUS_CANCELLED_IN_FLIGHT. With a journal, the result of a deletion that had begun comes
+/// when its end is recorded, or after a second.
 ///
 /// `queue`: the queue.
 /// `tag`: the tag given to greenapi_queue_submit.

@@ -208,6 +208,9 @@ impl Claim {
             if let Some(outcome) = state.broken.clone() {
                 return Err(outcome);
             }
+            if !self.call.records() {
+                return Err(self.call.cancelled());
+            }
             self.shared.note(&mut state, self.id, event)
         };
         self.batch = Some(batch);
@@ -242,23 +245,29 @@ impl Claim {
     /// killed has reported no outcome that is missing in the journal.
     pub async fn end(mut self, outcome: Outcome, deadline: Instant) -> Outcome {
         let outcome = self.judge(outcome);
-        let Some((mut batch, first)) = self.note_end(&outcome) else {
-            return outcome;
-        };
-        self.shared.wake_for(first).await;
         let until = deadline.max(Instant::now() + GRACE);
-        let written = batch.wait_for(|progress| !matches!(progress, Progress::Waiting));
-        // The outcome is right even if the record could not be written.
-        let _ = timeout_at(until.into(), written).await;
+        self.write_end(&outcome, until).await;
         outcome
     }
 
-    /// Records the end of a call that was cancelled before it could report its outcome.
-    pub fn abandon(mut self, outcome: Outcome) {
-        let outcome = self.judge(outcome);
-        if self.note_end(&outcome).is_some() {
-            self.shared.work.notify_one();
-        }
+    /// As [`Claim::end`], for a call that was cancelled. `known`: its true outcome, which it learned
+    /// too late to report it.
+    pub async fn end_cancelled(mut self, known: Option<Outcome>, cancelled: Outcome) -> Outcome {
+        let cancelled = self.judge(cancelled);
+        let outcome = known.map_or_else(|| cancelled.clone(), |known| self.judge(known));
+        self.write_end(&outcome, Instant::now() + GRACE).await;
+        cancelled
+    }
+
+    /// Queues the end record and waits until it is written. The outcome is right even if the record
+    /// could not be written.
+    async fn write_end(&mut self, outcome: &Outcome, until: Instant) {
+        let Some((mut batch, first)) = self.note_end(outcome) else {
+            return;
+        };
+        self.shared.wake_for(first).await;
+        let written = batch.wait_for(|progress| !matches!(progress, Progress::Waiting));
+        let _ = timeout_at(until.into(), written).await;
     }
 
     /// Corrects an outcome by what the journal said before this call.
@@ -337,4 +346,68 @@ impl Drop for Claim {
 /// the latter that is cut.
 fn preface(known: &str, message: &str) -> std::borrow::Cow<'static, str> {
     fit(format!("{known}: {message}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::completions::{Running, Stopped};
+
+    const ID: i64 = 1_101_000_001;
+
+    /// A call whose begin record waits for the writer, which this test plays, and its claim.
+    async fn begun(shared: &Arc<Shared>) -> (Arc<Call>, Claim) {
+        let call = Arc::new(Call::default());
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let claim = shared.claim(ID, &call, deadline).await;
+        let mut claim = claim.expect("nobody else has it");
+        {
+            let mut begin = pin!(call.unless_cancelled(claim.begin(deadline)));
+            while lock(&shared.state).queue.is_empty() {
+                assert!(begin.as_mut().now_or_never().is_none());
+            }
+            // The result of a call that may have a record waits for the record of its end.
+            assert!(matches!(call.stop(), Stopped::Later));
+            assert!(begin.await.is_none());
+        }
+        (call, claim)
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_result_waits_until_its_record_is_written() {
+        let shared = Arc::new(Shared::new("j".into(), "a".into(), Index::default()));
+        let (call, claim) = begun(&shared).await;
+        let mut end = pin!(claim.end_cancelled(None, call.cancelled()));
+        for _ in 0..3 {
+            assert!(end.as_mut().now_or_never().is_none());
+        }
+        let events = |state: &State| {
+            let notes = state.queue.iter();
+            notes.map(|note| note.event).collect::<Vec<_>>()
+        };
+        let cancelled = Event::End {
+            status: Status::Cancelled as i32,
+            code: 0,
+        };
+        {
+            let state = lock(&shared.state);
+            assert_eq!(events(&state), [Event::Begin, cancelled]);
+            state.batch.send_replace(Progress::Written);
+        }
+        assert!(end.as_mut().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_result_does_not_wait_for_a_disk_that_hangs() {
+        let shared = Arc::new(Shared::new("j".into(), "a".into(), Index::default()));
+        let (call, claim) = begun(&shared).await;
+        let before = Instant::now();
+        let outcome = claim.end_cancelled(None, call.cancelled()).await;
+        assert_eq!(outcome.status, Status::Cancelled);
+        assert!(before.elapsed() >= GRACE);
+    }
 }

@@ -6,7 +6,8 @@
  *     worker blocking|bulk|queue JOURNAL
  *
  * Environment: GREENAPI_URL, GREENAPI_TOKEN; WORKER_TIMEOUT_MS, WORKER_RETRIES, WORKER_IN_FLIGHT,
- * WORKER_SESSION: options of the client; WORKER_FILE_LIMIT: the size limit of files in bytes;
+ * WORKER_SESSION: options of the client; WORKER_STOP: cancels the rest after the first result;
+ * WORKER_FILE_LIMIT: the size limit of files in bytes;
  * WORKER_TMPFS: a directory on which a file system of WORKER_TMPFS_KIB KiB is mounted, visible to
  * this process only.
  */
@@ -42,7 +43,7 @@ static bool on_progress(size_t done, size_t total, const greenapi_result *last, 
 {
     (void)done, (void)total, (void)user_data;
     say(last, 1);
-    return true;
+    return getenv("WORKER_STOP") == NULL;
 }
 
 static uint32_t number(const char *name, uint32_t otherwise)
@@ -114,8 +115,11 @@ int main(int argc, char **argv)
                 return FAILED;
         static greenapi_result results[256];
         size_t taken;
-        while ((taken = greenapi_queue_take(queue, results, 256, -1)) > 0)
+        while ((taken = greenapi_queue_take(queue, results, 256, -1)) > 0) {
             say(results, taken);
+            for (size_t i = 0; i < count && getenv("WORKER_STOP") != NULL; i++)
+                greenapi_queue_cancel(queue, i);
+        }
         greenapi_queue_free(queue);
     }
     greenapi_client_free(client);

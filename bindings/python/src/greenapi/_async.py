@@ -664,7 +664,7 @@ class _Channel:
             return refused(id_instance, status)
         if tag not in self._results:
             self._queue.cancel(tag)
-            # The result of a cancelled call comes at once, sooner than a turn of the loop.
+            # See SETTLING_MS for how soon the result of a cancelled call comes.
             while tag not in self._results and self._deliver(SETTLING_MS):
                 pass
         if tag not in self._results:

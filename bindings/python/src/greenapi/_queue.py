@@ -35,9 +35,10 @@ PATIENCE = 0.005
 """Seconds that an iterable may take for its ids before results are collected: a slow one (a
 database, a pace of its own) must not hold back completed results."""
 
-SETTLING_MS = 1000
-"""How long to wait for the results of cancelled deletions. They come within a millisecond, so
-event loops may wait for them too; the limit guards against a library that has stopped."""
+SETTLING_MS = 2000
+"""How long to wait for the results of cancelled deletions. They come within a millisecond; with a
+journal when their records are written, and within a second if its disk hangs. So event loops may
+wait for them too; the limit guards against a library that has stopped."""
 
 _GRACE = 0.25
 """Seconds after a blocking call's timeout in which the library itself ends a call whose request
