@@ -1,7 +1,7 @@
 /*
  * SSL_CERT_FILE, SSL_CERT_DIR and ca_file may name anything: a device without end, a file that is
- * too large, a FIFO that nobody writes to, a directory. Nothing hangs, memory stays bounded, and
- * the message names the file. Links are followed, as `openssl rehash` makes them.
+ * too large, a FIFO that nobody writes to, a directory. Nothing hangs, memory stays bounded and may
+ * run out, and the message names the file. Links are followed, as `openssl rehash` makes them.
  */
 #include "guest.h"
 #include <sys/stat.h>
@@ -118,6 +118,38 @@ static void without_memory(const char *path)
     accepted(path);
 }
 
+/* The same for a text with so many certificates that the library's reserve cannot hold them. */
+static void text_without_memory(const char *path)
+{
+    enum { COPIES = 60000 };
+    static char one[4096];
+    FILE *file = fopen(path, "re");
+    size_t length = file == NULL ? 0 : fread(one, 1, sizeof one, file);
+    guest_check(length > 0 && length < sizeof one, "%s has %zu bytes", path, length);
+    fclose(file);
+    char *text = calloc(COPIES * length + 1, 1);
+    guest_check(text != NULL, "no memory for the test");
+    for (size_t i = 0; i < COPIES; i++)
+        memcpy(text + i * length, one, length);
+    greenapi_options options = guest_options();
+    options.ca_file = NULL;
+    options.ca_pem = text;
+    greenapi_client *client = NULL;
+    greenapi_result problem;
+    guest_one_call();
+    struct rlimit before;
+    getrlimit(RLIMIT_AS, &before);
+    limit_memory(4);
+    greenapi_client_new(guest_url(), guest_token(), &options, &client, &problem);
+    setrlimit(RLIMIT_AS, &before);
+    guest_check(problem.status == GREENAPI_STATUS_OUT_OF_RESOURCES, "ca_pem: %s (%s)",
+                greenapi_status_name(problem.status), problem.message);
+    client = guest_client_of(guest_env("GREENAPI_HTTPS_URL"), &options);
+    guest_client_call(client);
+    greenapi_client_free(client);
+    free(text);
+}
+
 int main(void)
 {
     guest_begin(240);
@@ -146,6 +178,7 @@ int main(void)
     in_child(accepted, hash);
     in_child(accepted, bundle);
     in_child(without_memory, bundle);
+    in_child(text_without_memory, guest_env("GREENAPI_CA_FILE"));
 
     const char *made[] = {large, bundle, fifo, hash, endless};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
