@@ -132,7 +132,7 @@ DATADIR := $(PREFIX)/share/greenapi
 
 HEADERS := greenapi.h greenapi.hpp
 INSTALLED := \
-  $(HEADERS:%=$(INCLUDEDIR)/%) $(DATADIR)/valgrind.supp \
+  $(HEADERS:%=$(INCLUDEDIR)/%) $(DATADIR)/valgrind.supp $(DATADIR)/tsan.supp \
   $(LIBDIR)/$(LINK_NAME) $(LIBDIR)/$(SONAME) $(LIBDIR)/$(REAL_NAME) $(LIBDIR)/libgreenapi.a \
   $(PKGCONFIG_DIR)/greenapi.pc $(PKGCONFIG_DIR)/greenapi-static.pc \
   $(CMAKE_DIR)/greenapiConfig.cmake $(CMAKE_DIR)/greenapiConfigVersion.cmake \
@@ -236,7 +236,7 @@ install: all
 	$(INSTALL) -d '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(PKGCONFIG_DIR)' '$(DESTDIR)$(CMAKE_DIR)' \
 	  '$(DESTDIR)$(DATADIR)'
 	$(INSTALL) -m 644 $(HEADERS:%=include/%) '$(DESTDIR)$(INCLUDEDIR)'
-	$(INSTALL) -m 644 packaging/valgrind.supp '$(DESTDIR)$(DATADIR)'
+	$(INSTALL) -m 644 packaging/valgrind.supp packaging/tsan.supp '$(DESTDIR)$(DATADIR)'
 	$(call install_static,$(STATIC),$(DESTDIR)$(LIBDIR)/libgreenapi)
 ifndef STATIC_ONLY
 ifeq ($(SYSTEM),Windows)

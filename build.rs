@@ -139,7 +139,8 @@ fn without_safety(header: &str) -> String {
 }
 
 /// Makes the header valid C89: turns the `//` comments that cbindgen writes after `#endif` and `}`
-/// into `/* */`, and removes the comma after the last enumerator.
+/// into `/* */`, and removes the comma after the last enumerator. C89 does not define
+/// `__STDC_VERSION__`, which -Wundef reports.
 fn in_c89(header: &str) -> String {
     let mut text = String::new();
     for line in header.lines() {
@@ -152,10 +153,15 @@ fn in_c89(header: &str) -> String {
     }
     // cbindgen turns every usize into size_t, but on Windows greenapi_fd holds a SOCKET, which is a
     // uintptr_t.
-    text.replace(",\n}", "\n}").replace(
-        "typedef size_t greenapi_fd;",
-        "typedef uintptr_t greenapi_fd;",
-    )
+    text.replace(",\n}", "\n}")
+        .replace(
+            "__STDC_VERSION__ >= 202311L",
+            "(defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)",
+        )
+        .replace(
+            "typedef size_t greenapi_fd;",
+            "typedef uintptr_t greenapi_fd;",
+        )
 }
 
 /// Sets the library's SONAME. Its number changes only when the ABI breaks.

@@ -70,9 +70,9 @@
  * new result shows which. greenapi_status_effect() gives the effect as an enum.
  */
 enum greenapi_status
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#if defined(__cplusplus) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
   : int32_t
-#endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
+#endif /* defined(__cplusplus) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L) */
  {
   /**
    * The API said `"deleteInstanceAccount": true`.
@@ -177,20 +177,20 @@ enum greenapi_status
   GREENAPI_STATUS_INTERNAL = 40
 };
 #ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
+#if (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 typedef enum greenapi_status greenapi_status;
 #else
 typedef int32_t greenapi_status;
-#endif /* __STDC_VERSION__ >= 202311L */
+#endif /* (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L) */
 #endif /* __cplusplus */
 
 /**
  * What a status means for the instance.
  */
 enum greenapi_effect
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#if defined(__cplusplus) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
   : int32_t
-#endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
+#endif /* defined(__cplusplus) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L) */
  {
   /**
    * The instance is gone (statuses 0–9).
@@ -207,20 +207,20 @@ enum greenapi_effect
   GREENAPI_EFFECT_UNKNOWN = 2
 };
 #ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
+#if (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 typedef enum greenapi_effect greenapi_effect;
 #else
 typedef int32_t greenapi_effect;
-#endif /* __STDC_VERSION__ >= 202311L */
+#endif /* (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L) */
 #endif /* __cplusplus */
 
 /**
  * The state of an instance. The numbers are part of the C interface.
  */
 enum greenapi_state
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#if defined(__cplusplus) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
   : int32_t
-#endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
+#endif /* defined(__cplusplus) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L) */
  {
   /**
    * The state was not asked for: the list was read without states, or the instance is deleted.
@@ -276,11 +276,11 @@ enum greenapi_state
   GREENAPI_STATE_UNKNOWN = 12
 };
 #ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
+#if (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 typedef enum greenapi_state greenapi_state;
 #else
 typedef int32_t greenapi_state;
-#endif /* __STDC_VERSION__ >= 202311L */
+#endif /* (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L) */
 #endif /* __cplusplus */
 
 /**
@@ -509,9 +509,10 @@ typedef struct greenapi_result {
  *
  * `done` of `total` ids have a result; `last` is the latest result, valid until the callback
  * returns; `user_data` is what the caller gave. Return true to go on, false to cancel the rest.
- * The callback must return: no longjmp and no C++ exception may leave it. If the callback calls
- * fork(), the parent's deletions go on; in the child the callback is not called again, and each id
- * that had no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
+ * The callback must return: no longjmp, no pthread_exit and no C++ exception may leave it. If the
+ * callback calls fork(), the parent's deletions go on; in the child the callback is not called
+ * again, and each id that had no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT
+ * there.
  */
 typedef bool (*greenapi_progress_fn)(size_t done,
                                      size_t total,

@@ -724,7 +724,8 @@ public:
 
     /// The same, calling `progress(done, total, last)` on this thread after each result, with the
     /// counts as `std::size_t` and the latest result as `const result&`. When `progress` returns
-    /// false, the rest is cancelled; a function without a result never cancels.
+    /// false, the rest is cancelled; a function without a result never cancels. It must not call
+    /// pthread_exit(), which ends the process.
     /// \throws whatever `progress` throws, after the rest has been cancelled and has ended. The
     /// results are then lost; the next function keeps them.
     template <class Progress>

@@ -86,29 +86,43 @@ programs!(
 #[test]
 fn memcheck_under_valgrind() {
     if !is_left_out("c") {
-        under_valgrind(compile(&root().join("tests/guest/memcheck.c"), &[]));
+        let program = compile(&root().join("tests/guest/memcheck.c"), &[]);
+        under_valgrind(&MEMCHECK, program);
     }
 }
 
 #[test]
 fn memcheck_of_the_static_library_under_valgrind() {
     if !is_left_out("c") {
-        under_valgrind(compile_statically(&root().join("tests/guest/memcheck.c")));
+        let program = compile_statically(&root().join("tests/guest/memcheck.c"));
+        under_valgrind(&MEMCHECK, program);
     }
 }
 
-/// Valgrind must find no error and no leak. "Possibly lost" memory counts as a leak, because the
-/// leak checks of host programs count it too.
-fn under_valgrind(program: PathBuf) {
+/// Many calls at once, from a thread of the host to the library's.
+#[test]
+fn threads_named_under_the_checkers_of_threads() {
+    if !is_left_out("c") {
+        for checker in ["--tool=helgrind", "--tool=drd"] {
+            let program = compile(&root().join("tests/guest/threads_named.c"), &[]);
+            under_valgrind(&[checker], program);
+        }
+    }
+}
+
+/// "Possibly lost" memory counts as a leak, because the leak checks of host programs count it too.
+const MEMCHECK: [&str; 2] = [
+    "--leak-check=full",
+    "--errors-for-leak-kinds=definite,possible",
+];
+
+/// Valgrind must find no error.
+fn under_valgrind(options: &[&str], program: PathBuf) {
     let valgrind = tool("valgrind");
     let standin = StandinProcess::start(&[]);
     run(Command::new(valgrind)
-        .args([
-            "--leak-check=full",
-            "--errors-for-leak-kinds=definite,possible",
-            "--num-callers=60",
-            "--error-exitcode=9",
-        ])
+        .args(options)
+        .args(["--num-callers=60", "--error-exitcode=9"])
         .arg(format!(
             "--suppressions={}",
             root().join("packaging/valgrind.supp").display()

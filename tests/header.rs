@@ -25,6 +25,7 @@ fn the_headers_compile_without_warnings_in_every_promised_dialect() {
                 "-pedantic",
                 "-Wall",
                 "-Wextra",
+                "-Wundef",
                 "-Werror",
                 "-fsyntax-only",
                 "-I",

@@ -26,9 +26,10 @@ pub struct greenapi_client(pub(super) Arc<Client>);
 ///
 /// `done` of `total` ids have a result; `last` is the latest result, valid until the callback
 /// returns; `user_data` is what the caller gave. Return true to go on, false to cancel the rest.
-/// The callback must return: no longjmp and no C++ exception may leave it. If the callback calls
-/// fork(), the parent's deletions go on; in the child the callback is not called again, and each id
-/// that had no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT there.
+/// The callback must return: no longjmp, no pthread_exit and no C++ exception may leave it. If the
+/// callback calls fork(), the parent's deletions go on; in the child the callback is not called
+/// again, and each id that had no result at that moment gets GREENAPI_STATUS_CANCELLED_IN_FLIGHT
+/// there.
 pub type greenapi_progress_fn = Option<
     unsafe extern "C" fn(
         done: usize,
