@@ -393,15 +393,16 @@ class _Batch:
     The structs are read with ``struct``, which is much faster than ctypes' field by field.
     """
 
-    __slots__ = ("_array", "_capacity", "_layout", "_take", "_view")
+    __slots__ = ("_array", "_capacity", "_filled", "_rows", "_take")
 
     def __init__(self, kind: Any, layout: struct.Struct, take: Any, capacity: int) -> None:
-        room = bytearray(layout.size * capacity)
-        self._capacity = capacity
-        self._layout = layout
+        room = memoryview(bytearray(layout.size * capacity))
+        # What `take` needs is made once: it is called for every result of a slow run.
+        self._array = ((kind * capacity).from_buffer(room),)
+        self._capacity = (capacity,)
+        self._filled = [room[: layout.size * count] for count in range(capacity + 1)].__getitem__
+        self._rows = layout.iter_unpack
         self._take = take
-        self._array = (kind * capacity).from_buffer(room)
-        self._view = memoryview(room)
 
     def take(self, rows: deque[Any], pointer: Pointer, wait_ms: int) -> None:
         """Takes from a queue or list, up to the capacity, to the end of ``rows``.
@@ -409,10 +410,8 @@ class _Batch:
         Nothing is lost when a signal handler raises: handlers run between steps of Python code, and
         from the library's handing over to the storing is one step, the last line.
         """
-        counts = map(self._take, (pointer,), (self._array,), (self._capacity,), (wait_ms,))
-        sizes = map(self._layout.size.__mul__, counts)
-        filled = map(self._view.__getitem__, map(slice, sizes))
-        rows.extend(chain.from_iterable(map(self._layout.iter_unpack, filled)))
+        counts = map(self._take, (pointer,), self._array, self._capacity, (wait_ms,))
+        rows.extend(chain.from_iterable(map(self._rows, map(self._filled, counts))))
 
 
 def results(capacity: int) -> _Batch:
