@@ -73,7 +73,7 @@ pub fn parse_header(line: &[u8]) -> Header<'_> {
         return Header::NotAJournal;
     }
     let parsed = checked(line).and_then(|text| {
-        let (version, address) = text[MAGIC.len()..].split_once(' ')?;
+        let (version, address) = text.strip_prefix(MAGIC)?.split_once(' ')?;
         Some((number(version.as_bytes())?, address))
     });
     match parsed {
@@ -452,8 +452,9 @@ mod tests {
         for damaged in ["greenapi-journal 1", "greenapi-journal 1 x 00000000"] {
             assert_eq!(parse_header(damaged.as_bytes()), Header::Damaged);
         }
-        for version in ["0", "01", "-2", "x"] {
-            let mut line = format!("{MAGIC}{version} {address}");
+        let versions = ["0", "01", "-2", "x"].map(|version| format!("{MAGIC}{version} {address}"));
+        for damaged in versions.into_iter().chain([MAGIC.trim_end().to_owned()]) {
+            let mut line = damaged;
             close(&mut line, 0);
             assert_eq!(parse_header(line.trim_end().as_bytes()), Header::Damaged);
         }

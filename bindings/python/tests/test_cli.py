@@ -530,9 +530,10 @@ def test_a_journal_that_cannot_be_read(standin: Standin, tmp_path: Path) -> None
 
     assert "\n1 instance: 1 gone, " in says(whole)[1]
     assert says(whole[:-5]) == (0, says(whole[:-5])[1])
-    assert "The last line is torn" in says(whole[:-5])[1]
+    assert "The last line is incomplete" in says(whole[:-5])[1]
     assert f"{journal}:2 is damaged" in says(whole.replace(b"begin", b"begun"))[1]
     assert says(b"")[0] == says(b"hello\n")[0] == says(whole[1:])[0] == 2
+    assert "is no journal yet" in says(b"")[1]
     journal.unlink()
     assert "No such file" in greenapi_command(standin, "journal", str(journal)).stderr
 
