@@ -504,7 +504,8 @@ struct options {
     /// first four digits of its id. Default: the client's URL.
     std::optional<std::string> instance_url{};
     /// The path of a journal, which notes each deletion durably before its request may be sent, so
-    /// that a later process knows what this process did; default: none.
+    /// that a later process knows what this process did; default: none. Use another file for each
+    /// account.
     std::optional<std::string> journal{};
 };
 

@@ -137,7 +137,8 @@ func WithInstanceURL(url string) Option {
 // request may be sent, and its end after, so that a later process knows what this process did.
 // Deletions that the journal confirms are not sent again; those that it leaves open are, and end in
 // [StatusGone] if the instance is then not found. The file is created if there is none. One process
-// at a time holds the journal, with any number of clients of one address.
+// at a time holds the journal, with any number of clients of one address. Use another file for each
+// account.
 func WithJournal(path string) Option {
 	return func(o *options) { o.journal = &path }
 }

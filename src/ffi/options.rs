@@ -80,8 +80,9 @@ pub struct greenapi_options {
     /// prefix), until the last of these clients is freed and its calls have ended; a forked child
     /// does not hold the journal, and its calls with such a client end in
     /// GREENAPI_STATUS_INVALID_ARGUMENT. When the disk is full or fails, calls end in
-    /// GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. Each open
-    /// journal has a thread of the library. docs/JOURNAL.md lists what the journal protects against.
+    /// GREENAPI_STATUS_OUT_OF_RESOURCES, and nothing is sent. Use another file for each account: the
+    /// token may change, so nothing checks that. Each open journal has a thread of the library.
+    /// docs/JOURNAL.md lists what the journal protects against.
     pub journal: *const c_char,
 }
 

@@ -80,7 +80,8 @@ class BaseClient(Handle):
             instance_url: Where an instance's own methods (its state, its logout) are asked;
                 ``{pool}`` in it stands for the first four digits of the id. ``None`` for ``url``.
             journal: The path of a file in which every deletion is noted durably before it is
-                sent, so that a later run knows what this run did; ``None`` for none.
+                sent, so that a later run knows what this run did; ``None`` for none. Use another
+                file for each account.
 
         Raises:
             InvalidArgument: a value is unusable; the message names it and says why.
