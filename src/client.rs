@@ -83,7 +83,7 @@ impl Client {
         );
         let request = RequestTemplate::new(&endpoint, path, &options.user_agent);
         let journal = match &options.journal {
-            Some(path) => Some(Journal::open(path, &endpoint.address())?),
+            Some(path) => Some(Journal::open(path, &endpoint.address(), &token)?),
             None => None,
         };
         let client = Arc::new(Self {

@@ -488,6 +488,57 @@ fn a_file_that_is_not_a_journal_is_refused_and_not_changed() {
     assert_eq!(error.status, 20, "{error:?}");
 }
 
+/// The path of the journal, its address and the path of the certificates may contain the token.
+#[test]
+fn no_message_shows_a_token_that_is_in_a_path() {
+    const TOKEN: &str = "gac.4f9d27c1b8e6";
+    const OTHER: &str = "x7Kq-0Zw3vBn5";
+    const URL: &str = "https://api.green-api.com";
+    let place = support::scratch("journals").join(format!("{TOKEN} {OTHER}"));
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir(&place).unwrap();
+    let quoted: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let hidden = |message: String| {
+        let shown = [TOKEN, OTHER, &quoted].map(|secret| support::shows(&message, secret));
+        assert_eq!(shown, [false; 3], "{message}");
+        assert!(message.contains('…'), "{message}");
+    };
+    let text = |path: &std::path::Path| c_string(path.to_str().expect("UTF-8"));
+    let make = |url: &str, token, journal: &std::path::Path, ca: Option<&std::path::Path>| {
+        let (journal, ca) = (text(journal), ca.map(text));
+        let mut options = options();
+        options.journal = journal.as_ptr();
+        options.ca_file = ca.as_ref().map_or(std::ptr::null(), |path| path.as_ptr());
+        Client::new(url, token, Some(&options)).map_err(|error| error.message())
+    };
+    let journal = place.join("j");
+    let refused = |made: Result<Client, String>| made.err().expect("it is refused");
+    for name in ["missing", quoted.as_str()] {
+        let ca = PathBuf::from("/x").join(TOKEN).join(name);
+        hidden(refused(make(URL, TOKEN, &journal, Some(&ca))));
+        let nowhere = place.join(name).join("j");
+        let said = refused(make(URL, TOKEN, &nowhere, None));
+        hidden(said.replace(OTHER, ""));
+    }
+    // The journal's directory has both tokens in its name, and the address one of them.
+    let first = make(&format!("{URL}/{TOKEN}"), TOKEN, &journal, None).unwrap();
+    let other_address = refused(make(URL, TOKEN, &journal, None));
+    assert!(
+        other_address.contains("this one belongs to"),
+        "{other_address}"
+    );
+    hidden(other_address.replace(OTHER, ""));
+    let second = make(&format!("{URL}/{TOKEN}"), OTHER, &journal, None).unwrap();
+    fs::remove_file(&journal).unwrap();
+    for client in [&first, &second] {
+        let result = client.delete_instance(FIRST);
+        assert_eq!((result.status, result.attempts), (24, 0), "{result:?}");
+        hidden(result.message());
+    }
+    drop((first, second));
+    fs::remove_dir_all(&place).unwrap();
+}
+
 /// Flips a sample of the bits; a unit test in src/journal flips all of them.
 #[test]
 fn a_damaged_line_is_refused_and_an_incomplete_last_line_is_dropped() {

@@ -11,6 +11,7 @@ use crate::bulk::{delete_all, Observer};
 use crate::client::Client;
 use crate::completions::Record;
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 use crate::status::Status;
 
 /// The largest array of results that any address space can hold.
@@ -77,7 +78,8 @@ pub unsafe extern "C" fn greenapi_client_new(
         let attempt = || {
             let url = unsafe { text("url", url) }?;
             let token = unsafe { text("token", token) }?;
-            Client::new(url, token, unsafe { super::options::check(options) }?)
+            let options = unsafe { super::options::check(options, &Secret::new(token)) }?;
+            Client::new(url, token, options)
         };
         match attempt() {
             Ok(client) => {

@@ -8,6 +8,7 @@ use super::text;
 use crate::endpoint::InstanceUrl;
 use crate::options::{self, Options};
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 use crate::transport::{Proxies, Trust};
 
 /// The longest text of an option except `ca_pem`, in bytes: as long as the longest path of any
@@ -208,11 +209,14 @@ unsafe fn read(options: *const greenapi_options) -> Result<greenapi_options, Out
     Ok(current)
 }
 
-/// Checks the options that a caller gave.
+/// Checks the options that a caller gave. `token` is hidden in the paths of messages.
 ///
 /// # Safety
 /// `given` is NULL or points to options as greenapi_client_new wants them.
-pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Outcome> {
+pub(super) unsafe fn check(
+    given: *const greenapi_options,
+    token: &Secret,
+) -> Result<Options, Outcome> {
     if given.is_null() {
         return Ok(Options::default());
     }
@@ -251,7 +255,7 @@ pub(super) unsafe fn check(given: *const greenapi_options) -> Result<Options, Ou
                 "ca_file is an empty path: give the path of a PEM bundle, or leave it out.",
             ))
         }
-        (Some(path), None) => Some(Trust::from_file(path)?),
+        (Some(path), None) => Some(Trust::from_file(path, token)?),
         (None, Some(pem)) => Some(Trust::from_pem(pem)?),
         (None, None) => None,
     };

@@ -6,13 +6,14 @@ use super::record::write_time;
 use crate::outcome::{Outcome, MESSAGE_SIZE};
 use crate::process::file::{is_broken_disk, is_disk_full};
 use crate::process::is_exhaustion;
+use crate::secret::Secret;
 use crate::status::Status;
 
-/// A path in the form that messages show: printable and not too long.
-pub fn printable(path: &str) -> String {
+/// A path in the form that messages show: printable, not too long, and without the token.
+pub fn printable(path: &str, token: &Secret) -> String {
     const LONGEST: usize = 80;
     let path = path.replace(char::is_control, "?");
-    tail(&path, LONGEST)
+    tail(&token.redact(&path), LONGEST)
 }
 
 /// The last `limit` bytes of a path, because paths differ mostly at their ends.
@@ -43,15 +44,15 @@ fn short(address: &str) -> String {
     }
 }
 
-/// Why a journal of `address` could not be opened.
-pub fn refused(path: &str, address: &str, failure: OpenFailure) -> Outcome {
+/// Why a journal of `address` could not be opened. `token` is hidden in both addresses.
+pub fn refused(path: &str, address: &str, token: &Secret, failure: OpenFailure) -> Outcome {
     use OpenFailure::*;
     let mut status = Status::InvalidArgument;
     let message = match failure {
         NotAFile(what) => format!("journal: give the path of a file, which need not exist yet: {what} is at "),
         Held => "journal: end the other process, or give another file: another process holds ".into(),
         Refused(Refusal::NotAJournal) => "journal: give the path of a journal or of a new file: line 1 is not that of a journal: ".into(),
-        Refused(Refusal::OtherAddress(other)) => format!("journal: give {} a journal of its own: this one belongs to {}: ", short(address), short(&other)),
+        Refused(Refusal::OtherAddress(other)) => format!("journal: give {} a journal of its own: this one belongs to {}: ", short(&token.redact(address)), short(&token.redact(&other))),
         Refused(Refusal::LaterVersion(version)) => format!("journal: use a newer greenapi: version {version} of the format is unknown to {}: ", env!("CARGO_PKG_VERSION")),
         Refused(Refusal::Damaged(line)) => format!("journal: restore it from a backup, or begin a new one: line {line} is damaged, so no line is trusted: "),
         Refused(Refusal::NoMemory) => {
@@ -143,15 +144,21 @@ mod tests {
     /// A message that had to be cut would lose the end of the path.
     #[test]
     fn every_message_fits_with_its_longest_values() {
+        let token = Secret::new("gac.0123456789abcdef");
         let address = "https://".to_owned() + &"a".repeat(253) + ":65535/" + &"p".repeat(500);
         for name in ["x", "ü", "🦀", "a\n"] {
             let name = name.repeat(300) + "end.journal";
-            let path = printable(&name);
+            let path = printable(&name, &token);
             let mut outcomes = vec![
                 late(&path),
                 broken(&path, "another program has changed it"),
-                refused(&path, &address, OpenFailure::NotAFile("a character device")),
-                refused(&path, &address, OpenFailure::Held),
+                refused(
+                    &path,
+                    &address,
+                    &token,
+                    OpenFailure::NotAFile("a character device"),
+                ),
+                refused(&path, &address, &token, OpenFailure::Held),
             ];
             let refusals = [
                 Refusal::NotAJournal,
@@ -160,12 +167,18 @@ mod tests {
                 Refusal::Damaged(u64::MAX),
                 Refusal::NoMemory,
             ];
-            outcomes
-                .extend(refusals.map(|one| refused(&path, &address, OpenFailure::Refused(one))));
+            outcomes.extend(
+                refusals.map(|one| refused(&path, &address, &token, OpenFailure::Refused(one))),
+            );
             // Every error that the system has, as their texts differ in length.
             for number in 1..134 {
                 let error = || io::Error::from_raw_os_error(number);
-                outcomes.push(refused(&path, &address, OpenFailure::Failed(error())));
+                outcomes.push(refused(
+                    &path,
+                    &address,
+                    &token,
+                    OpenFailure::Failed(error()),
+                ));
                 outcomes.extend([true, false].map(|can_pass| {
                     let error = error();
                     not_noted(&path, &WriteFailure { error, can_pass })

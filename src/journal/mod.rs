@@ -24,6 +24,7 @@ use tokio::time::timeout_at;
 
 use crate::call::Call;
 use crate::outcome::{fit, Outcome};
+use crate::secret::Secret;
 use crate::status::{Effect, Status};
 use crate::sync::lock;
 use crate::transport::CallState;
@@ -37,7 +38,6 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The state that all clients of one journal in one process share with the journal's thread.
 struct Shared {
-    path: String,
     address: String,
     state: Mutex<State>,
     /// Wakes the writer.
@@ -45,6 +45,8 @@ struct Shared {
 }
 
 struct State {
+    /// The path as messages show it, without the tokens of all clients.
+    path: String,
     index: Index,
     /// The instances with a call under way, and how to wake the calls that wait for its end.
     claimed: HashMap<i64, Option<Arc<Notify>>>,
@@ -71,9 +73,9 @@ enum Progress {
 impl Shared {
     fn new(path: String, address: String, index: Index) -> Self {
         Self {
-            path,
             address,
             state: Mutex::new(State {
+                path,
                 index,
                 claimed: HashMap::new(),
                 queue: Vec::new(),
@@ -83,6 +85,10 @@ impl Shared {
             }),
             work: Condvar::new(),
         }
+    }
+
+    fn path(&self) -> String {
+        lock(&self.state).path.clone()
     }
 
     /// The outcome of a call for an instance that is gone according to the journal, or of any call
@@ -165,6 +171,17 @@ impl Shared {
 }
 
 impl State {
+    /// Hides the token of one more client in what messages show.
+    fn hide(&mut self, token: &Secret) {
+        let path = token.redact(&self.path);
+        if path != self.path {
+            self.path = path;
+            if let Some(broken) = &mut self.broken {
+                broken.message = token.redact(&broken.message).into();
+            }
+        }
+    }
+
     /// Allocates all memory that a new claim may need until its end, so that a lack of memory
     /// cannot lose a record once a request may have been sent.
     fn reserve(&mut self) -> Result<(), std::collections::TryReserveError> {
@@ -223,8 +240,8 @@ impl Claim {
         let progress = match timeout_at(deadline.into(), done).await {
             Ok(Ok(progress)) => progress.clone(),
             // The writer's thread has ended.
-            Ok(Err(_)) => return Err(messages::broken(&self.shared.path, "its thread ended")),
-            Err(_) => return Err(messages::late(&self.shared.path)),
+            Ok(Err(_)) => return Err(messages::broken(&self.shared.path(), "its thread ended")),
+            Err(_) => return Err(messages::late(&self.shared.path())),
         };
         if let Progress::Failed(outcome) = progress {
             self.batch = None;

@@ -15,6 +15,7 @@ use crate::call::Call;
 use crate::outcome::Outcome;
 use crate::process::file::Identity;
 use crate::process::{generation, PerProcess};
+use crate::secret::Secret;
 use crate::sync::{lock, unpoisoned};
 use crate::threads;
 
@@ -45,10 +46,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the journal of `address` at `path`.
-    pub fn open(path: &str, address: &str) -> Result<Self, Outcome> {
-        let printable = messages::printable(path);
-        let refuse = |failure: OpenFailure| messages::refused(&printable, address, failure);
+    /// Opens or creates the journal of `address` at `path`. No message shows `token`, even if the
+    /// path or the address contains it.
+    pub fn open(path: &str, address: &str, token: &Secret) -> Result<Self, Outcome> {
+        let printable = messages::printable(path, token);
+        let refuse = |failure: OpenFailure| messages::refused(&printable, address, token, failure);
         let file = JournalFile::open(Path::new(path)).map_err(refuse)?;
         let identity = file.identity();
         let registry = REGISTRY.get();
@@ -67,6 +69,7 @@ impl Journal {
                             return Err(refuse(OpenFailure::Refused(other)));
                         }
                         let mut state = lock(&shared.state);
+                        state.hide(token);
                         match state.broken.clone() {
                             // The journal is being closed: wait, then open it anew.
                             Some(_) if *clients == 0 => {

@@ -118,7 +118,7 @@ impl Writer {
         progress: &watch::Sender<Progress>,
         failure: &WriteFailure,
     ) {
-        let mut outcome = messages::not_noted(&self.shared.path, failure);
+        let mut outcome = messages::not_noted(&self.shared.path(), failure);
         // The end records alone may still be written.
         self.pay();
         let mut state = lock(&self.shared.state);
@@ -176,7 +176,8 @@ impl Drop for Writer {
     /// Fails all later calls, even if the thread panicked.
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
-        state.broken = Some(messages::broken(&self.shared.path, "its thread ended"));
+        let outcome = messages::broken(&state.path, "its thread ended");
+        state.broken = Some(outcome);
         // Dropping the old channel wakes the calls that wait for it.
         state.batch = watch::Sender::new(Progress::Waiting);
     }

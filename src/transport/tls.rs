@@ -36,6 +36,7 @@ use crate::failure::{Failure, Stage};
 use crate::memory;
 use crate::outcome::{sanitize, Outcome};
 use crate::process::{is_exhaustion, PerProcess};
+use crate::secret::Secret;
 use crate::status::Status;
 use crate::sync::lock;
 
@@ -86,9 +87,9 @@ impl Trust {
         })
     }
 
-    /// Reads a PEM bundle: `ca_file` of the options.
-    pub fn from_file(path: &str) -> Result<Self, Outcome> {
-        let name = format!("ca_file {}", sanitize(path, &[]));
+    /// Reads a PEM bundle: `ca_file` of the options. `token` is hidden in the path of a message.
+    pub fn from_file(path: &str, token: &Secret) -> Result<Self, Outcome> {
+        let name = format!("ca_file {}", sanitize(path, &[token]));
         certificates::read(Path::new(path))
             .and_then(|pem| Self::parse(&pem))
             .map_err(|problem| refuse(&name, problem))
