@@ -60,7 +60,8 @@ impl Stage {
 /// The purpose of the failed request; its messages depend on it.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
-    Deletion,
+    /// A deletion; with the number of its requests that may have been sent so far.
+    Deletion(u32),
     /// A request that only reads: `what` it asked for, like "the list of instances", and the
     /// `consequence` of the failure, like "so no deletion was sent".
     Question {
@@ -114,7 +115,7 @@ impl Failure {
         let advice = self.advice.unwrap_or(advice);
         const DOUBT: &str = "so the instance may or may not have been deleted";
         match purpose {
-            Purpose::Deletion => {
+            Purpose::Deletion(attempts) => {
                 let what = match self.stage {
                     Stage::ClientCertificate => {
                         format!("{reason}. The request was not carried out")
@@ -126,7 +127,9 @@ impl Failure {
                     Stage::Unprocessed => format!(
                         "the server did not process the request ({reason}), so nothing was deleted"
                     ),
-                    _ => format!("{reason}. No request was sent"),
+                    _ if attempts == 0 => format!("{reason}. No request was sent"),
+                    // The outcome is this one only if every earlier request was refused.
+                    _ => format!("{reason}. The request was not sent again: nothing was deleted"),
                 };
                 Outcome::new(status, format!("{advice}: {what}."))
             }

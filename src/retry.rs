@@ -122,7 +122,7 @@ impl History {
             Attempt::Answered { retry_after, .. } => *retry_after,
             Attempt::Failed(_) => None,
         };
-        let mut outcome = report(&attempt, secrets).after(attempts);
+        let mut outcome = report(&attempt, attempts, secrets).after(attempts);
         if outcome.status == Status::NotFound && self.uncertain.is_some() {
             outcome.status = Status::Gone;
             outcome.message = Status::Gone.message().into();
@@ -210,8 +210,8 @@ fn retry_kind(attempt: &Attempt) -> Retry {
     }
 }
 
-/// The outcome of one attempt, without regard to the others.
-fn report(attempt: &Attempt, secrets: &[&Secret]) -> Outcome {
+/// The outcome of one attempt. `attempts`: the requests of the call that may have been sent so far.
+fn report(attempt: &Attempt, attempts: u32, secrets: &[&Secret]) -> Outcome {
     match attempt {
         Attempt::Answered {
             http_status,
@@ -226,7 +226,9 @@ fn report(attempt: &Attempt, secrets: &[&Secret]) -> Outcome {
             outcome.http_status = i32::from(*http_status);
             outcome
         }
-        Attempt::Failed(failure) => failure.explain(Purpose::Deletion, secrets.iter().copied()),
+        Attempt::Failed(failure) => {
+            failure.explain(Purpose::Deletion(attempts), secrets.iter().copied())
+        }
     }
 }
 
@@ -355,7 +357,7 @@ mod tests {
             ),
             (200, r#"{"code":12}"#, "the deletion with an unknown code."),
         ] {
-            let message = report(&answered(http_status, body), &[]).message;
+            let message = report(&answered(http_status, body), 1, &[]).message;
             assert!(message.contains(named), "{body}: {message}");
         }
     }
@@ -561,6 +563,38 @@ mod tests {
             History::default().next(failed(LOST), 1, held_back, &[]),
             Step::Finish(outcome) if outcome.status == Status::ConnectionLost
         ));
+    }
+
+    #[test]
+    fn only_a_call_without_a_request_says_that_none_was_sent() {
+        for stage in [
+            Stage::Connect,
+            Stage::Proxy,
+            Stage::Handshake,
+            Stage::Certificate,
+            Stage::Resources,
+        ] {
+            for (sent, said) in [
+                (0, "No request was sent."),
+                (1, "The request was not sent again: nothing was deleted."),
+            ] {
+                let mut history = History::default();
+                let limits = Limits {
+                    max_retries: sent,
+                    ..LIMITS
+                };
+                if sent > 0 {
+                    let step = history.next(answered(429, ""), sent, limits, &[]);
+                    assert!(matches!(step, Step::Retry(_)));
+                }
+                match history.next(failed(stage), sent, limits, &[]) {
+                    Step::Finish(outcome) => {
+                        assert!(outcome.message.ends_with(said), "{}", outcome.message)
+                    }
+                    step => panic!("{stage:?}: {step:?}"),
+                }
+            }
+        }
     }
 
     #[test]
