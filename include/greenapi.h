@@ -122,11 +122,13 @@ enum greenapi_status
   GREENAPI_STATUS_INVALID_ARGUMENT = 20,
   /**
    * The DNS look-up failed, the connection was refused or timed out, or the host is unreachable:
-   * no request was sent.
+   * no request was sent, or each one that was sent was refused unprocessed (`attempts` counts
+   * them).
    */
   GREENAPI_STATUS_CONNECT_FAILED = 21,
   /**
-   * The TLS handshake failed or the certificate was refused: no request was sent.
+   * The TLS handshake failed or the certificate was refused: no request was sent, or each one that
+   * was sent was refused unprocessed (`attempts` counts them).
    */
   GREENAPI_STATUS_TLS_FAILED = 22,
   /**
@@ -393,8 +395,8 @@ typedef struct greenapi_options {
   uint32_t connect_timeout_ms;
   /**
    * Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
-   * connections, requests that the server did not process, and the answers 429, 499, 500, 502,
-   * 503, 504, with growing random pauses (the first up to 200 ms, none longer than 5 s unless
+   * connections, requests that the server did not process, a 408 to a deletion on a connection
+   * that had been kept, and the answers 429, 499, 500, 502, 503, 504, with growing random pauses (the first up to 200 ms, none longer than 5 s unless
    * `Retry-After` asks for more), never past the timeout.
    */
   uint32_t max_retries;
@@ -491,7 +493,9 @@ typedef struct greenapi_result {
    */
   int32_t code;
   /**
-   * The HTTP status of the answer that determined the status; 0: there was no answer.
+   * The HTTP status of the answer that determined the status. 0: there was no answer, or the status
+   * follows from an answer without an error to a question of the session policy (the list, a
+   * state).
    */
   int32_t http_status;
   /**

@@ -67,9 +67,10 @@ enum class status : std::int32_t {
     session_unknown = GREENAPI_STATUS_SESSION_UNKNOWN,
     /// Refused before anything was sent.
     invalid_argument = GREENAPI_STATUS_INVALID_ARGUMENT,
-    /// No connection: no request was sent.
+    /// No connection: no request was sent, or each one that was sent was refused unprocessed.
     connect_failed = GREENAPI_STATUS_CONNECT_FAILED,
-    /// The certificate or the handshake failed: no request was sent.
+    /// The certificate or the handshake failed: no request was sent, or each one that was sent was
+    /// refused unprocessed.
     tls_failed = GREENAPI_STATUS_TLS_FAILED,
     /// Cancelled before the request was sent.
     cancelled = GREENAPI_STATUS_CANCELLED,
@@ -114,8 +115,9 @@ enum class session : std::uint32_t {
     require_logged_out = GREENAPI_SESSION_REQUIRE_LOGGED_OUT,
     /// Log out first, and delete once that is confirmed.
     log_out = GREENAPI_SESSION_LOG_OUT,
-    /// Log out where possible, and delete in any case once the API has answered the
-    /// logout, or said that the instance cannot be asked (expired, being created, starting).
+    /// Log out where possible, and delete in any case once the API (not a proxy or a firewall) has
+    /// answered the logout, or said that the instance cannot be asked (expired, being created,
+    /// starting).
     try_log_out = GREENAPI_SESSION_TRY_LOG_OUT,
 };
 
@@ -216,7 +218,9 @@ public:
     [[nodiscard]] bool deleted() const noexcept { return effect() == greenapi::effect::deleted; }
     /// The API's own code when its answer had one, else the HTTP status, else 0.
     [[nodiscard]] std::int32_t code() const noexcept { return raw_.code; }
-    /// The HTTP status of the last answer; 0 when there was none.
+    /// The HTTP status of the answer that determined the status. 0: there was no answer, or the
+    /// status follows from an answer without an error to a question of the session policy (the
+    /// list, a state).
     [[nodiscard]] std::int32_t http_status() const noexcept { return raw_.http_status; }
     /// Deletion requests that may have been sent, retries included.
     [[nodiscard]] std::uint32_t attempts() const noexcept { return raw_.attempts; }
@@ -250,8 +254,8 @@ public:
     [[nodiscard]] greenapi::effect effect() const noexcept { return result_.effect(); }
     /// The API's own code when its answer had one, else the HTTP status, else 0.
     [[nodiscard]] std::int32_t code() const noexcept { return result_.code(); }
-    /// The HTTP status of the last answer; 0 when there was none. Always 0 from the free function
-    /// greenapi::delete_instance, whose C function does not report the HTTP status.
+    /// As result::http_status(). Always 0 from the free function greenapi::delete_instance, whose
+    /// C function does not report the HTTP status.
     [[nodiscard]] std::int32_t http_status() const noexcept { return result_.http_status(); }
     /// Deletion requests that may have been sent. Always 0 from the free function
     /// greenapi::delete_instance, whose C function does not report them.

@@ -69,14 +69,16 @@ pub enum Status {
     #[strum(message = "An argument cannot be used, and nothing was sent: correct it.\0")]
     InvalidArgument = 20,
     /// The DNS look-up failed, the connection was refused or timed out, or the host is unreachable:
-    /// no request was sent.
+    /// no request was sent, or each one that was sent was refused unprocessed (`attempts` counts
+    /// them).
     #[strum(
-        message = "No connection could be made and no request was sent: check the host and the network.\0"
+        message = "No connection could be made and nothing was deleted: check the host and the network.\0"
     )]
     ConnectFailed = 21,
-    /// The TLS handshake failed or the certificate was refused: no request was sent.
+    /// The TLS handshake failed or the certificate was refused: no request was sent, or each one that
+    /// was sent was refused unprocessed (`attempts` counts them).
     #[strum(
-        message = "The TLS handshake failed and no request was sent: check the server's certificate and the trusted certificates.\0"
+        message = "The TLS handshake failed and nothing was deleted: check the server's certificate and the trusted certificates.\0"
     )]
     TlsFailed = 22,
     /// Cancelled before the request was sent.

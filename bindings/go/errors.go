@@ -17,7 +17,9 @@ type Error struct {
 	Status Status
 	// Code is the API's own code when its answer had one, else the HTTP status, else 0.
 	Code int
-	// HTTPStatus is the HTTP status of the last answer; 0 when there was none.
+	// HTTPStatus is the HTTP status of the answer that determined the status. 0: there was no
+	// answer, or the status follows from an answer without an error to a question of the session
+	// policy (the list, a state).
 	HTTPStatus int
 	// Attempts counts the deletion requests that may have been sent, retries included.
 	Attempts int
@@ -162,7 +164,9 @@ type Result struct {
 	// Code is the API's own code when its answer had one, else the HTTP status, else 0: 200
 	// after a deletion.
 	Code int
-	// HTTPStatus is the HTTP status of the last answer; 0 when there was none.
+	// HTTPStatus is the HTTP status of the answer that determined the status. 0: there was no
+	// answer, or the status follows from an answer without an error to a question of the session
+	// policy (the list, a state).
 	HTTPStatus int
 	// Attempts counts the deletion requests that may have been sent, retries included.
 	Attempts int

@@ -77,14 +77,15 @@ const (
 	// phone. This is the default, because it is exactly the documented call.
 	SessionIgnore Session = 0
 	// SessionRequireLoggedOut deletes only an instance whose state is notAuthorized, and ends in
-	// [StatusSessionActive] otherwise.
+	// [StatusSessionActive] otherwise, or in [StatusSessionUnknown] if the instance is starting or
+	// cannot be asked.
 	SessionRequireLoggedOut Session = 1
 	// SessionLogOut logs the device out if it is logged in, and deletes once that is confirmed.
 	// Otherwise nothing is deleted: [StatusSessionActive].
 	SessionLogOut Session = 2
 	// SessionTryLogOut logs the device out where possible, and deletes in any case once the API
-	// has answered the logout, or said that the instance cannot be asked (expired, being created,
-	// starting).
+	// (not a proxy or a firewall) has answered the logout, or said that the instance cannot be
+	// asked (expired, being created, starting).
 	SessionTryLogOut Session = 3
 )
 

@@ -40,9 +40,11 @@ const (
 	StatusSessionUnknown Status = 16
 	// StatusInvalidArgument: refused before anything was sent; the message names the argument.
 	StatusInvalidArgument Status = 20
-	// StatusConnectFailed: no connection could be made, so no request was sent.
+	// StatusConnectFailed: no connection could be made, so no request was sent, or each one that
+	// was sent was refused unprocessed.
 	StatusConnectFailed Status = 21
-	// StatusTLSFailed: the certificate or the handshake failed, so no request was sent.
+	// StatusTLSFailed: the certificate or the handshake failed, so no request was sent, or each one
+	// that was sent was refused unprocessed.
 	StatusTLSFailed Status = 22
 	// StatusCancelled: cancelled before the request was sent.
 	StatusCancelled Status = 23

@@ -19,7 +19,9 @@ pub struct greenapi_result {
     pub status: Status,
     /// The API's own `code` when its body had one, else the HTTP status, else 0.
     pub code: i32,
-    /// The HTTP status of the answer that determined the status; 0: there was no answer.
+    /// The HTTP status of the answer that determined the status. 0: there was no answer, or the status
+    /// follows from an answer without an error to a question of the session policy (the list, a
+    /// state).
     pub http_status: i32,
     /// The number of deletion requests that may have been sent, retries included; 0: none was sent.
     pub attempts: u32,

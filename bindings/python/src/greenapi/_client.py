@@ -69,7 +69,7 @@ class BaseClient(Handle):
             session: What to do about an instance whose phone is still logged in: ``"ignore"``
                 deletes it all the same, ``"require_logged_out"`` refuses (`SessionActive`),
                 ``"log_out"`` logs it out first, ``"try_log_out"`` does so where possible and
-                deletes in any case once the API has answered.
+                deletes in any case once the API (not a proxy or a firewall) has answered.
             allow_http: Permits plain ``http://`` to any host: the token then travels in clear.
             ca_file: A PEM bundle of certificates to trust instead of the system's.
             proxy: The proxy's URL; ``None`` for the environment's (``HTTPS_PROXY``,

@@ -27,7 +27,9 @@ class Result(NamedTuple):
     code: int
     """The API's own ``code`` when its answer has one, else the HTTP status, else 0."""
     http_status: int
-    """The HTTP status of the last answer; 0 when there was none."""
+    """The HTTP status of the answer that determined the status. 0: there was no answer, or the
+    status follows from an answer without an error to a question of the session policy (the list, a
+    state)."""
     attempts: int
     """Deletion requests that may have been sent, retries included; 0 when none was."""
     message: str
@@ -113,7 +115,7 @@ class Error(Exception):
 
     @property
     def http_status(self) -> int:
-        """The HTTP status of the last answer; 0 when there was none."""
+        """The HTTP status of the answer that determined the status, as in `Result.http_status`."""
         return self.result.http_status
 
     @property
@@ -160,11 +162,13 @@ class InvalidArgument(Error, ValueError):
 
 
 class ConnectFailed(Error, ConnectionError):
-    """No connection was made (DNS, refused, unreachable, timeout): no request was sent."""
+    """No connection was made (DNS, refused, unreachable, timeout): no request was sent, or each
+    one that was sent was refused unprocessed."""
 
 
 class TLSFailed(Error):
-    """The certificate or the handshake failed: no request was sent."""
+    """The certificate or the handshake failed: no request was sent, or each one that was sent was
+    refused unprocessed."""
 
 
 class Cancelled(Error):
