@@ -283,21 +283,23 @@ impl Client {
             Some(Err(_)) => return,
             None => None,
         };
-        let in_time = call.end();
+        let cancelled = (!call.end()).then(|| call.cancelled());
         let Some(claim) = claim else {
-            completer.complete(match (outcome, in_time) {
-                (Some(outcome), true) => outcome,
-                // The cancellation has delivered this already.
-                _ => call.cancelled(),
-            });
-            return drop(permit);
+            // The cancellation has delivered its result.
+            if let (Some(outcome), None) = (outcome, cancelled) {
+                completer.complete(outcome);
+            }
+            return;
         };
         // The next request may start before the journal has recorded the end of this one.
         drop(permit);
-        completer.complete(match (outcome, in_time) {
-            (Some(outcome), true) => Box::pin(claim.end(outcome, times.deadline)).await,
-            (outcome, _) => Box::pin(claim.end_cancelled(outcome, call.cancelled())).await,
-        });
+        let deadline = match cancelled {
+            Some(_) => Instant::now(),
+            None => times.deadline,
+        };
+        let outcome = outcome.unwrap_or_else(|| call.cancelled());
+        let result = Box::pin(claim.end(outcome, cancelled, deadline)).await;
+        completer.complete(result);
     }
 
     /// Carries out one deletion: the journal, the session policy, then the deletion itself.

@@ -235,17 +235,16 @@ impl Claim {
         let Some(batch) = &mut self.batch else {
             return Err(Outcome::plain(Status::Internal));
         };
-        let done =
-            batch.wait_for(|progress| matches!(progress, Progress::Durable | Progress::Failed(_)));
-        let progress = match timeout_at(deadline.into(), done).await {
-            Ok(Ok(progress)) => progress.clone(),
+        let done = |progress: &_| matches!(progress, Progress::Durable | Progress::Failed(_));
+        match wait_until(batch, done, deadline).await {
+            Some(Progress::Durable) => {}
+            Some(Progress::Failed(outcome)) => {
+                self.batch = None;
+                return Err(outcome);
+            }
             // The writer's thread has ended.
-            Ok(Err(_)) => return Err(messages::broken(&self.shared.path(), "its thread ended")),
-            Err(_) => return Err(messages::late(&self.shared.path())),
-        };
-        if let Progress::Failed(outcome) = progress {
-            self.batch = None;
-            return Err(outcome);
+            Some(_) => return Err(messages::broken(&self.shared.path(), "its thread ended")),
+            None => return Err(messages::late(&self.shared.path())),
         }
         self.noted = true;
         let record = Record {
@@ -257,34 +256,29 @@ impl Claim {
         Ok(())
     }
 
-    /// Records the end of the call, and returns its outcome, corrected by what the journal said
-    /// before. The record is written before the outcome is returned, so that even a process that is
-    /// killed has reported no outcome that is missing in the journal.
-    pub async fn end(mut self, outcome: Outcome, deadline: Instant) -> Outcome {
+    /// Records the end of the call, and returns its result: its outcome, corrected by what the journal
+    /// said before, or `cancelled` if the call was cancelled before it could report the outcome. The
+    /// record is written before this returns, so that even a process that is killed has reported no
+    /// result that is missing in the journal.
+    pub async fn end(
+        mut self,
+        outcome: Outcome,
+        cancelled: Option<Outcome>,
+        deadline: Instant,
+    ) -> Outcome {
         let outcome = self.judge(outcome);
-        let until = deadline.max(Instant::now() + GRACE);
-        self.write_end(&outcome, until).await;
-        outcome
-    }
-
-    /// As [`Claim::end`], for a call that was cancelled. `known`: its true outcome, which it learned
-    /// too late to report it.
-    pub async fn end_cancelled(mut self, known: Option<Outcome>, cancelled: Outcome) -> Outcome {
-        let cancelled = self.judge(cancelled);
-        let outcome = known.map_or_else(|| cancelled.clone(), |known| self.judge(known));
-        self.write_end(&outcome, Instant::now() + GRACE).await;
-        cancelled
-    }
-
-    /// Queues the end record and waits until it is written. The outcome is right even if the record
-    /// could not be written.
-    async fn write_end(&mut self, outcome: &Outcome, until: Instant) {
-        let Some((mut batch, first)) = self.note_end(outcome) else {
-            return;
+        let noted = self.note_end(&outcome);
+        let result = match cancelled {
+            Some(cancelled) => self.judge(cancelled),
+            None => outcome,
         };
-        self.shared.wake_for(first).await;
-        let written = batch.wait_for(|progress| !matches!(progress, Progress::Waiting));
-        let _ = timeout_at(until.into(), written).await;
+        if let Some((mut batch, first)) = noted {
+            self.shared.wake_for(first).await;
+            let until = deadline.max(Instant::now() + GRACE);
+            // The result is right even if the record could not be written.
+            wait_until(&mut batch, |one| !matches!(one, Progress::Waiting), until).await;
+        }
+        result
     }
 
     /// Corrects an outcome by what the journal said before this call.
@@ -359,6 +353,21 @@ impl Drop for Claim {
     }
 }
 
+/// Waits until a batch has come as far as `done` says, or its writer has ended; returns its progress,
+/// or `None` if the time is over.
+async fn wait_until(
+    batch: &mut watch::Receiver<Progress>,
+    done: fn(&Progress) -> bool,
+    until: Instant,
+) -> Option<Progress> {
+    timeout_at(until.into(), async {
+        while !done(&batch.borrow_and_update()) && batch.changed().await.is_ok() {}
+    })
+    .await
+    .ok()?;
+    Some(batch.borrow().clone())
+}
+
 /// Puts what the journal knows before what this call learned: if both do not fit, it is the end of
 /// the latter that is cut.
 fn preface(known: &str, message: &str) -> std::borrow::Cow<'static, str> {
@@ -398,7 +407,7 @@ mod tests {
     async fn a_cancelled_result_waits_until_its_record_is_written() {
         let shared = Arc::new(Shared::new("j".into(), "a".into(), Index::default()));
         let (call, claim) = begun(&shared).await;
-        let mut end = pin!(claim.end_cancelled(None, call.cancelled()));
+        let mut end = pin!(claim.end(call.cancelled(), Some(call.cancelled()), Instant::now()));
         for _ in 0..3 {
             assert!(end.as_mut().now_or_never().is_none());
         }
@@ -423,7 +432,9 @@ mod tests {
         let shared = Arc::new(Shared::new("j".into(), "a".into(), Index::default()));
         let (call, claim) = begun(&shared).await;
         let before = Instant::now();
-        let outcome = claim.end_cancelled(None, call.cancelled()).await;
+        let outcome = claim
+            .end(call.cancelled(), Some(call.cancelled()), Instant::now())
+            .await;
         assert_eq!(outcome.status, Status::Cancelled);
         assert!(before.elapsed() >= GRACE);
     }
