@@ -311,7 +311,7 @@ class Bulk:
         if latest:
             # A signal handler's exception ended the last call.
             self.cancel()
-            self._submit()
+            self._submit(resumed=True)
         spent = 0.0
         while self.ahead < self._max_in_flight + handed_out:
             # `cancel` in another thread or a signal handler may take the ids away.
@@ -341,7 +341,7 @@ class Bulk:
                 return 0.0
         return None
 
-    def _submit(self) -> None:
+    def _submit(self, resumed: bool = False) -> None:
         """Submits the latest id, or goes on where an exception ended this."""
         latest = self._latest
         value = latest[0]
@@ -376,7 +376,8 @@ class Bulk:
             if not isinstance(outcome, Result):
                 outcome = latest[1] = refused(value, outcome)
                 self._under_way -= 1
-            if not self._ready or self._ready[-1] is not outcome:
+            # `settle` may have put other results behind it since the exception.
+            if not (resumed and any(one is outcome for one in self._ready)):
                 self._ready.append(outcome)
         self._drawn += 1
         latest.clear()
