@@ -92,7 +92,7 @@ FLIPPED = [
     WHOLE[:place] + bytes([WHOLE[place] ^ 1 << place % 8]) + WHOLE[place + 1 :]
     for place in range(0, len(WHOLE) - 1, 5)
 ]
-FILES = [
+FILES: list[bytes] = [
     WHOLE,
     *(WHOLE[:length] for length in range(len(HEADER), len(WHOLE), 3)),
     *FLIPPED,

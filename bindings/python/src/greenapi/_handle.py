@@ -22,7 +22,7 @@ class Owned:
 
     def __init__(self, free: Callable[[int], None]) -> None:
         self._free = free
-        self.pointer = Pointer()
+        self.pointer: Pointer = Pointer()
 
     def __del__(self) -> None:
         # A signal handler's exception may have ended the constructor.
