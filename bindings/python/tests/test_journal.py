@@ -3,7 +3,7 @@
 import textwrap
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from greenapi import Client, Error
 from greenapi._cli_common import UsageError
@@ -82,7 +82,7 @@ ENDS = [
     # The byte before the checksum.
     record("begin 5").replace(b" begin 5 ", b" begin 5_"),
 ]
-HEADERS = [
+HEADERS: list[Union[str, bytes]] = [
     *(b"", bytes(5), b"greenapi-jour", HEADER[:-1], b"hello", b"hello\n"),
     *(f"greenapi-journal {version} {URL}" for version in ("2", "0", "01", "-2", "x")),
     *("greenapi-journal 1", "greenapi-journal", "x", f"greenapi-journal 1 {URL}\xe9"),
