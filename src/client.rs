@@ -71,11 +71,10 @@ struct Times {
 }
 
 impl Client {
-    pub fn new(url: &str, token: &str, mut options: Options) -> Result<Arc<Self>, Outcome> {
+    pub fn new(url: &str, token: Secret, mut options: Options) -> Result<Arc<Self>, Outcome> {
         memory::check()?;
         options.settle();
         let endpoint = Endpoint::parse(url, options.allow_http)?;
-        let token = parse_token(token)?;
         let path = format!(
             "{}/partner/deleteInstanceAccount/{}",
             endpoint.prefix,
@@ -115,7 +114,7 @@ impl Client {
             independent: true,
             ..Options::default()
         };
-        let client = Self::new(url, token, options)?;
+        let client = Self::new(url, parse_token(token)?, options)?;
         *last() = Some((url.to_owned(), client.clone()));
         Ok(client)
     }
@@ -573,7 +572,7 @@ mod tests {
             max_retries: 0,
             ..Options::default()
         };
-        let client = Client::new(&url, "token", options).expect("a client");
+        let client = Client::new(&url, Secret::new("token"), options).expect("a client");
         for id in 1..=COUNT as i64 {
             assert_eq!(client.delete(id).status, Status::ConnectionLost);
         }

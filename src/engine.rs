@@ -277,6 +277,7 @@ mod tests {
     use super::*;
     use crate::client::Client;
     use crate::queue::Queue;
+    use crate::secret::Secret;
     use std::time::{Duration, Instant};
 
     /// With a pace so slow that their turn would come after months, cancelled submissions are
@@ -288,7 +289,7 @@ mod tests {
             ..Options::default()
         };
         // Nothing listens on port 9, and only the first submission gets as far as connecting.
-        let client = Client::new("http://127.0.0.1:9", "token", options).unwrap();
+        let client = Client::new("http://127.0.0.1:9", Secret::new("token"), options).unwrap();
         let queue = Queue::new().unwrap();
         for id in 1..=3 * FEW as i64 {
             queue.submit(&client, id, id as u64 % 3).unwrap();

@@ -10,8 +10,8 @@ use super::{greenapi_options, greenapi_result, guard, handle, text, write};
 use crate::bulk::{delete_all, Observer};
 use crate::client::Client;
 use crate::completions::Record;
+use crate::endpoint::parse_token;
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::status::Status;
 
 /// The largest array of results that any address space can hold.
@@ -77,8 +77,8 @@ pub unsafe extern "C" fn greenapi_client_new(
         }
         let attempt = || {
             let url = unsafe { text("url", url) }?;
-            let token = unsafe { text("token", token) }?;
-            let options = unsafe { super::options::check(options, &Secret::new(token)) }?;
+            let token = parse_token(unsafe { text("token", token) }?)?;
+            let options = unsafe { super::options::check(options, &token) }?;
             Client::new(url, token, options)
         };
         match attempt() {

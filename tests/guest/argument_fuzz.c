@@ -184,6 +184,24 @@ static void urls_and_tokens(void)
     }
 }
 
+/* A text that is too long is refused without a copy, for which there may be no memory. */
+static void huge_texts_without_memory(void)
+{
+    greenapi_options options = guest_options();
+    options.ca_file = huge;
+    greenapi_client *client = NULL;
+    greenapi_result result = poisoned();
+    struct rlimit before;
+    getrlimit(RLIMIT_AS, &before);
+    guest_limit_memory(2);
+    refuse(huge, SECRET);
+    refuse("https://127.0.0.1:9", huge);
+    greenapi_status status =
+        greenapi_client_new("https://127.0.0.1:9", SECRET, &options, &client, &result);
+    setrlimit(RLIMIT_AS, &before);
+    expect_refusal("a huge ca_file", status, &result);
+}
+
 static void ids(greenapi_client *client, greenapi_queue *queue)
 {
     static const int64_t bad_ids[] = {0, -1, 10000000000, INT64_MAX, INT64_MIN, INT32_MIN};
@@ -464,6 +482,7 @@ int main(void)
 
     numbers();
     urls_and_tokens();
+    huge_texts_without_memory();
     options();
     greenapi_client *client = guest_client();
     greenapi_queue *queue = guest_queue();

@@ -30,20 +30,6 @@ static void in_child(void (*body)(const char *path), const char *path)
     guest_reap(child, 0, path);
 }
 
-/* Limits the address space to `mib` more than now. */
-static void limit_memory(size_t mib)
-{
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    guest_check(file != NULL && fscanf(file, "%lu", &pages) == 1, "/proc/self/statm: %s",
-                strerror(errno));
-    fclose(file);
-    struct rlimit limit;
-    getrlimit(RLIMIT_AS, &limit);
-    limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + mib * 1024 * 1024;
-    guest_check(setrlimit(RLIMIT_AS, &limit) == 0, "setrlimit: %s", strerror(errno));
-}
-
 /* A call with the environment's certificates. */
 static greenapi_result call(void)
 {
@@ -65,7 +51,7 @@ static void expect_answer(const char *what)
 
 static void refused(const char *path)
 {
-    limit_memory(400);
+    guest_limit_memory(400);
     setenv("SSL_CERT_FILE", path, 1);
     greenapi_result result = call();
     guest_check(result.status == GREENAPI_STATUS_TLS_FAILED && strstr(result.message, path) != NULL,
@@ -102,7 +88,7 @@ static void without_memory(const char *path)
     guest_one_call();
     struct rlimit before;
     getrlimit(RLIMIT_AS, &before);
-    limit_memory(10);
+    guest_limit_memory(10);
     setenv("SSL_CERT_FILE", path, 1);
     greenapi_result result = call();
     greenapi_options options = guest_options();
@@ -139,7 +125,7 @@ static void text_without_memory(const char *path)
     guest_one_call();
     struct rlimit before;
     getrlimit(RLIMIT_AS, &before);
-    limit_memory(4);
+    guest_limit_memory(4);
     greenapi_client_new(guest_url(), guest_token(), &options, &client, &problem);
     setrlimit(RLIMIT_AS, &before);
     guest_check(problem.status == GREENAPI_STATUS_OUT_OF_RESOURCES, "ca_pem: %s (%s)",

@@ -425,6 +425,20 @@ static inline long guest_memory(void)
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+/* Limits the address space to `mib` more than now. */
+static inline void guest_limit_memory(size_t mib)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    guest_check(file != NULL && fscanf(file, "%lu", &pages) == 1, "/proc/self/statm: %s",
+                strerror(errno));
+    fclose(file);
+    struct rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + mib * 1024 * 1024;
+    guest_check(setrlimit(RLIMIT_AS, &limit) == 0, "setrlimit: %s", strerror(errno));
+}
+
 /* ---- threads and processes ---- */
 
 static inline pthread_t guest_thread(void *(*run)(void *), void *argument)
