@@ -41,7 +41,8 @@
  * environment variable. It reads the environment only on the caller's thread, inside
  * greenapi_client_new or greenapi_delete_instance. No message contains the token. If you close the
  * descriptors 0, 1 and 2, open /dev/null in their place, as daemon() does: journals, queues and the
- * connections of deletions keep away from these numbers, but the library's event loop does not.
+ * connections of deletions keep away from these numbers, but the library's event loop and the
+ * connections of other requests do not.
  *
  * Link with `$(pkg-config --cflags --libs greenapi)`.
  */
@@ -396,8 +397,9 @@ typedef struct greenapi_options {
   /**
    * Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
    * connections, requests that the server did not process, a 408 to a deletion on a connection
-   * that had been kept, and the answers 429, 499, 500, 502, 503, 504, with growing random pauses (the first up to 200 ms, none longer than 5 s unless
-   * `Retry-After` asks for more), never past the timeout.
+   * that had been kept, and the answers 429, 499, 500, 502, 503, 504, with growing random pauses
+   * (the first up to 200 ms, none longer than 5 s unless `Retry-After` asks for more), never past
+   * the timeout.
    */
   uint32_t max_retries;
   /**

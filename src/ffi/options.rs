@@ -33,8 +33,9 @@ pub struct greenapi_options {
     pub connect_timeout_ms: u32,
     /// Attempts after the first: default 3; 0 = one attempt. Retried are failed and lost
     /// connections, requests that the server did not process, a 408 to a deletion on a connection
-    /// that had been kept, and the answers 429, 499, 500, 502, 503, 504, with growing random pauses (the first up to 200 ms, none longer than 5 s unless
-    /// `Retry-After` asks for more), never past the timeout.
+    /// that had been kept, and the answers 429, 499, 500, 502, 503, 504, with growing random pauses
+    /// (the first up to 200 ms, none longer than 5 s unless `Retry-After` asks for more), never past
+    /// the timeout.
     pub max_retries: u32,
     /// Requests of this client under way at once, whatever their method: 1 or more, default 64.
     /// Further requests wait. If both deletions and requests of a list wait, they take turns. (A

@@ -174,10 +174,7 @@ impl Notifier {
         }
         // SAFETY: the descriptors were just made.
         let [readable, writable] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
-        let ends = [
-            off_standard(readable)?.into_raw_fd(),
-            off_standard(writable)?.into_raw_fd(),
-        ];
+        let ends = [off_standard(readable)?, off_standard(writable)?].map(IntoRawFd::into_raw_fd);
         for end in ends {
             unsafe {
                 libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC);
