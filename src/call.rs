@@ -1,7 +1,7 @@
 //! The state of a running call, shared with whoever may cancel the call.
 
 use std::future::{poll_fn, Future};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
@@ -63,10 +63,12 @@ impl Call {
         self.change(|word| Some(word | RECORDED))
     }
 
-    /// Waits for `work`, the call's own; drops it and returns `None` as soon as the call is
-    /// cancelled.
-    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    /// Waits for `work`, the call's own, but only until the call is cancelled; then returns `None`.
+    /// `work` is pinned by the caller, because the future would hold a moved one twice.
+    pub async fn unless_cancelled<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         poll_fn(|context| {
             self.task.register(context.waker());
             match self.is_cancelled() {

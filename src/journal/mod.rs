@@ -399,7 +399,8 @@ mod tests {
         let claim = shared.claim(ID, &call, deadline).await;
         let mut claim = claim.expect("nobody else has it");
         {
-            let mut begin = pin!(call.unless_cancelled(claim.begin(deadline)));
+            let begin = pin!(claim.begin(deadline));
+            let mut begin = pin!(call.unless_cancelled(begin));
             assert!(begin.as_mut().now_or_never().is_none());
             // The result of a call that may have a record waits for the record of its end.
             assert!(matches!(call.stop(), Stopped::Later));
