@@ -475,3 +475,25 @@ def test_tqdm(
     asyncio.run(main())
     assert "50/50" in capfd.readouterr().err
     assert standin.deleted() == set(range(FIRST_ID, FIRST_ID + 50))
+
+
+def test_an_interrupt_before_the_ids_are_drawn_leaves_nothing_to_wait_for(
+    client: greenapi.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupt(Exception):
+        """What a signal handler raises."""
+
+    def spawn(*_: object) -> Callable[[], None]:
+        raise Interrupt
+
+    async def source() -> AsyncIterator[int]:
+        yield FIRST_ID
+
+    async def main() -> None:
+        results = client.delete_instances(source())
+        with pytest.raises(Interrupt):
+            await results.__anext__()
+        await asyncio.wait_for(results.aclose(), 10)
+
+    monkeypatch.setattr(_async._Asyncio, "spawn", spawn)
+    asyncio.run(main())

@@ -387,7 +387,8 @@ class _Feed:
 
     async def ended(self) -> None:
         """Waits until the task that draws has ended."""
-        if self._end is not None and self._loop.usable:
+        # Without `_cancel` a signal handler's exception kept the task from being set up.
+        if self._cancel is not None and self._end is not None and self._loop.usable:
             await self._end.wait()
 
     async def _draw(self) -> None:
