@@ -253,7 +253,7 @@ impl Obstacle {
                 };
                 return (
                     status,
-                    format!("Check the network: a proxy or firewall answered with {number} instead of the API, so no deletion was sent."),
+                    format!("Check the network: perhaps a proxy or firewall answered with {number} instead of the API, so no deletion was sent."),
                 );
             }
             Self::Expired => (Status::SessionUnknown, "Renew it"),

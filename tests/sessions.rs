@@ -715,7 +715,7 @@ fn every_answer_that_is_not_a_state_under_every_policy() {
                     }
                     if let Some(number) = name.strip_prefix("another server's ") {
                         let said = format!(
-                            "Check the network: a proxy or firewall answered with {number} "
+                            "Check the network: perhaps a proxy or firewall answered with {number} "
                         );
                         assert!(result.message().starts_with(&said), "{shown}");
                         assert_eq!(result.code.to_string(), number, "{shown}");
